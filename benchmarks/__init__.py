@@ -1,0 +1,1 @@
+"""Benchmarks of asyncio event loops: `python -m benchmarks`. See README.md beside this file."""

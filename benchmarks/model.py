@@ -1,0 +1,119 @@
+"""What a row is and what measuring it gives. Data only: no asyncio, no processes."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class Unit(Enum):
+    """What a row's figure counts, and which way is better."""
+
+    NANOSECONDS = ("ns/op", False)
+    MESSAGES = ("msg/CPU-s", True)
+    BYTES = ("B/conn", False)
+
+    def __init__(self, label: str, more_is_better: bool) -> None:
+        self.label = label
+        self.more_is_better = more_is_better
+
+    def advantage(self, ours: float, theirs: float) -> float:
+        """How many times better `ours` is than `theirs`."""
+        return ours / theirs if self.more_is_better else theirs / ours
+
+
+@dataclass(frozen=True)
+class Row:
+    """A benchmark. The three kinds below say how it is run."""
+
+    name: str
+    title: str
+
+    @property
+    def unit(self) -> Unit:
+        """What its figure counts."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Micro(Row):
+    """Operations inside one process, timed by the process itself."""
+
+    body: Callable[[int], Awaitable[None]]
+    """Does that many operations (rounded down to a multiple of `batch`) on the running loop."""
+    batch: int = 1
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.NANOSECONDS
+
+
+class Serving(NamedTuple):
+    """A server that listens on 127.0.0.1."""
+
+    port: int
+    owner: object
+    """Whatever must stay alive for it to go on."""
+
+
+Serve = Callable[[], Awaitable[Serving]]
+"""Starts a server on a free port; the loop then runs on."""
+
+
+@dataclass(frozen=True)
+class Served(Row):
+    """A server in its own process under the compiled load."""
+
+    serve: Serve
+    load: tuple[str, ...]
+    """The load command and its arguments, without the address and the duration."""
+    floor: bool = False
+    """Whether the raw epoll echo server can serve the same load."""
+    web: bool = False
+    """Whether libraries run here that build asyncio's own Task and Future: installing Tulipa matters."""
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.MESSAGES
+
+
+@dataclass(frozen=True)
+class Held(Row):
+    """The memory a server takes for each connection that does nothing."""
+
+    serve: Serve
+    connections: int
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.BYTES
+
+
+@dataclass
+class Figures:
+    """One measured cell, or the median of several."""
+
+    value: float
+    """In the row's unit."""
+    details: dict[str, float] = field(default_factory=dict)
+    """What else was measured: throughput, latencies, CPU use."""
+
+
+@dataclass
+class Outcome:
+    """All rounds of one loop in one row."""
+
+    figures: Figures | None = None
+    """The medians, if there is any."""
+    rounds: list[float] = field(default_factory=list)
+    """The value of each round, to see how steady it was."""
+    failure: str | None = None
+    """Why there are no figures: 'hang', 'not installed', or an error. What failed once is not run again."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For the JSON file."""
+        return asdict(self)
+
+
+class Failed(Exception):
+    """A cell that gave no figures; the text is what the table shows."""

@@ -1,0 +1,313 @@
+//! The loop as Python sees it: `_tulipa.EventLoop`, the native base of `tulipa.EventLoop`.
+//!
+//! Scheduling, running, timers, descriptors and stream transports are here and in the engine below. The Python
+//! class that derives from this one also derives from the running Python's own asyncio loop, and takes from it
+//! what is set-up work and differs between Pythons. Attributes by which that code keeps the loop's state
+//! (`_closed`, `_stopping`, `_thread_id`, `_debug`) are properties here, so there is one state, not two.
+
+pub(crate) mod core;
+pub(crate) mod descriptors;
+pub(crate) mod handles;
+mod host;
+pub(crate) mod job;
+mod overrides;
+mod run;
+mod timers;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
+
+use self::core::Core;
+use self::descriptors::Side;
+use self::job::Job;
+use crate::ffi::Object;
+use crate::futures;
+use crate::stdlib::stdlib;
+use crate::tasks::{self, Arguments};
+
+/// Native part of the event loop.
+#[pyclass(module = "tulipa._tulipa", subclass, frozen, weakref)]
+pub(crate) struct EventLoop {
+    pub(crate) core: Core,
+}
+
+#[pymethods]
+impl EventLoop {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (*_arguments, **_keywords))]
+    fn new(
+        class: &Bound<'_, PyType>,
+        _arguments: &Bound<'_, PyTuple>,
+        _keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        tasks::registry::splice(class.py())?;
+        let core = Core::new()?;
+        overrides::inspect_class(class, &core)?;
+        Ok(Self { core })
+    }
+
+    /// Have the loop call `callback(*args)` in its next iteration.
+    #[pyo3(signature = (callback, *args, context=None))]
+    fn call_soon(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        let core = &slf.get().core;
+        core.ensure_open()?;
+        if core.is_debug() {
+            slf.call_method0("_check_thread")?;
+            slf.call_method1("_check_callback", (callback, "call_soon"))?;
+        } else if let Some(job) = job::from_stock_task(callback, args, context) {
+            core.schedule(job);
+            return Ok(None);
+        }
+        let handle = handles::new_handle(slf, callback, args, context)?;
+        core.schedule(Job::Handle(handle.clone()));
+        Ok(Some(handle.bound(slf.py()).unbind()))
+    }
+
+    /// Like `call_soon`, from any thread; wakes the loop up.
+    #[pyo3(signature = (callback, *args, context=None))]
+    fn call_soon_threadsafe(
+        slf: &Bound<'_, Self>,
+        callback: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let core = &slf.get().core;
+        core.ensure_open()?;
+        if core.is_debug() {
+            slf.call_method1("_check_callback", (callback, "call_soon_threadsafe"))?;
+        }
+        let handle = handles::new_handle(slf, callback, args, context)?;
+        core.schedule_from_anywhere(Job::Handle(handle.clone()))?;
+        Ok(handle.bound(slf.py()).unbind())
+    }
+
+    /// Have the loop call `callback(*args)` in `delay` seconds.
+    #[pyo3(signature = (delay, callback, *args, context=None))]
+    fn call_later(
+        slf: &Bound<'_, Self>,
+        delay: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let when = timers::after(slf, delay)?;
+        timers::call_at(slf, &when, callback, args, context)
+    }
+
+    /// Have the loop call `callback(*args)` when its clock shows `when`, in seconds.
+    #[pyo3(signature = (when, callback, *args, context=None))]
+    fn call_at(
+        slf: &Bound<'_, Self>,
+        when: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        timers::call_at(slf, when, callback, args, context)
+    }
+
+    /// The loop's clock in seconds: `time.monotonic()`.
+    fn time(&self) -> f64 {
+        timers::seconds(tulipa::Instant::now())
+    }
+
+    /// Run until `stop()` is called.
+    fn run_forever(slf: &Bound<'_, Self>) -> PyResult<()> {
+        run::run_forever(slf)
+    }
+
+    /// End `run_forever()` after the current iteration.
+    fn stop(&self) {
+        self.core.engine.stop();
+    }
+
+    fn is_running(&self) -> bool {
+        self.core.is_running()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    fn get_debug(&self) -> bool {
+        self.core.is_debug()
+    }
+
+    /// Create a Future attached to the loop.
+    fn create_future(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let core = &slf.get().core;
+        Ok(futures::create(Object::from_bound(slf.as_any()), core)?.bound(slf.py()).unbind())
+    }
+
+    /// Schedule a coroutine, and return its Task.
+    #[pyo3(signature = (coro, **keywords))]
+    fn create_task(
+        slf: &Bound<'_, Self>,
+        coro: &Bound<'_, PyAny>,
+        keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Py<PyAny>> {
+        let core = &slf.get().core;
+        core.ensure_open()?;
+        if !core.task_factory.is_empty() {
+            // The factory's arguments, and who sets the name, differ from Python to Python.
+            return Ok(stdlib().base_event_loop.bound(slf.py()).getattr("create_task")?.call((slf, coro), keywords)?.unbind());
+        }
+        let mut arguments =
+            Arguments { coroutine: Object::from_bound(coro), name: None, context: None, eager_start: false };
+        if let Some(keywords) = keywords {
+            task_keywords(&mut arguments, keywords)?;
+        }
+        let task = tasks::create(slf.py(), Object::from_bound(slf.as_any()), core, arguments)?;
+        Ok(task.bound(slf.py()).unbind())
+    }
+
+    /// Close what the native part holds; the Python class's `close()` ends with this.
+    fn _release(&self) {
+        self.core.release();
+    }
+
+    /// One iteration, for programs that embed the loop in another one.
+    fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
+        run::run_once(slf)
+    }
+
+    // Watching file descriptors.
+
+    #[pyo3(signature = (fd, callback, *args))]
+    fn _add_reader(
+        slf: &Bound<'_, Self>,
+        fd: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        descriptors::add(slf, Side::Reader, fd, callback, args)
+    }
+
+    #[pyo3(signature = (fd, callback, *args))]
+    fn _add_writer(
+        slf: &Bound<'_, Self>,
+        fd: &Bound<'_, PyAny>,
+        callback: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        descriptors::add(slf, Side::Writer, fd, callback, args)
+    }
+
+    fn _remove_reader(&self, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
+        descriptors::remove(&self.core, Side::Reader, fd)
+    }
+
+    fn _remove_writer(&self, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
+        descriptors::remove(&self.core, Side::Writer, fd)
+    }
+
+    /// The transport that reads and writes `fd`, or None.
+    fn _transport_of(&self, py: Python<'_>, fd: i32) -> Option<Py<PyAny>> {
+        descriptors::transport_of(&self.core, fd).map(|transport| transport.bound(py).unbind())
+    }
+
+    // The state that asyncio's inherited code reads and writes.
+
+    #[getter(_closed)]
+    fn closed_property(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    #[setter(_closed)]
+    fn set_closed(&self, closed: bool) {
+        self.core.set_closed(closed);
+    }
+
+    #[getter(_stopping)]
+    fn stopping_property(&self) -> bool {
+        self.core.engine.is_stopping()
+    }
+
+    #[setter(_stopping)]
+    fn set_stopping(&self, stopping: bool) {
+        if stopping {
+            self.core.engine.stop();
+        } else {
+            self.core.engine.take_stop();
+        }
+    }
+
+    #[getter(_thread_id)]
+    fn thread_id_property(&self) -> Option<u64> {
+        self.core.thread()
+    }
+
+    #[setter(_thread_id)]
+    fn set_thread_id(&self, thread: Option<u64>) {
+        self.core.set_thread(thread);
+    }
+
+    #[getter(_debug)]
+    fn debug_property(&self) -> bool {
+        self.core.is_debug()
+    }
+
+    #[setter(_debug)]
+    fn set_debug_flag(&self, debug: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.core.set_debug(debug.is_truthy()?);
+        Ok(())
+    }
+
+    #[getter(_task_factory)]
+    fn task_factory_property(&self, py: Python<'_>) -> Py<PyAny> {
+        self.core.task_factory.or_none().bound(py).unbind()
+    }
+
+    #[setter(_task_factory)]
+    fn set_task_factory_slot(&self, factory: &Bound<'_, PyAny>) {
+        self.core.task_factory.set((!factory.is_none()).then(|| Object::from_bound(factory)));
+    }
+
+    /// The name of what polls the kernel.
+    #[getter(_driver)]
+    fn driver_property(&self) -> &'static str {
+        self.core.engine.driver_name()
+    }
+
+    /// Attributes are set as on any object; `call_soon` and `time` are watched, since the engine goes past them
+    /// only while they are its own.
+    fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        overrides::set_attribute(slf, name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<()> {
+        overrides::set_attribute(slf, name, None)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.core.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.core.release();
+    }
+}
+
+fn task_keywords(arguments: &mut Arguments, keywords: &Bound<'_, PyDict>) -> PyResult<()> {
+    for (key, value) in keywords {
+        let key: String = key.extract()?;
+        match key.as_str() {
+            "name" => arguments.name = Some(Object::from_bound(&value)),
+            "context" => arguments.context = Some(Object::from_bound(&value)),
+            "eager_start" if cfg!(Py_3_14) => arguments.eager_start = value.is_truthy()?,
+            _ => {
+                let text = format!("EventLoop.create_task() got an unexpected keyword argument '{key}'");
+                return Err(PyTypeError::new_err(text));
+            }
+        }
+    }
+    Ok(())
+}

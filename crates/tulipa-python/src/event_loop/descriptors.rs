@@ -1,0 +1,148 @@
+//! `add_reader`, `add_writer` and their counterparts: level-triggered callbacks on file descriptors.
+//!
+//! One registration in the engine carries both callbacks of a descriptor. Answers and errors are those of
+//! asyncio over `selectors`, down to what happens with objects that were closed while registered.
+
+use std::os::fd::RawFd;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use tulipa::{Interest, Token};
+
+use super::core::Core;
+use super::job::Source;
+use super::{EventLoop, handles};
+use crate::ffi::Object;
+
+/// Which of a descriptor's two callbacks.
+#[derive(Clone, Copy)]
+pub(crate) enum Side {
+    Reader,
+    Writer,
+}
+
+impl Side {
+    fn interest(self) -> Interest {
+        match self {
+            Self::Reader => Interest::READABLE,
+            Self::Writer => Interest::WRITABLE,
+        }
+    }
+
+    fn place(self, source: &mut Source) -> Option<&mut Option<Object>> {
+        match (self, source) {
+            (Self::Reader, Source::Handles { reader, .. }) => Some(reader),
+            (Self::Writer, Source::Handles { writer, .. }) => Some(writer),
+            (_, Source::Native(_)) => None,
+        }
+    }
+}
+
+/// The number of a file object or of an integer, as `selectors` finds it.
+fn number(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    let invalid = || PyValueError::new_err(format!("Invalid file object: {}", repr(file)));
+    let fd: i64 = if file.is_instance_of::<pyo3::types::PyInt>() {
+        file.extract()?
+    } else {
+        let number = file.call_method0("fileno").and_then(|number| number.call_method0("__int__"));
+        number.and_then(|number| number.extract()).map_err(|_| invalid())?
+    };
+    if fd < 0 {
+        return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
+    }
+    RawFd::try_from(fd).map_err(|_| invalid())
+}
+
+fn repr(file: &Bound<'_, PyAny>) -> String {
+    file.repr().map_or_else(|_| "?".to_owned(), |repr| repr.to_string())
+}
+
+/// As `number`; an object that was closed is still found by identity, as long as it is registered.
+fn registered_number(core: &Core, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    number(file).or_else(|error| {
+        let known = core.descriptors.borrow().iter().map(|(&fd, &token)| (fd, token)).collect::<Vec<_>>();
+        let same = |&(_, token): &(RawFd, Token)| {
+            core.engine.with_source(token, |source| match source {
+                Source::Handles { file: known, .. } => known.is(file.as_ptr()),
+                Source::Native(_) => false,
+            }) == Some(true)
+        };
+        known.into_iter().find(same).map(|(fd, _)| fd).ok_or(error)
+    })
+}
+
+pub(super) fn add(
+    slf: &Bound<'_, EventLoop>,
+    side: Side,
+    file: &Bound<'_, PyAny>,
+    callback: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+) -> PyResult<Py<PyAny>> {
+    let core = &slf.get().core;
+    core.ensure_open()?;
+    let handle = handles::new_handle(slf, callback, args, None)?;
+    let fd = registered_number(core, file)?;
+    let token = core.descriptors.borrow().get(&fd).copied();
+    match token {
+        Some(token) => replace(core, token, side, &handle)?,
+        None => register(core, fd, side, file, &handle)?,
+    }
+    Ok(handle.bound(slf.py()).unbind())
+}
+
+fn register(core: &Core, fd: RawFd, side: Side, file: &Bound<'_, PyAny>, handle: &Object) -> PyResult<()> {
+    let mut source = Source::Handles { file: Object::from_bound(file), reader: None, writer: None };
+    if let Some(place) = side.place(&mut source) {
+        *place = Some(handle.clone());
+    }
+    let token = core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| error)?;
+    core.descriptors.borrow_mut().insert(fd, token);
+    Ok(())
+}
+
+fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<()> {
+    let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
+    core.engine.set_interest(token, interest | side.interest())?;
+    let handle = handle.clone();
+    let old = core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
+    cancel(old.flatten())
+}
+
+fn cancel(handle: Option<Object>) -> PyResult<()> {
+    if let Some(handle) = handle {
+        // SAFETY: attached.
+        handle.bound(unsafe { Python::assume_attached() }).call_method0("cancel")?;
+    }
+    Ok(())
+}
+
+/// Takes one callback away; whether there was one.
+pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if core.is_closed() {
+        return Ok(false);
+    }
+    let Ok(fd) = registered_number(core, file) else { return Ok(false) };
+    let token = core.descriptors.borrow().get(&fd).copied();
+    let Some(token) = token else { return Ok(false) };
+    let old = core.engine.with_source(token, |source| side.place(source).and_then(Option::take)).flatten();
+    let interest = core.engine.interest(token).unwrap_or(Interest::NONE).without(side.interest());
+    if interest.is_none() {
+        core.descriptors.borrow_mut().remove(&fd);
+        drop(core.engine.deregister(token));
+    } else {
+        core.engine.set_interest(token, interest)?;
+    }
+    let found = old.is_some();
+    cancel(old)?;
+    Ok(found)
+}
+
+/// The native transport that owns `fd`.
+pub(super) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
+    let token = core.descriptors.borrow().get(&fd).copied()?;
+    core.engine.with_source(token, |source| match source {
+        Source::Native(object) => Some(object.clone()),
+        Source::Handles { .. } => None,
+    })?
+}

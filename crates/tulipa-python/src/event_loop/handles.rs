@@ -1,0 +1,368 @@
+//! `Handle` and `TimerHandle`: a callback, its arguments and its context, and how to cancel it.
+//!
+//! They derive from asyncio's own classes and keep their state in the very slots those declare, so `_callback`,
+//! `_run`, `__repr__` and the comparisons of TimerHandle are asyncio's. Only making, cancelling, collecting and
+//! freeing them is native, because that is what happens for every callback.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use tulipa::TimerKey;
+
+use super::EventLoop;
+use super::core::Core;
+use crate::ffi::class::{extension_offset, member_offset, new_class, noargs, slot};
+use crate::ffi::raised::enter;
+use crate::ffi::{Object, Result, Slot, call, context};
+use crate::futures::methods::boolean;
+use crate::gc;
+use crate::stdlib::stdlib;
+
+/// The classes, and where asyncio's slots lie in their instances.
+pub(crate) struct Layout {
+    pub(crate) handle: *mut ffi::PyTypeObject,
+    pub(crate) timer_handle: *mut ffi::PyTypeObject,
+    callback: usize,
+    arguments: usize,
+    cancelled: usize,
+    event_loop: usize,
+    source_traceback: usize,
+    repr: usize,
+    context: usize,
+    scheduled: usize,
+    when: usize,
+    /// Where a TimerHandle keeps its place in the engine's timers.
+    key: usize,
+}
+
+// SAFETY: the classes live for ever, and the numbers never change.
+unsafe impl Send for Layout {}
+// SAFETY: as above.
+unsafe impl Sync for Layout {}
+
+static LAYOUT: OnceLock<Layout> = OnceLock::new();
+
+#[inline]
+pub(crate) fn layout() -> &'static Layout {
+    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+}
+
+/// Makes the classes; called by the module's initialisation.
+pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Layout> {
+    if LAYOUT.get().is_none() {
+        let _ = LAYOUT.set(Layout::new(py)?);
+    }
+    Ok(layout())
+}
+
+impl Layout {
+    fn new(py: Python<'_>) -> Result<Self> {
+        let (base, timer_base) = (&stdlib().abstract_handle, &stdlib().abstract_timer_handle);
+        let offset = |class: &Object, name: &str| {
+            let name = pyo3::types::PyString::intern(py, name).into_any();
+            member_offset(class, &name.into())
+        };
+        let key = extension_offset(timer_base.as_ptr().cast());
+        Ok(Self {
+            handle: make(c"tulipa._tulipa.Handle", base, 0, &raw mut METHODS)?.into_ptr().cast(),
+            timer_handle: make(
+                c"tulipa._tulipa.TimerHandle",
+                timer_base,
+                key + size_of::<Cell<Option<TimerKey>>>(),
+                &raw mut TIMER_METHODS,
+            )?
+            .into_ptr()
+            .cast(),
+            callback: offset(base, "_callback")?,
+            arguments: offset(base, "_args")?,
+            cancelled: offset(base, "_cancelled")?,
+            event_loop: offset(base, "_loop")?,
+            source_traceback: offset(base, "_source_traceback")?,
+            repr: offset(base, "_repr")?,
+            context: offset(base, "_context")?,
+            scheduled: offset(timer_base, "_scheduled")?,
+            when: offset(timer_base, "_when")?,
+            key,
+        })
+    }
+
+    /// The slots of an instance; the last two are a TimerHandle's alone.
+    fn slots(&self, object: *mut ffi::PyObject) -> impl Iterator<Item = &'static Slot> {
+        let all = [
+            self.callback,
+            self.arguments,
+            self.cancelled,
+            self.event_loop,
+            self.source_traceback,
+            self.repr,
+            self.context,
+            self.scheduled,
+            self.when,
+        ];
+        let count = if is_timer(object) { 9 } else { 7 };
+        // SAFETY: instances have these slots.
+        all.into_iter().take(count).map(move |offset| unsafe { at(object, offset) })
+    }
+}
+
+fn make(
+    name: &'static std::ffi::CStr,
+    base: &Object,
+    size: usize,
+    methods: *mut [ffi::PyMethodDef; 2],
+) -> Result<Object> {
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_methods, methods.cast()),
+    ];
+    let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
+    // SAFETY: the slots are of the documented types and static; size 0 stands for the base's.
+    unsafe { new_class(name, base.as_ptr(), size, flags.into(), slots) }
+}
+
+/// The slot at `offset`.
+///
+/// # Safety
+/// Instances of the object's class have a slot of a Python class there; it is live for the use of the result.
+#[inline]
+unsafe fn at<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Slot {
+    // SAFETY: a slot of a Python class is one nullable owned pointer, which is what `Slot` is.
+    unsafe { &*object.byte_add(offset).cast::<Slot>() }
+}
+
+#[inline]
+fn is_timer(object: *mut ffi::PyObject) -> bool {
+    let class = layout().timer_handle;
+    // SAFETY: a live object.
+    unsafe { ffi::Py_TYPE(object) == class || ffi::PyObject_TypeCheck(object, class) != 0 }
+}
+
+/// Where a TimerHandle keeps its timer.
+///
+/// # Safety
+/// `object` is a native TimerHandle, live for the use of the result.
+unsafe fn key_of<'a>(object: *mut ffi::PyObject) -> &'a Cell<Option<TimerKey>> {
+    // SAFETY: the extension of the class; zeroed bytes were overwritten when the handle was made.
+    unsafe { &*object.byte_add(layout().key).cast() }
+}
+
+/// A Handle for `callback(*args)` in `context` (a copy of the current one by default).
+#[inline]
+pub(crate) fn new_handle(
+    event_loop: &Bound<'_, EventLoop>,
+    callback: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
+) -> Result<Object> {
+    fill(layout().handle, event_loop, callback, args, context)
+}
+
+/// A TimerHandle for the same at `when`, not yet in the engine.
+pub(crate) fn new_timer_handle(
+    event_loop: &Bound<'_, EventLoop>,
+    when: &Bound<'_, PyAny>,
+    callback: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
+) -> Result<Object> {
+    let layout = layout();
+    let handle = fill(layout.timer_handle, event_loop, callback, args, context)?;
+    // SAFETY: just made of the timer class; zeroed bytes need not be a `None`.
+    unsafe { std::ptr::from_ref(key_of(handle.as_ptr())).cast_mut().write(Cell::new(None)) };
+    // SAFETY: as above.
+    unsafe { at(handle.as_ptr(), layout.when) }.put(Object::from_bound(when));
+    // SAFETY: as above.
+    unsafe { at(handle.as_ptr(), layout.scheduled) }.put(boolean(false));
+    Ok(handle)
+}
+
+#[inline]
+fn fill(
+    class: *mut ffi::PyTypeObject,
+    event_loop: &Bound<'_, EventLoop>,
+    callback: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
+) -> Result<Object> {
+    let context = match context {
+        Some(context) if !context.is_none() => Object::from_bound(context),
+        _ => context::copy_current()?,
+    };
+    let traceback =
+        if event_loop.get().core.is_debug() { call::call0(&stdlib().extract_stack)? } else { Object::none() };
+    // SAFETY: the class is ours and collected; allocation zeroes the instance, which empties its slots.
+    let handle = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
+    let layout = layout();
+    let put = |offset: usize, value: Object| {
+        // SAFETY: instances have these slots.
+        unsafe { at(handle.as_ptr(), offset) }.put(value);
+    };
+    put(layout.callback, Object::from_bound(callback));
+    put(layout.arguments, Object::from_bound(args.as_any()));
+    put(layout.cancelled, boolean(false));
+    put(layout.event_loop, Object::from_bound(event_loop.as_any()));
+    put(layout.source_traceback, traceback);
+    put(layout.repr, Object::none());
+    put(layout.context, context);
+    Ok(handle)
+}
+
+/// Notes the timer that will run the handle.
+pub(crate) fn set_timer(handle: &Object, key: TimerKey) {
+    // SAFETY: called for a TimerHandle.
+    unsafe { key_of(handle.as_ptr()) }.set(Some(key));
+    // SAFETY: as above.
+    unsafe { at(handle.as_ptr(), layout().scheduled) }.put(boolean(true));
+}
+
+/// Whether `cancel()` was called.
+#[inline]
+pub(crate) fn is_cancelled(handle: &Object) -> bool {
+    // SAFETY: a handle; the constant lives as long as the interpreter.
+    unsafe { at(handle.as_ptr(), layout().cancelled).as_ptr() == ffi::Py_True() }
+}
+
+/// Runs the callback in its context, unless it was cancelled.
+#[inline]
+pub(crate) fn run(handle: &Object) -> Result<()> {
+    let (object, layout) = (handle.as_ptr(), layout());
+    if handle.class() == layout.timer_handle {
+        // SAFETY: a TimerHandle: it has left the engine's timers.
+        unsafe { key_of(object) }.set(None);
+        // SAFETY: as above.
+        unsafe { at(object, layout.scheduled) }.put(boolean(false));
+    }
+    if is_cancelled(handle) {
+        return Ok(());
+    }
+    // SAFETY: a handle.
+    let (callback, arguments, context) = unsafe {
+        (
+            at(object, layout.callback).or_none(),
+            at(object, layout.arguments).or_none(),
+            at(object, layout.context).or_none(),
+        )
+    };
+    context::run_in(&context, || call::call_tuple(&callback, arguments.as_ptr()).map(drop))
+}
+
+/// What the exception handler is told when the handle's callback raised.
+pub(crate) fn failure_context<'py>(
+    py: Python<'py>,
+    handle: &Object,
+    exception: &Object,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (object, layout) = (handle.as_ptr(), layout());
+    // SAFETY: a handle.
+    let (callback, arguments, traceback) = unsafe {
+        (
+            at(object, layout.callback).or_none(),
+            at(object, layout.arguments).or_none(),
+            at(object, layout.source_traceback).or_none(),
+        )
+    };
+    let keywords = PyDict::new(py);
+    if stdlib().behaviour.format_takes_debug {
+        let event_loop = handle.bound(py).getattr("_loop")?;
+        keywords.set_item("debug", event_loop.call_method0("get_debug")?)?;
+    }
+    let format = stdlib().format_callback_source.bound(py);
+    let source = format.call((callback.bound(py), arguments.bound(py)), Some(&keywords))?;
+    let context = PyDict::new(py);
+    context.set_item("message", format!("Exception in callback {source}"))?;
+    context.set_item("exception", exception.bound(py))?;
+    context.set_item("handle", handle.bound(py))?;
+    if traceback.bound(py).is_truthy()? {
+        context.set_item("source_traceback", traceback.bound(py))?;
+    }
+    Ok(context)
+}
+
+static mut METHODS: [ffi::PyMethodDef; 2] = [
+    noargs(c"cancel", cancel, c"Cancel the callback; it and its arguments are let go at once."),
+    ffi::PyMethodDef::zeroed(),
+];
+
+static mut TIMER_METHODS: [ffi::PyMethodDef; 2] = [
+    noargs(c"cancel", cancel_timer, c"Cancel the callback; it leaves the loop's timers at once."),
+    ffi::PyMethodDef::zeroed(),
+];
+
+unsafe extern "C" fn cancel(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let handle = unsafe { Object::borrow(object) };
+        cancel_handle(py, &handle)?;
+        Ok(Object::none())
+    })
+}
+
+unsafe extern "C" fn cancel_timer(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let handle = unsafe { Object::borrow(object) };
+        // SAFETY: called on a TimerHandle.
+        let key = unsafe { key_of(object) }.take();
+        // SAFETY: a handle.
+        let event_loop = unsafe { at(object, layout().event_loop) }.or_none();
+        let job = key.and_then(|key| Core::of(&event_loop)?.engine.cancel_timer(key));
+        cancel_handle(py, &handle)?;
+        drop(job);
+        Ok(Object::none())
+    })
+}
+
+fn cancel_handle(py: Python<'_>, handle: &Object) -> Result<()> {
+    if is_cancelled(handle) {
+        return Ok(());
+    }
+    let (object, layout) = (handle.as_ptr(), layout());
+    let put = |offset: usize, value: Object| {
+        // SAFETY: a handle.
+        unsafe { at(object, offset) }.put(value);
+    };
+    put(layout.cancelled, boolean(true));
+    // SAFETY: a handle.
+    let event_loop = unsafe { at(object, layout.event_loop) }.or_none();
+    if Core::of(&event_loop).is_some_and(Core::is_debug) {
+        // What it was is kept as text: a warning may still have to name it.
+        put(layout.repr, handle.bound(py).repr()?.into_any().into());
+    }
+    put(layout.callback, Object::none());
+    put(layout.arguments, Object::none());
+    Ok(())
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance; the collector's function and data.
+    unsafe {
+        gc::visit_all(object, visit, data, |each| {
+            for slot in layout().slots(object) {
+                each(slot.as_ptr());
+            }
+        })
+    }
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    for slot in layout().slots(object) {
+        slot.set(None);
+    }
+    0
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: the last reference is gone; from here on nobody else sees the object.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+        clear(object);
+        gc::free(object);
+    }
+}

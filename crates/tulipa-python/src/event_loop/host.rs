@@ -1,0 +1,223 @@
+//! `PyHost`: how the engine runs Python's jobs, and what it does with what they raise.
+
+use std::io;
+use std::ops::ControlFlow;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use tulipa::{Host, Instant, Loop, Readiness, Token};
+
+use super::core::Core;
+use super::job::{Job, Source};
+use super::{EventLoop, handles, timers};
+use crate::ffi::{Object, Raised, Result, call, context};
+use crate::stdlib::stdlib;
+use crate::tasks::{self, callables, current};
+use crate::transports;
+
+/// The host for as long as the loop runs.
+pub(crate) struct PyHost {
+    pub(super) event_loop: Object,
+}
+
+impl PyHost {
+    #[inline]
+    fn core(&self) -> &Core {
+        Core::of(&self.event_loop).expect("hosts are made for Tulipa loops only")
+    }
+
+    fn py(&self) -> Python<'_> {
+        // SAFETY: a host is used by the attached thread that runs the loop.
+        unsafe { Python::assume_attached() }
+    }
+
+    /// Clears what a task step left behind: something else is about to run.
+    #[inline]
+    fn settle(&self) -> Result<()> {
+        current::settle(self.core(), &self.event_loop)
+    }
+
+    fn run_job(&self, job: Job) -> Result<()> {
+        match job {
+            Job::Step { task, exception } => {
+                tasks::run_step(self.core(), &task, exception).or_else(|raised| self.step_failed(raised, &task))
+            }
+            Job::Wakeup { task, future } => {
+                tasks::run_wakeup(self.core(), &task, &future).or_else(|raised| self.step_failed(raised, &task))
+            }
+            other => {
+                self.settle()?;
+                self.run_other(other)
+            }
+        }
+    }
+
+    fn run_other(&self, job: Job) -> Result<()> {
+        match job {
+            Job::Handle(handle) if self.core().is_debug() => self.run_timed(&handle),
+            Job::Handle(handle) => {
+                handles::run(&handle).or_else(|raised| self.handle_failed(raised, &handle))
+            }
+            Job::Call { function, argument, context } => {
+                let outcome = context::run_in(&context, || match &argument {
+                    Some(argument) => call::call1(&function, argument),
+                    None => call::call0(&function),
+                });
+                outcome.map(drop).or_else(|raised| {
+                    self.callback_failed(raised, &function, argument.as_ref(), &context)
+                })
+            }
+            Job::Io { target, readiness } => transports::ready(self.core(), &target, readiness),
+            Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
+        }
+    }
+
+    /// Debug mode: a callback that holds the loop up is named in the log.
+    fn run_timed(&self, handle: &Object) -> Result<()> {
+        if handles::is_cancelled(handle) {
+            return handles::run(handle);
+        }
+        let py = self.py();
+        let started = self.clock(py)?;
+        let outcome = handles::run(handle).or_else(|raised| self.handle_failed(raised, handle));
+        outcome?;
+        let taken = self.clock(py)? - started;
+        let event_loop = self.event_loop.bound(py);
+        if taken >= event_loop.getattr("slow_callback_duration")?.extract::<f64>()? {
+            let text = stdlib().format_handle.bound(py).call1((handle.bound(py),))?;
+            let logger = stdlib().logger.bound(py);
+            logger.call_method1("warning", ("Executing %s took %.3f seconds", text, taken))?;
+        }
+        Ok(())
+    }
+
+    fn clock(&self, py: Python<'_>) -> PyResult<f64> {
+        self.event_loop.bound(py).call_method0("time")?.extract()
+    }
+
+    #[cold]
+    fn step_failed(&self, raised: Raised, task: &Object) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        let callable = callables::step_callable(task, None)?;
+        self.report_call(&exception, &callable, None, &tasks::context_of(task))
+    }
+
+    #[cold]
+    fn callback_failed(
+        &self,
+        raised: Raised,
+        function: &Object,
+        argument: Option<&Object>,
+        context: &Object,
+    ) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        self.report_call(&raised.take_object(), function, argument, context)
+    }
+
+    /// Reports the failure of a callback that ran without a Handle, with one made for the occasion.
+    fn report_call(
+        &self,
+        exception: &Object,
+        function: &Object,
+        argument: Option<&Object>,
+        context: &Object,
+    ) -> Result<()> {
+        let py = self.py();
+        let args = PyTuple::new(py, argument.map(|argument| argument.bound(py)))?;
+        let event_loop = self.event_loop.bound(py).cast_into::<EventLoop>().map_err(PyErr::from)?;
+        let handle = handles::new_handle(&event_loop, &function.bound(py), &args, Some(&context.bound(py)))?;
+        self.report(handles::failure_context(py, &handle, exception)?)
+    }
+
+    #[cold]
+    fn handle_failed(&self, raised: Raised, handle: &Object) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        self.report(handles::failure_context(self.py(), handle, &exception)?)
+    }
+
+    fn report(&self, context: Bound<'_, PyDict>) -> Result<()> {
+        call::method1(&self.event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
+            .map(drop)
+    }
+}
+
+impl Host for PyHost {
+    type Job = Job;
+    type Source = Source;
+    type Break = PyErr;
+
+    #[inline]
+    fn now(&self) -> std::result::Result<Instant, PyErr> {
+        if !self.core().own_clock.get() {
+            return Ok(Instant::now());
+        }
+        self.settle()?;
+        Ok(timers::deadline(self.clock(self.py())?))
+    }
+
+    #[inline]
+    fn dispatch(source: &Source, _token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
+        match source {
+            Source::Native(target) => push(Job::Io { target: target.clone(), readiness }),
+            Source::Handles { reader, writer, .. } => {
+                let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
+                for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {
+                    handle.iter().cloned().for_each(|handle| push(Job::Handle(handle)));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn run(&self, _event_loop: &Loop<Self>, job: Job) -> ControlFlow<PyErr> {
+        into_flow(self.run_job(job))
+    }
+
+    fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
+        // SAFETY: this thread is attached, and `wait` touches nothing of Python.
+        let state = unsafe { ffi::PyEval_SaveThread() };
+        let answer = wait();
+        // SAFETY: the state that was saved above, on the same thread.
+        unsafe { ffi::PyEval_RestoreThread(state) };
+        answer
+    }
+
+    fn interrupted(&self) -> ControlFlow<PyErr> {
+        into_flow(self.settle().and_then(|()| check_signals()))
+    }
+
+    fn wait_failed(&self, error: io::Error) -> PyErr {
+        error.into()
+    }
+
+    #[inline]
+    fn flush(&self, _event_loop: &Loop<Self>) {
+        transports::flush(self.core(), &self.event_loop);
+    }
+}
+
+/// Runs the handlers of signals that have arrived.
+pub(super) fn check_signals() -> Result<()> {
+    // SAFETY: attached.
+    if unsafe { ffi::PyErr_CheckSignals() } != 0 {
+        return Err(Raised);
+    }
+    Ok(())
+}
+
+#[inline]
+fn into_flow(outcome: Result<()>) -> ControlFlow<PyErr> {
+    match outcome {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(raised) => ControlFlow::Break(raised.into()),
+    }
+}

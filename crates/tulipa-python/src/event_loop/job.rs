@@ -1,0 +1,93 @@
+//! What the ready queue holds and what watched descriptors stand for, for a loop whose host is Python.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use tulipa::Readiness;
+
+use crate::ffi::Object;
+use crate::stdlib::stdlib;
+
+/// One entry of the ready queue.
+pub(crate) enum Job {
+    /// A Handle or TimerHandle: what `call_soon` and `call_later` were given.
+    Handle(Object),
+    /// A native task's next step; with an exception to throw into the coroutine.
+    Step { task: Object, exception: Option<Object> },
+    /// A native task whose native future is done.
+    Wakeup { task: Object, future: Object },
+    /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
+    Call { function: Object, argument: Option<Object>, context: Object },
+    /// A transport or listener whose descriptor is ready.
+    Io { target: Object, readiness: Readiness },
+}
+
+impl Job {
+    pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
+        match self {
+            Self::Handle(handle) => see(handle),
+            Self::Step { task, exception } => {
+                see(task);
+                exception.iter().for_each(see);
+            }
+            Self::Wakeup { task, future } => [task, future].into_iter().for_each(see),
+            Self::Call { function, argument, context } => {
+                [function, context].into_iter().chain(argument).for_each(see);
+            }
+            Self::Io { target, .. } => see(target),
+        }
+    }
+}
+
+/// What a watched descriptor stands for.
+pub(crate) enum Source {
+    /// Callbacks of `add_reader` and `add_writer`; `file` is the object they were registered with.
+    Handles { file: Object, reader: Option<Object>, writer: Option<Object> },
+    /// A native transport or listener.
+    Native(Object),
+}
+
+impl Source {
+    pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
+        match self {
+            Self::Handles { file, reader, writer } => {
+                [Some(file), reader.as_ref(), writer.as_ref()].into_iter().flatten().for_each(see);
+            }
+            Self::Native(object) => see(object),
+        }
+    }
+}
+
+/// Recognises what asyncio's own C tasks hand to `call_soon`: they drop the Handle that they would get, so none
+/// is made.
+#[inline]
+pub(super) fn from_stock_task(
+    callback: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
+) -> Option<Job> {
+    let context = context?;
+    let argument = match args.len() {
+        0 if callback.get_type_ptr().cast() == stdlib().behaviour.c_task_step.as_ptr() => None,
+        1 if is_stock_wakeup(callback) => Some(Object::from(args.get_item(0).ok()?)),
+        _ => return None,
+    };
+    Some(Job::Call { function: Object::from_bound(callback), argument, context: Object::from_bound(context) })
+}
+
+/// Whether `callback` is the builtin by which a future wakes a stock C task.
+fn is_stock_wakeup(callback: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: reads the object's class.
+    if unsafe { ffi::PyCFunction_CheckExact(callback.as_ptr()) } == 0 {
+        return false;
+    }
+    // SAFETY: a builtin function: its definition outlives it.
+    let name = unsafe { (*(*callback.as_ptr().cast::<ffi::PyCFunctionObject>()).m_ml).ml_name };
+    // SAFETY: definitions have names.
+    if unsafe { std::ffi::CStr::from_ptr(name) } != c"task_wakeup" {
+        return false;
+    }
+    // SAFETY: `m_self` is null or a live object.
+    unsafe { Object::borrow_opt((*callback.as_ptr().cast::<ffi::PyCFunctionObject>()).m_self) }
+        .is_some_and(|owner| owner.class().cast() == stdlib().c_task.as_ptr())
+}

@@ -1,0 +1,41 @@
+//! Noticing that a program has put its own `call_soon` or `time` over the loop's.
+//!
+//! Futures and timers go past both as long as they are native; a subclass that overrides them, or an instance
+//! that is assigned another, is asked every time.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::EventLoop;
+use super::core::Core;
+
+/// Looks at the class of a new loop.
+pub(super) fn inspect_class(class: &Bound<'_, PyType>, core: &Core) -> PyResult<()> {
+    let native = class.py().get_type::<EventLoop>();
+    let overridden = |name: &str| -> PyResult<bool> { Ok(!class.getattr(name)?.is(&native.getattr(name)?)) };
+    core.set_call_soon_overridden(overridden("call_soon")?);
+    core.own_clock.set(overridden("time")?);
+    Ok(())
+}
+
+/// `object.__setattr__`, or `object.__delattr__` without a value.
+pub(super) fn set_attribute(
+    slf: &Bound<'_, EventLoop>,
+    name: &Bound<'_, PyAny>,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let pointer = value.map_or(std::ptr::null_mut(), |value| value.as_ptr());
+    // SAFETY: live objects; a null value deletes.
+    if unsafe { ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), pointer) } < 0 {
+        return Err(PyErr::fetch(slf.py()));
+    }
+    let core = &slf.get().core;
+    match name.extract::<&str>() {
+        Ok("call_soon") if value.is_some() => core.set_call_soon_overridden(true),
+        Ok("time") if value.is_some() => core.own_clock.set(true),
+        Ok("call_soon" | "time") => inspect_class(&slf.get_type(), core)?,
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! `run_forever`: what is set up around the turns, and undone whatever happens in them.
+
+use std::ops::ControlFlow;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::EventLoop;
+use super::core::current_thread;
+use super::host::{PyHost, check_signals};
+use crate::ffi::Object;
+use crate::stdlib::stdlib;
+use crate::tasks::current;
+
+pub(super) fn run_forever(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    let py = slf.py();
+    slf.get().core.ensure_open()?;
+    ensure_not_running(slf)?;
+    let hooks = py.import("sys")?.call_method0("get_asyncgen_hooks")?;
+    let outcome = set_up(slf).and_then(|()| turns(slf));
+    let undone = tear_down(slf, &hooks);
+    outcome.and(undone)
+}
+
+fn ensure_not_running(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    if slf.get().core.is_running() {
+        return Err(PyRuntimeError::new_err("This event loop is already running"));
+    }
+    if !stdlib().running_loop.bound(slf.py()).call0()?.is_none() {
+        return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
+    }
+    Ok(())
+}
+
+fn set_up(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    let (py, core) = (slf.py(), &slf.get().core);
+    slf.call_method1("_set_coroutine_origin_tracking", (core.is_debug(),))?;
+    core.set_thread(Some(current_thread()));
+    let hooks = PyDict::new(py);
+    hooks.set_item("firstiter", slf.getattr("_asyncgen_firstiter_hook")?)?;
+    hooks.set_item("finalizer", slf.getattr("_asyncgen_finalizer_hook")?)?;
+    py.import("sys")?.call_method("set_asyncgen_hooks", (), Some(&hooks))?;
+    stdlib().set_running_loop.bound(py).call1((slf,))?;
+    Ok(())
+}
+
+fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<()> {
+    let (py, core) = (slf.py(), &slf.get().core);
+    let settled = current::settle(core, &Object::from_bound(slf.as_any()));
+    core.engine.take_stop();
+    core.set_thread(None);
+    stdlib().set_running_loop.bound(py).call1((py.None(),))?;
+    slf.call_method1("_set_coroutine_origin_tracking", (false,))?;
+    py.import("sys")?.getattr("set_asyncgen_hooks")?.call1(hooks.extract::<(Py<PyAny>, Py<PyAny>)>()?)?;
+    settled.map_err(PyErr::from)
+}
+
+fn turns(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    let core = &slf.get().core;
+    let host = PyHost { event_loop: Object::from_bound(slf.as_any()) };
+    loop {
+        turn(slf, &host)?;
+        if core.engine.is_stopping() {
+            return Ok(());
+        }
+    }
+}
+
+/// One turn. Before one that may sleep, signals are looked for: while Python code runs the interpreter does it.
+fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
+    let core = &slf.get().core;
+    if core.engine.ready_len() == 0 {
+        current::settle(core, &host.event_loop)?;
+        check_signals()?;
+    }
+    match core.engine.turn(host) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// `_run_once()`.
+pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
+    let host = PyHost { event_loop: Object::from_bound(slf.as_any()) };
+    let outcome = turn(slf, &host);
+    current::settle(&slf.get().core, &host.event_loop)?;
+    outcome
+}

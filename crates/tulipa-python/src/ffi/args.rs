@@ -1,0 +1,119 @@
+//! Arguments of native methods: keywords of fast calls, and `__init__`'s tuple and dict.
+
+use std::ffi::{CStr, c_char};
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+
+use super::{Object, Raised, Result};
+
+/// The arguments of a `METH_FASTCALL | METH_KEYWORDS` call, borrowed from the caller.
+pub(crate) struct Args<'a> {
+    pub(crate) positional: &'a [*mut ffi::PyObject],
+    named: &'a [*mut ffi::PyObject],
+    names: *mut ffi::PyObject,
+}
+
+impl<'a> Args<'a> {
+    /// # Safety
+    /// The four are the arguments of a fast call that is still running.
+    #[inline]
+    pub(crate) unsafe fn new(
+        arguments: *const *mut ffi::PyObject,
+        count: ffi::Py_ssize_t,
+        names: *mut ffi::PyObject,
+    ) -> Self {
+        let count = count.cast_unsigned();
+        let named = if names.is_null() {
+            0
+        } else {
+            // SAFETY: keyword names come as a tuple.
+            unsafe { ffi::PyTuple_GET_SIZE(names) }.cast_unsigned()
+        };
+        if count + named == 0 {
+            return Self { positional: &[], named: &[], names };
+        }
+        // SAFETY: the caller passes positional arguments first, then one for each name.
+        let all = unsafe { std::slice::from_raw_parts(arguments, count + named) };
+        let (positional, named) = all.split_at(count);
+        Self { positional, named, names }
+    }
+
+    /// The positional argument at `index`.
+    #[inline]
+    pub(crate) fn at(&self, index: usize) -> Option<Object> {
+        // SAFETY: arguments live for the call.
+        self.positional.get(index).map(|&argument| unsafe { Object::borrow(argument) })
+    }
+
+    /// Distributes the keywords over `known` (their values come back in that order); others are refused as
+    /// CPython does.
+    #[inline]
+    pub(crate) fn keywords<const N: usize>(&self, function: &str, known: [&Object; N]) -> Result<[Option<Object>; N]> {
+        let mut values = [const { None }; N];
+        for (index, &value) in self.named.iter().enumerate() {
+            // SAFETY: the names tuple has one item for each named argument.
+            let name = unsafe { ffi::PyTuple_GET_ITEM(self.names, index.cast_signed()) };
+            let place = place_of(name, &known).ok_or_else(|| unexpected(function, name))?;
+            // SAFETY: arguments live for the call.
+            values[place] = Some(unsafe { Object::borrow(value) });
+        }
+        Ok(values)
+    }
+}
+
+#[inline]
+fn place_of(name: *mut ffi::PyObject, known: &[&Object]) -> Option<usize> {
+    // Keyword names in code are interned, so identity nearly always decides.
+    known.iter().position(|known| known.is(name)).or_else(|| {
+        known.iter().position(|known| {
+            // SAFETY: both are live strings.
+            unsafe { ffi::PyUnicode_Compare(known.as_ptr(), name) == 0 }
+        })
+    })
+}
+
+#[cold]
+fn unexpected(function: &str, name: *mut ffi::PyObject) -> Raised {
+    // SAFETY: keyword names are live strings.
+    let name = unsafe { Object::borrow(name) };
+    // SAFETY: attached.
+    let name = name.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+    PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")).into()
+}
+
+/// `__init__`'s arguments taken apart by CPython's own format language; absent ones stay null.
+///
+/// # Safety
+/// `positional` and `keywords` come from `tp_init`; `format` asks for exactly `N` objects, and `names` has
+/// `N` names and a final null.
+pub(crate) unsafe fn parse<const N: usize>(
+    positional: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+    format: &CStr,
+    names: &[*const c_char],
+) -> Result<[Option<Object>; N]> {
+    debug_assert_eq!(names.len(), N + 1);
+    // Formats of up to five objects exist; unused places are never written.
+    let mut values: [*mut ffi::PyObject; 5] = [std::ptr::null_mut(); 5];
+    let [first, second, third, fourth, fifth] = &mut values;
+    // SAFETY: the caller vouches for format and names; at least as many places as the format asks for follow.
+    let parsed = unsafe {
+        ffi::PyArg_ParseTupleAndKeywords(
+            positional,
+            keywords,
+            format.as_ptr(),
+            names.as_ptr().cast_mut().cast(),
+            std::ptr::from_mut(first),
+            std::ptr::from_mut(second),
+            std::ptr::from_mut(third),
+            std::ptr::from_mut(fourth),
+            std::ptr::from_mut(fifth),
+        )
+    };
+    if parsed == 0 {
+        return Err(Raised);
+    }
+    // SAFETY: parsed arguments are null or borrowed from the live tuple and dict.
+    Ok(std::array::from_fn(|index| unsafe { Object::borrow_opt(values[index]) }))
+}

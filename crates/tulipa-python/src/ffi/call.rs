@@ -1,0 +1,158 @@
+//! Calls into Python: functions and methods by vectorcall, attributes by interned name.
+
+use pyo3::ffi;
+
+use super::{Object, Raised, Result};
+
+/// `function()`.
+#[inline]
+pub(crate) fn call0(function: &Object) -> Result<Object> {
+    // SAFETY: `function` is live; the result is new or null.
+    unsafe { Object::steal(ffi::PyObject_CallNoArgs(function.as_ptr())) }
+}
+
+/// `function(argument)`.
+#[inline]
+pub(crate) fn call1(function: &Object, argument: &Object) -> Result<Object> {
+    // SAFETY: both are live; the result is new or null.
+    unsafe { Object::steal(ffi::PyObject_CallOneArg(function.as_ptr(), argument.as_ptr())) }
+}
+
+/// `function(first, second)`.
+#[inline]
+pub(crate) fn call2(function: &Object, first: &Object, second: &Object) -> Result<Object> {
+    // The leading place may be overwritten by the callee, which spares it a copy of the arguments.
+    let mut arguments = [std::ptr::null_mut(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: both arguments are live for the call, and the offset flag announces the free place before them.
+    unsafe {
+        Object::steal(ffi::PyObject_Vectorcall(
+            function.as_ptr(),
+            arguments.as_mut_ptr().add(1),
+            2 | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
+/// `function(*arguments)` for a tuple, without building another one.
+#[inline]
+pub(crate) fn call_tuple(function: &Object, arguments: *mut ffi::PyObject) -> Result<Object> {
+    // SAFETY: the callers pass a live tuple.
+    let count = unsafe { ffi::PyTuple_GET_SIZE(arguments) };
+    if count == 0 {
+        return call0(function);
+    }
+    // SAFETY: a tuple's items lie side by side from its first on, and live as long as the tuple.
+    let items = unsafe { (&raw mut (*arguments.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>() };
+    // SAFETY: `count` live items; no free place before them is announced.
+    unsafe {
+        Object::steal(ffi::PyObject_Vectorcall(
+            function.as_ptr(),
+            items,
+            count.cast_unsigned(),
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
+/// `object.name()`.
+#[inline]
+pub(crate) fn method0(object: &Object, name: &Object) -> Result<Object> {
+    vectorcall_method(&[object.as_ptr()], name, std::ptr::null_mut())
+}
+
+/// `object.name(argument)`.
+#[inline]
+pub(crate) fn method1(object: &Object, name: &Object, argument: &Object) -> Result<Object> {
+    vectorcall_method(&[object.as_ptr(), argument.as_ptr()], name, std::ptr::null_mut())
+}
+
+/// `object.name(first, second)`.
+#[inline]
+pub(crate) fn method2(object: &Object, name: &Object, first: &Object, second: &Object) -> Result<Object> {
+    vectorcall_method(&[object.as_ptr(), first.as_ptr(), second.as_ptr()], name, std::ptr::null_mut())
+}
+
+/// `object.name(*positional, **{keywords: the last ones of arguments})`; `arguments[0]` is the object.
+#[inline]
+pub(crate) fn vectorcall_method(
+    arguments: &[*mut ffi::PyObject],
+    name: &Object,
+    keywords: *mut ffi::PyObject,
+) -> Result<Object> {
+    let named = if keywords.is_null() {
+        0
+    } else {
+        // SAFETY: a live tuple of keyword names.
+        unsafe { ffi::PyTuple_GET_SIZE(keywords) }.cast_unsigned()
+    };
+    // SAFETY: all arguments are live; their count leaves out those that the keyword names stand for.
+    unsafe {
+        Object::steal(ffi::PyObject_VectorcallMethod(
+            name.as_ptr(),
+            arguments.as_ptr(),
+            arguments.len() - named,
+            keywords,
+        ))
+    }
+}
+
+/// `object.name`.
+#[inline]
+pub(crate) fn getattr(object: &Object, name: &Object) -> Result<Object> {
+    // SAFETY: both are live; the result is new or null.
+    unsafe { Object::steal(ffi::PyObject_GetAttr(object.as_ptr(), name.as_ptr())) }
+}
+
+/// `getattr(object, name, None)`, with Rust's `None` where there is no such attribute.
+#[inline]
+pub(crate) fn getattr_opt(object: &Object, name: &Object) -> Result<Option<Object>> {
+    match getattr(object, name) {
+        Ok(value) => Ok(Some(value)),
+        // SAFETY: the exception class lives as long as the interpreter.
+        Err(raised) if raised.matches(unsafe { ffi::PyExc_AttributeError }) => {
+            // SAFETY: clears the indicator that was just found set.
+            unsafe { ffi::PyErr_Clear() };
+            Ok(None)
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// `object.name = value`.
+#[inline]
+pub(crate) fn setattr(object: &Object, name: &Object, value: &Object) -> Result<()> {
+    // SAFETY: all three are live.
+    if unsafe { ffi::PyObject_SetAttr(object.as_ptr(), name.as_ptr(), value.as_ptr()) } < 0 {
+        return Err(Raised);
+    }
+    Ok(())
+}
+
+/// `bool(object)`.
+#[inline]
+pub(crate) fn truth(object: &Object) -> Result<bool> {
+    // SAFETY: a live object.
+    match unsafe { ffi::PyObject_IsTrue(object.as_ptr()) } {
+        -1 => Err(Raised),
+        answer => Ok(answer != 0),
+    }
+}
+
+/// `left == right`.
+#[inline]
+pub(crate) fn equal(left: &Object, right: &Object) -> Result<bool> {
+    // SAFETY: both are live.
+    match unsafe { ffi::PyObject_RichCompareBool(left.as_ptr(), right.as_ptr(), ffi::Py_EQ) } {
+        -1 => Err(Raised),
+        answer => Ok(answer != 0),
+    }
+}
+
+/// `repr(object)` as text; an object whose repr fails raises.
+pub(crate) fn repr(object: &Object) -> Result<String> {
+    // SAFETY: the caller is attached.
+    let py = unsafe { pyo3::Python::assume_attached() };
+    use pyo3::types::PyAnyMethods;
+    Ok(object.bound(py).repr()?.to_string())
+}

@@ -1,0 +1,117 @@
+//! Native classes laid over a base class whose size is known only at run time.
+//!
+//! PyO3 can extend classes whose layout it knows when it compiles. asyncio's C classes and its Python classes
+//! with slots are not such: their size differs from one Python to the next. So a native class is made from a
+//! spec at run time: the base's bytes first, then a Rust struct, its **extension**, at an aligned offset.
+
+use std::ffi::{CStr, c_int, c_void};
+
+use pyo3::ffi;
+
+use super::{Object, Result};
+
+/// Alignment of an extension within its object.
+const ALIGNMENT: usize = 16;
+
+/// Where an extension begins in instances of a class derived from `base`.
+pub(crate) fn extension_offset(base: *mut ffi::PyTypeObject) -> usize {
+    // SAFETY: `base` is a live class.
+    let size = unsafe { (*base).tp_basicsize }.cast_unsigned();
+    size.next_multiple_of(ALIGNMENT)
+}
+
+/// One `PyType_Slot`.
+pub(crate) fn slot(id: c_int, function: *mut c_void) -> ffi::PyType_Slot {
+    ffi::PyType_Slot { slot: id, pfunc: function }
+}
+
+/// Makes the class `name` (`"module.Name"`) over `bases` (one class, or a tuple), with instances of `size` bytes.
+///
+/// # Safety
+/// `slots` name functions of the types that CPython documents for them, `size` covers base and extension, and
+/// name, slots' tables and functions live for ever.
+pub(crate) unsafe fn new_class(
+    name: &'static CStr,
+    bases: *mut ffi::PyObject,
+    size: usize,
+    flags: u64,
+    mut slots: Vec<ffi::PyType_Slot>,
+) -> Result<Object> {
+    slots.push(slot(0, std::ptr::null_mut()));
+    let mut spec = ffi::PyType_Spec {
+        name: name.as_ptr(),
+        basicsize: size as c_int,
+        itemsize: 0,
+        flags: (ffi::Py_TPFLAGS_DEFAULT | flags as std::ffi::c_ulong) as std::ffi::c_uint,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: the caller vouches for the spec; a single class is accepted in place of a tuple of bases.
+    unsafe { Object::steal(ffi::PyType_FromSpecWithBases(&raw mut spec, bases)) }
+}
+
+/// The offset of a slot of a Python class (`__slots__`), read from its member descriptor.
+pub(crate) fn member_offset(class: &Object, name: &Object) -> Result<usize> {
+    let descriptor = super::call::getattr(class, name)?;
+    // SAFETY: slots of Python classes are member descriptors.
+    let member = unsafe { (*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member };
+    // SAFETY: a descriptor's member definition lives as long as its class.
+    Ok(unsafe { (*member).offset }.cast_unsigned())
+}
+
+/// Shorthand for a table entry of a method without arguments.
+pub(crate) const fn noargs(name: &'static CStr, function: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// Shorthand for a table entry of a method with exactly one positional argument.
+pub(crate) const fn onearg(name: &'static CStr, function: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+        ml_flags: ffi::METH_O,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// Shorthand for a table entry of a method with positional and keyword arguments.
+pub(crate) const fn fastcall(
+    name: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
+    ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+/// Shorthand for a read-only property (`setter` null) or a writable one.
+pub(crate) const fn property(
+    name: &'static CStr,
+    getter: ffi::getter,
+    setter: Option<ffi::setter>,
+) -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef {
+        name: name.as_ptr(),
+        get: Some(getter),
+        set: setter,
+        doc: std::ptr::null(),
+        closure: std::ptr::null_mut(),
+    }
+}
+
+/// The entry that ends a table of properties.
+pub(crate) const NO_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: std::ptr::null(),
+    get: None,
+    set: None,
+    doc: std::ptr::null(),
+    closure: std::ptr::null_mut(),
+};

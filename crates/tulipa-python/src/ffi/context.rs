@@ -1,0 +1,38 @@
+//! `contextvars.Context`: copying the current one, entering and leaving one.
+
+use pyo3::ffi;
+
+use super::{Object, Raised, Result};
+
+/// A copy of the current context, as `contextvars.copy_context()` makes it.
+#[inline]
+pub(crate) fn copy_current() -> Result<Object> {
+    // SAFETY: the function returns a new reference or null with an exception set.
+    unsafe { Object::steal(ffi::PyContext_CopyCurrent()) }
+}
+
+/// Runs `body` inside `context`, as `Context.run` does.
+#[inline]
+pub(crate) fn run_in<T>(context: &Object, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    // SAFETY: a live object; anything but a context is refused with an exception.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(Raised);
+    }
+    let result = body();
+    leave(context, result)
+}
+
+#[inline]
+fn leave<T>(context: &Object, result: Result<T>) -> Result<T> {
+    // SAFETY: the context was entered just before; leaving works with an exception set.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+        return Err(Raised);
+    }
+    result
+}
+
+/// Whether `object` is a `contextvars.Context`.
+pub(crate) fn is_context(object: &Object) -> bool {
+    // SAFETY: reads the object's class.
+    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
+}

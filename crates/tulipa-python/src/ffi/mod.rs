@@ -1,0 +1,16 @@
+//! The only raw calls into CPython's C API, one small wrapper per file.
+//!
+//! Everything here assumes that the calling thread is attached to the interpreter (it holds the GIL, or on
+//! a free-threaded build an attached thread state). Nothing here knows what a Future or a loop is.
+
+pub(crate) mod args;
+pub(crate) mod call;
+pub(crate) mod class;
+pub(crate) mod context;
+pub(crate) mod object;
+pub(crate) mod raised;
+pub(crate) mod slot;
+
+pub(crate) use object::Object;
+pub(crate) use raised::{Raised, Result};
+pub(crate) use slot::Slot;

@@ -1,0 +1,165 @@
+//! `Raised`: "the exception is set in the interpreter", the C convention as a Rust error type.
+//!
+//! It is zero bytes wide, so passing an exception on costs nothing. `PyErr` is used where an exception is
+//! looked at or made; the two convert into each other.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::ffi;
+use pyo3::panic::PanicException;
+use pyo3::prelude::*;
+
+use super::Object;
+
+/// Proof that the interpreter's exception indicator is set.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Raised;
+
+pub(crate) type Result<T> = std::result::Result<T, Raised>;
+
+impl Raised {
+    /// Takes the exception out of the indicator.
+    pub(crate) fn take(self, py: Python<'_>) -> PyErr {
+        PyErr::fetch(py)
+    }
+
+    /// Takes the exception out of the indicator, as an object with its traceback attached.
+    pub(crate) fn take_object(self) -> Object {
+        // SAFETY: the caller is attached (O1), which is all that `Python` stands for.
+        let py = unsafe { Python::assume_attached() };
+        Object::from_bound(PyErr::fetch(py).into_value(py).bind(py).as_any())
+    }
+
+    /// Sets `exception` as the indicator, keeping its traceback.
+    pub(crate) fn from_object(exception: &Object) -> Self {
+        // SAFETY: attached (O1).
+        let py = unsafe { Python::assume_attached() };
+        PyErr::from_value(exception.bound(py)).restore(py);
+        Self
+    }
+
+    /// Whether the exception that is set is an instance of `class`.
+    pub(crate) fn matches(&self, class: *mut ffi::PyObject) -> bool {
+        // SAFETY: the indicator is set, and `class` is a live class.
+        unsafe { ffi::PyErr_ExceptionMatches(class) != 0 }
+    }
+
+    /// Whether the exception must leave the loop at once: `KeyboardInterrupt` or `SystemExit`.
+    pub(crate) fn leaves_the_loop(&self) -> bool {
+        // SAFETY: the exception classes live as long as the interpreter.
+        self.matches(unsafe { ffi::PyExc_KeyboardInterrupt })
+            // SAFETY: as above.
+            || self.matches(unsafe { ffi::PyExc_SystemExit })
+    }
+}
+
+impl From<PyErr> for Raised {
+    fn from(error: PyErr) -> Self {
+        // SAFETY: a `PyErr` is turned into the indicator only while attached (O1).
+        error.restore(unsafe { Python::assume_attached() });
+        Self
+    }
+}
+
+impl From<Raised> for PyErr {
+    fn from(raised: Raised) -> Self {
+        // SAFETY: attached (O1).
+        raised.take(unsafe { Python::assume_attached() })
+    }
+}
+
+/// Whether `exception` is a `KeyboardInterrupt` or `SystemExit` object.
+pub(crate) fn leaves_the_loop(exception: &Object) -> bool {
+    // SAFETY: the exception classes live as long as the interpreter.
+    let (interrupt, exit) = unsafe { (ffi::PyExc_KeyboardInterrupt, ffi::PyExc_SystemExit) };
+    exception.is_instance_of(interrupt.cast()) || exception.is_instance_of(exit.cast())
+}
+
+/// What a C entry point answers when it fails, or succeeds.
+pub(crate) trait Answer {
+    type Raw;
+    const FAILED: Self::Raw;
+    fn answer(self) -> Self::Raw;
+}
+
+impl Answer for Object {
+    type Raw = *mut ffi::PyObject;
+    const FAILED: Self::Raw = std::ptr::null_mut();
+    #[inline]
+    fn answer(self) -> Self::Raw {
+        self.into_ptr()
+    }
+}
+
+impl Answer for () {
+    type Raw = std::ffi::c_int;
+    const FAILED: Self::Raw = -1;
+    #[inline]
+    fn answer(self) -> Self::Raw {
+        0
+    }
+}
+
+/// Runs the body of a C entry point: errors become the indicator, and so does a panic, which must never
+/// unwind into C.
+#[inline]
+pub(crate) fn enter<A: Answer>(body: impl FnOnce(Python<'_>) -> Result<A>) -> A::Raw {
+    // SAFETY: CPython calls entry points on attached threads only.
+    let py = unsafe { Python::assume_attached() };
+    match catch_unwind(AssertUnwindSafe(|| body(py))) {
+        Ok(Ok(answer)) => answer.answer(),
+        Ok(Err(Raised)) => A::FAILED,
+        Err(payload) => {
+            raise_panic(py, payload.as_ref());
+            A::FAILED
+        }
+    }
+}
+
+#[cold]
+fn raise_panic(py: Python<'_>, payload: &(dyn std::any::Any + Send)) {
+    let text = payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
+        .unwrap_or_else(|| "panic in Rust code".to_string());
+    PanicException::new_err((text,)).restore(py);
+}
+
+/// An exception of class `class` with one string argument, set in the indicator.
+#[cold]
+pub(crate) fn raise(class: &Object, text: String) -> Raised {
+    // SAFETY: attached (O1).
+    let py = unsafe { Python::assume_attached() };
+    match class.bound(py).call1((text,)) {
+        Ok(exception) => PyErr::from_value(exception).into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// Sets `exception` as the `__context__` of the exception that is set, as a failing `finally` does.
+#[cold]
+pub(crate) fn chain(raised: Raised, earlier: &Object) -> Raised {
+    // SAFETY: attached (O1).
+    let py = unsafe { Python::assume_attached() };
+    let later = raised.take(py);
+    // SAFETY: both are live exception objects; the call steals one reference to the second.
+    unsafe { ffi::PyException_SetContext(later.value(py).as_ptr(), earlier.clone().into_ptr()) };
+    later.into()
+}
+
+/// Reports an exception that has nowhere to go (`sys.unraisablehook`), naming the object it belongs to.
+#[cold]
+pub(crate) fn unraisable(raised: Raised, source: &Object) {
+    // SAFETY: attached (O1).
+    let py = unsafe { Python::assume_attached() };
+    raised.take(py).write_unraisable(py, Some(&source.bound(py)));
+}
+
+/// Whether `object` is an exception instance.
+pub(crate) fn is_exception(object: &Object) -> bool {
+    // SAFETY: attached (O1).
+    object.bound(unsafe { Python::assume_attached() }).is_instance_of::<PyBaseException>()
+}

@@ -1,0 +1,367 @@
+//! The class objects of Future and its iterator: slots, life-cycle, and the metaclass of names that get swapped.
+
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::methods::{self, FUTURE_METHODS, PROPERTIES};
+use super::{FutureState, iterator, state_of};
+use crate::ffi::class::{extension_offset, new_class, slot};
+use crate::ffi::raised::{enter, unraisable};
+use crate::ffi::{Object, Result, args, call};
+use crate::gc;
+use crate::stdlib::stdlib;
+use crate::tasks;
+
+/// The native classes, made once.
+pub(crate) struct Classes {
+    pub(crate) future: *mut ffi::PyTypeObject,
+    pub(crate) task: *mut ffi::PyTypeObject,
+    pub(crate) iterator: *mut ffi::PyTypeObject,
+    /// Where the state begins, the same in futures and tasks: right behind the larger base.
+    offset: usize,
+}
+
+// SAFETY: classes are immutable here and live for ever; each holds a reference that is never given back.
+unsafe impl Send for Classes {}
+// SAFETY: as above.
+unsafe impl Sync for Classes {}
+
+static CLASSES: OnceLock<Classes> = OnceLock::new();
+
+#[inline]
+pub(crate) fn classes() -> &'static Classes {
+    CLASSES.get().expect("the module was initialised before any of its classes could be used")
+}
+
+#[inline]
+pub(crate) fn offset() -> usize {
+    classes().offset
+}
+
+/// Makes the classes; called by the module's initialisation.
+pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
+    if CLASSES.get().is_none() {
+        let made = make_classes(py)?;
+        adopt_metaclass(&made)?;
+        // A second thread that imported at the same moment made equal ones.
+        let _ = CLASSES.set(made);
+    }
+    Ok(classes())
+}
+
+/// Makes Future, then Task over asyncio's Task *and* our Future, so that the two are kin as asyncio's pair is.
+///
+/// Two bases that both add to asyncio's Future would be refused as a conflict of layouts. There is none: in both
+/// classes the state lies at the same offset, behind the larger base. So Future is made with the size of its base,
+/// and gets its real size once Task exists (C1).
+fn make_classes(py: Python<'_>) -> Result<Classes> {
+    let offset = [&stdlib().c_task, &stdlib().c_future].map(|base| extension_offset(base.as_ptr().cast()));
+    let offset = offset[0].max(offset[1]);
+    let future = make_future()?;
+    let bases = pyo3::types::PyTuple::new(py, [stdlib().c_task.bound(py), future.bound(py)])?;
+    let task = tasks::make_class(&bases.into_any().into(), offset)?;
+    let future: *mut ffi::PyTypeObject = future.into_ptr().cast();
+    // SAFETY: C1: no instance and no subclass but Task exists yet.
+    unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
+    Ok(Classes { future, task: task.into_ptr().cast(), iterator: iterator::make_class()?.into_ptr().cast(), offset })
+}
+
+fn make_future() -> Result<Object> {
+    let slots = vec![
+        slot(ffi::Py_tp_new, new_future as *mut c_void),
+        slot(ffi::Py_tp_init, init as *mut c_void),
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_finalize, finalize as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_repr, methods::repr as *mut c_void),
+        slot(ffi::Py_tp_iter, methods::iterate as *mut c_void),
+        slot(ffi::Py_am_await, methods::iterate as *mut c_void),
+        slot(ffi::Py_tp_methods, (&raw mut FUTURE_METHODS).cast()),
+        slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
+        slot(ffi::Py_tp_doc, c"A result that is not there yet, on a Tulipa loop or any other.".as_ptr().cast_mut().cast()),
+    ];
+    // SAFETY: the slots are of the documented types and static; size 0 stands for the base's, see `make_classes`.
+    unsafe { new_class(c"tulipa._tulipa.Future", stdlib().c_future.as_ptr(), 0, FLAGS, slots) }
+}
+
+pub(crate) const FLAGS: u64 =
+    (ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_IMMUTABLETYPE) as u64;
+
+/// Memory for an instance of `class`, with `state` written behind the base's zeroed bytes.
+///
+/// # Safety
+/// `class` is a native class (or a subclass) whose extension is an `S`.
+#[inline]
+pub(crate) unsafe fn allocate<S>(class: *mut ffi::PyTypeObject, offset: usize, state: S) -> Result<Object> {
+    // SAFETY: classes always have `tp_alloc`.
+    let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
+    // SAFETY: a new instance or null.
+    let object = unsafe { Object::steal(allocate(class, 0)) }?;
+    // SAFETY: the class's size covers the extension.
+    unsafe { object.as_ptr().byte_add(offset).cast::<S>().write(state) };
+    Ok(object)
+}
+
+unsafe extern "C" fn new_future(
+    class: *mut ffi::PyTypeObject,
+    _arguments: *mut ffi::PyObject,
+    _keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: CPython passes the class itself or a subclass.
+    enter(|_| unsafe { allocate(class, offset(), FutureState::new()) })
+}
+
+unsafe extern "C" fn init(
+    object: *mut ffi::PyObject,
+    arguments: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> c_int {
+    enter(|_| {
+        const NAMES: [*const std::ffi::c_char; 2] = [c"loop".as_ptr(), std::ptr::null()];
+        // SAFETY: `tp_init`'s own arguments; one object asked for.
+        let [event_loop] = unsafe { args::parse(arguments, keywords, c"|$O:Future", &NAMES) }?;
+        // SAFETY: `tp_init` gets an instance.
+        let (future, state) = unsafe { methods::this(object) };
+        ensure_fresh(&future, state)?;
+        state.bind(event_loop)
+    })
+}
+
+/// From 3.14 on a second `__init__` is refused.
+pub(crate) fn ensure_fresh(future: &Object, state: &FutureState) -> Result<()> {
+    if cfg!(Py_3_14) && state.is_alive() {
+        // SAFETY: attached.
+        let name = qualified_name(unsafe { Python::assume_attached() }, future)?;
+        return Err(pyo3::exceptions::PyRuntimeError::new_err(format!("{name} object is already initialized")).into());
+    }
+    Ok(())
+}
+
+fn qualified_name(py: Python<'_>, future: &Object) -> PyResult<String> {
+    Ok(future.bound(py).get_type().fully_qualified_name()?.to_string())
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance; the collector's function and data. `visit_all` visits the class, so does the base
+    // where it is a heap class: see `traverse_base`.
+    unsafe {
+        let answer = traverse_base(&stdlib().c_future, object, visit, data);
+        if answer != 0 {
+            return answer;
+        }
+        visit_state(object, visit, data, |each| state_of(object).visit(each))
+    }
+}
+
+/// The base's own `tp_traverse`: it visits `__dict__` and, where the base is a heap class, the instance's class.
+///
+/// # Safety
+/// As for `tp_traverse`; `base` is the C class below the object's class.
+pub(crate) unsafe fn traverse_base(
+    base: &Object,
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: a live class.
+    match unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_traverse } {
+        // SAFETY: the object begins with the base's layout.
+        Some(traverse) => unsafe { traverse(object, visit, data) },
+        None => 0,
+    }
+}
+
+/// # Safety
+/// As for `tp_traverse`.
+pub(crate) unsafe fn visit_state(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    data: *mut c_void,
+    each: impl FnOnce(&mut dyn FnMut(*mut ffi::PyObject)),
+) -> c_int {
+    if cfg!(Py_3_12) {
+        // The base visited the class already: visiting it twice would corrupt the collector's counts.
+        let mut answer = 0;
+        each(&mut |pointer| {
+            if answer == 0 && !pointer.is_null() {
+                // SAFETY: a live object that `object` owns.
+                answer = unsafe { visit(pointer, data) };
+            }
+        });
+        return answer;
+    }
+    // SAFETY: passed on.
+    unsafe { gc::visit_all(object, visit, data, each) }
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: an instance.
+    unsafe { state_of(object) }.reset();
+    // SAFETY: the object begins with the base's layout.
+    unsafe { clear_base(&stdlib().c_future, object) }
+}
+
+/// # Safety
+/// As for `tp_clear`; `base` is the C class below the object's class.
+pub(crate) unsafe fn clear_base(base: &Object, object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: a live class.
+    match unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_clear } {
+        // SAFETY: the object begins with the base's layout.
+        Some(clear) => unsafe { clear(object) },
+        None => 0,
+    }
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: `tp_dealloc` on an instance whose state is a FutureState.
+    unsafe { dealloc_with::<FutureState>(object, classes().future, &stdlib().c_future) };
+}
+
+/// `tp_dealloc` of both classes: finalizer, the state, then the base's own part, which also frees the memory.
+///
+/// # Safety
+/// Called as `tp_dealloc`, for an instance of `class` or a subclass, whose extension is an `S`.
+pub(crate) unsafe fn dealloc_with<S>(object: *mut ffi::PyObject, class: *mut ffi::PyTypeObject, base: &Object) {
+    // SAFETY: still a whole object.
+    let own_class = unsafe { ffi::Py_TYPE(object) };
+    // A subclass's dealloc has run the finalizer already.
+    // SAFETY: still a whole object; a finalizer that revives it is obeyed.
+    if own_class == class && unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+        return;
+    }
+    // SAFETY: nobody else sees the object from here on.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: weak references go before the state, so that none of their callbacks sees half an object.
+    unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    // SAFETY: written by `tp_new`, dropped once.
+    unsafe { std::ptr::drop_in_place(object.byte_add(offset()).cast::<S>()) };
+    // The base untracks again, which asks for nothing when done twice, clears its own empty fields and frees.
+    // SAFETY: a live class.
+    if let Some(dealloc) = unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_dealloc } {
+        // SAFETY: the object begins with the base's layout.
+        unsafe { dealloc(object) };
+    }
+    if !cfg!(Py_3_12) {
+        // There the base is a static class, whose dealloc does not know that instances own their class.
+        // SAFETY: every instance of a heap class owns a reference to it.
+        unsafe { ffi::Py_DECREF(own_class.cast()) };
+    }
+}
+
+unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
+    // SAFETY: `tp_finalize` on an instance that is still whole.
+    let (future, state) = unsafe { methods::this(object) };
+    if state.log_traceback.get() {
+        preserving_exception(|| report_unretrieved(&future, state));
+    }
+}
+
+/// Runs `body` with the indicator put aside: finalizers run in the middle of other code.
+pub(crate) fn preserving_exception(body: impl FnOnce()) {
+    // SAFETY: attached.
+    let pending = PyErr::take(unsafe { Python::assume_attached() });
+    body();
+    if let Some(pending) = pending {
+        let _ = crate::ffi::Raised::from(pending);
+    }
+}
+
+/// Tells the loop's exception handler of an exception that nobody asked for.
+pub(crate) fn report_unretrieved(future: &Object, state: &FutureState) {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let report = || -> PyResult<()> {
+        let name = future.bound(py).get_type().name()?;
+        let context = pyo3::types::PyDict::new(py);
+        context.set_item("message", format!("{name} exception was never retrieved"))?;
+        context.set_item("exception", state.exception_or_none().bound(py))?;
+        context.set_item("future", future.bound(py))?;
+        if let Some(traceback) = state.source_traceback.get() {
+            context.set_item("source_traceback", traceback.bound(py))?;
+        }
+        state.log_traceback.set(false);
+        call_exception_handler(state, context)
+    };
+    if let Err(error) = report() {
+        unraisable(error.into(), future);
+    }
+}
+
+/// `loop.call_exception_handler(context)`.
+pub(crate) fn call_exception_handler(state: &FutureState, context: Bound<'_, pyo3::types::PyDict>) -> PyResult<()> {
+    let event_loop = state.event_loop.or_none();
+    call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())?;
+    Ok(())
+}
+
+/// `isinstance(x, tulipa.Future)` must hold for every future and task once the name stands for asyncio's: the
+/// metaclass answers for the two native classes as asyncio's own pair would.
+fn adopt_metaclass(classes: &Classes) -> Result<()> {
+    let metaclass: *mut ffi::PyTypeObject = make_metaclass()?.into_ptr().cast();
+    for class in [classes.future, classes.task] {
+        // SAFETY: the metaclass adds nothing to the layout of `type`, and classes own a reference to their
+        // metaclass, which `into_ptr` above and the increment supply.
+        unsafe {
+            ffi::Py_INCREF(metaclass.cast());
+            (*class).ob_base.ob_base.ob_type = metaclass;
+            ffi::PyType_Modified(class);
+        }
+    }
+    Ok(())
+}
+
+fn make_metaclass() -> Result<Object> {
+    let slots = vec![slot(ffi::Py_tp_methods, (&raw mut METACLASS_METHODS).cast())];
+    // SAFETY: size 0 inherits the layout of `type`; the slots are static.
+    unsafe {
+        let base = (&raw mut ffi::PyType_Type).cast();
+        new_class(c"tulipa._tulipa.FutureType", base, 0, ffi::Py_TPFLAGS_BASETYPE.into(), slots)
+    }
+}
+
+static mut METACLASS_METHODS: [ffi::PyMethodDef; 3] = [
+    crate::ffi::class::onearg(c"__instancecheck__", instance_check, c"Whether an object is a future (a task)."),
+    crate::ffi::class::onearg(c"__subclasscheck__", subclass_check, c"Whether a class is one of futures (of tasks)."),
+    ffi::PyMethodDef::zeroed(),
+];
+
+/// The C class that stands for `class` in questions of kinship: asyncio's where `class` is the native one.
+fn kin(class: *mut ffi::PyObject) -> Option<*mut ffi::PyTypeObject> {
+    let classes = classes();
+    if class == classes.future.cast() {
+        return Some(stdlib().c_future.as_ptr().cast());
+    }
+    (class == classes.task.cast()).then(|| stdlib().c_task.as_ptr().cast())
+}
+
+unsafe extern "C" fn instance_check(class: *mut ffi::PyObject, object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: both are live.
+        let (class_object, object) = unsafe { (Object::borrow(class), Object::borrow(object)) };
+        let asked = kin(class).map_or(class_object, |kin| {
+            // SAFETY: asyncio's C classes live for ever.
+            unsafe { Object::borrow(kin.cast()) }
+        });
+        let type_class = py.get_type::<pyo3::types::PyType>();
+        let answer = type_class.call_method1("__instancecheck__", (asked.bound(py), object.bound(py)))?;
+        Ok(Object::from(answer))
+    })
+}
+
+unsafe extern "C" fn subclass_check(class: *mut ffi::PyObject, other: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: both are live.
+        let (class_object, other) = unsafe { (Object::borrow(class), Object::borrow(other)) };
+        let asked = kin(class).map_or(class_object, |kin| {
+            // SAFETY: asyncio's C classes live for ever.
+            unsafe { Object::borrow(kin.cast()) }
+        });
+        let type_class = py.get_type::<pyo3::types::PyType>();
+        let answer = type_class.call_method1("__subclasscheck__", (asked.bound(py), other.bound(py)))?;
+        Ok(Object::from(answer))
+    })
+}

@@ -1,0 +1,227 @@
+//! What `await future` steps through: yields the future once while it is pending, then returns its outcome.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+
+use super::{FutureState, state_of};
+use crate::ffi::class::{fastcall, new_class, noargs, onearg, slot};
+use crate::ffi::raised::{enter, is_exception};
+use crate::ffi::{Object, Raised, Result, Slot, call};
+
+/// An iterator over one native future.
+#[repr(C)]
+struct Iterator {
+    header: ffi::PyObject,
+    /// Empty once the outcome was handed out, or an exception thrown in.
+    future: Slot,
+}
+
+/// # Safety
+/// `object` is an instance of the iterator class.
+unsafe fn iterator<'a>(object: *mut ffi::PyObject) -> &'a Iterator {
+    // SAFETY: the class's instances have this layout.
+    unsafe { &*object.cast::<Iterator>() }
+}
+
+/// `iter(future)`, `future.__await__()`.
+#[inline]
+pub(super) fn new(class: *mut ffi::PyTypeObject, future: Object) -> Result<Object> {
+    // SAFETY: the class is ours and collected; allocation zeroes the instance, which is an empty slot.
+    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
+    // SAFETY: just made of that class.
+    unsafe { iterator(object.as_ptr()) }.future.put(future);
+    Ok(object)
+}
+
+/// One step of the iterator.
+enum Step {
+    Yield(Object),
+    Return(Object),
+}
+
+impl Iterator {
+    /// `None`: the iterator is exhausted.
+    #[inline]
+    fn step(&self) -> Result<Option<Step>> {
+        let Some(future) = self.future.get() else { return Ok(None) };
+        // SAFETY: iterators are made for native futures only.
+        let state: &FutureState = unsafe { state_of(future.as_ptr()) };
+        if !state.is_pending() {
+            self.future.set(None);
+            return state.outcome().map(|result| Some(Step::Return(result)));
+        }
+        if state.blocking.replace(true) {
+            return Err(PyRuntimeError::new_err("await wasn't used with future").into());
+        }
+        Ok(Some(Step::Yield(future)))
+    }
+}
+
+unsafe extern "C" fn am_send(
+    object: *mut ffi::PyObject,
+    _value: *mut ffi::PyObject,
+    result: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
+    let mut kind = ffi::PySendResult::PYGEN_ERROR;
+    let value = enter(|_| {
+        // SAFETY: CPython calls the slot on instances of the class.
+        let step = unsafe { iterator(object) }.step()?;
+        let Some(step) = step else { return Err(stop_iteration(None)) };
+        match step {
+            Step::Yield(future) => {
+                kind = ffi::PySendResult::PYGEN_NEXT;
+                Ok(future)
+            }
+            Step::Return(result) => {
+                kind = ffi::PySendResult::PYGEN_RETURN;
+                Ok(result)
+            }
+        }
+    });
+    // SAFETY: `result` is the caller's place for the value.
+    unsafe { *result = value };
+    kind
+}
+
+unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: CPython calls the slot on instances of the class.
+        match unsafe { iterator(object) }.step()? {
+            Some(Step::Yield(future)) => Ok(future),
+            Some(Step::Return(result)) => Err(stop_iteration(Some(&result))),
+            None => Err(stop_iteration(None)),
+        }
+    })
+}
+
+/// `StopIteration(value)` set in the indicator; a tuple or exception value must not be taken apart.
+#[cold]
+fn stop_iteration(value: Option<&Object>) -> Raised {
+    // SAFETY: the class lives as long as the interpreter.
+    let class = unsafe { Object::borrow(ffi::PyExc_StopIteration) };
+    let exception = match value {
+        Some(value) if !value.is_none() => call::call1(&class, value),
+        _ => call::call0(&class),
+    };
+    exception.map_or_else(|raised| raised, |exception| Raised::from_object(&exception))
+}
+
+unsafe extern "C" fn send(object: *mut ffi::PyObject, _value: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: same contract as `tp_iternext`: the value sent is ignored.
+    unsafe { next(object) }
+}
+
+unsafe extern "C" fn throw(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: the arguments of this very call.
+        let args = unsafe { crate::ffi::args::Args::new(arguments, count, names) };
+        args.keywords::<0>("throw", [])?;
+        let (Some(kind), true) = (args.at(0), args.positional.len() <= 3) else {
+            return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
+        };
+        if cfg!(Py_3_12) && args.positional.len() > 1 {
+            pyo3::PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), THROW_SIGNATURE, 1)?;
+        }
+        // SAFETY: CPython calls methods on instances of the class.
+        unsafe { iterator(object) }.future.set(None);
+        Err::<Object, _>(thrown(&kind, args.at(1), args.at(2)))
+    })
+}
+
+const THROW_SIGNATURE: &std::ffi::CStr =
+    c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+
+/// The exception that `throw(kind, value, traceback)` stands for, set in the indicator.
+fn thrown(kind: &Object, value: Option<Object>, traceback: Option<Object>) -> Raised {
+    match exception_for(kind, value) {
+        Ok(exception) => {
+            if let Some(traceback) = traceback.filter(|traceback| !traceback.is_none()) {
+                // SAFETY: an exception instance; anything but a traceback is refused with an exception.
+                if unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) } != 0 {
+                    return Raised;
+                }
+            }
+            Raised::from_object(&exception)
+        }
+        Err(raised) => raised,
+    }
+}
+
+fn exception_for(kind: &Object, value: Option<Object>) -> Result<Object> {
+    let value = value.filter(|value| !value.is_none());
+    if is_exception(kind) {
+        if value.is_some() {
+            return Err(PyTypeError::new_err("instance exception may not have a separate value").into());
+        }
+        return Ok(kind.clone());
+    }
+    // SAFETY: the class check looks at flags only.
+    if unsafe { ffi::PyExceptionClass_Check(kind.as_ptr()) } == 0 {
+        return Err(PyTypeError::new_err("exceptions must be classes deriving BaseException or instances of such a class").into());
+    }
+    match value {
+        Some(value) if value.is_instance_of(kind.as_ptr().cast()) => Ok(value),
+        Some(value) => call::call1(kind, &value),
+        None => call::call0(kind),
+    }
+}
+
+unsafe extern "C" fn close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: CPython calls methods on instances of the class.
+        unsafe { iterator(object) }.future.set(None);
+        Ok(Object::none())
+    })
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance of the class; the collector's own function and data.
+    unsafe { crate::gc::visit_all(object, visit, data, |each| each(iterator(object).future.as_ptr())) }
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: an instance of the class.
+    unsafe { iterator(object) }.future.set(None);
+    0
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: the last reference is gone; from here on nobody else sees the object.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        iterator(object).future.set(None);
+        crate::gc::free(object);
+    }
+}
+
+static mut METHODS: [ffi::PyMethodDef; 4] = [
+    onearg(c"send", send, c"Step the iterator; the value is ignored."),
+    fastcall(c"throw", throw, c"Raise an exception inside the iterator."),
+    noargs(c"close", close, c"Forget the future."),
+    ffi::PyMethodDef::zeroed(),
+];
+
+pub(super) fn make_class() -> Result<Object> {
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void),
+        slot(ffi::Py_tp_iternext, next as *mut c_void),
+        slot(ffi::Py_am_send, am_send as *mut c_void),
+        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
+    ];
+    let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
+    unsafe {
+        let base = (&raw mut ffi::PyBaseObject_Type).cast();
+        new_class(c"tulipa._tulipa.FutureIter", base, size_of::<Iterator>(), flags.into(), slots)
+    }
+}

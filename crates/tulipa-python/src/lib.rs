@@ -1,0 +1,39 @@
+//! The extension module `tulipa._tulipa`: its table of contents.
+
+mod event_loop;
+mod ffi;
+mod futures;
+mod gc;
+mod stdlib;
+mod tasks;
+mod transports;
+
+use pyo3::prelude::*;
+
+/// Native asyncio.
+#[pymodule]
+mod _tulipa {
+    use pyo3::prelude::*;
+    use pyo3::types::PyType;
+
+    #[pymodule_export]
+    use crate::event_loop::EventLoop;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        crate::stdlib::initialise(py)?;
+        let classes = crate::futures::initialise(py)?;
+        let handles = crate::event_loop::handles::initialise(py)?;
+        let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
+            // SAFETY: native classes live for ever.
+            let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
+            module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
+        };
+        add("Future", classes.future)?;
+        add("Task", classes.task)?;
+        add("Handle", handles.handle)?;
+        add("TimerHandle", handles.timer_handle)?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,175 @@
+//! `Task`: drives a coroutine by sending into it and waiting on the futures it yields.
+//!
+//! On a Tulipa loop a step is one entry of the ready queue, and a native future that a task waits on wakes it
+//! with another; no Handle and no callable object comes between. On any other loop the same steps go through
+//! `call_soon` with callables that look like those of asyncio's own tasks.
+
+pub(crate) mod callables;
+mod class;
+pub(crate) mod current;
+mod methods;
+pub(crate) mod registry;
+mod step;
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+pub(crate) use callables::{call_soon, wakeup_callable};
+pub(crate) use class::{Arguments, create, make_class};
+pub(crate) use step::{run_step, run_wakeup};
+
+use crate::ffi::{Object, Result, Slot};
+use crate::futures::{self, FutureState};
+use registry::Links;
+
+/// What a Task holds behind its part as a Future.
+#[repr(C)]
+pub(crate) struct TaskState {
+    pub(crate) future: FutureState,
+    pub(crate) coroutine: Slot,
+    pub(crate) context: Slot,
+    name: Slot,
+    /// The N of `Task-N`, for a task without a name; the text is made when somebody asks.
+    number: Cell<u64>,
+    /// The future that the coroutine waits on.
+    pub(crate) waiter: Slot,
+    /// `cancel()` calls not taken back by `uncancel()`.
+    cancels: Cell<i32>,
+    /// A cancellation that the next step throws into the coroutine.
+    must_cancel: Cell<bool>,
+    /// Whether being destroyed while pending is reported.
+    log_destroy_pending: Cell<bool>,
+    /// The place in the list of all native tasks.
+    pub(crate) links: Links,
+}
+
+impl TaskState {
+    pub(crate) const fn new() -> Self {
+        Self {
+            future: FutureState::new(),
+            coroutine: Slot::empty(),
+            context: Slot::empty(),
+            name: Slot::empty(),
+            number: Cell::new(0),
+            waiter: Slot::empty(),
+            cancels: Cell::new(0),
+            must_cancel: Cell::new(false),
+            log_destroy_pending: Cell::new(true),
+            links: Links::new(),
+        }
+    }
+
+    fn own_slots(&self) -> [&Slot; 4] {
+        [&self.coroutine, &self.context, &self.name, &self.waiter]
+    }
+
+    pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
+        self.future.visit(visit);
+        for slot in self.own_slots() {
+            visit(slot.as_ptr());
+        }
+    }
+
+    pub(crate) fn reset(&self) {
+        self.future.reset();
+        for slot in self.own_slots() {
+            slot.set(None);
+        }
+        self.cancels.set(0);
+        self.must_cancel.set(false);
+        self.log_destroy_pending.set(true);
+    }
+
+    /// The task's name, made from its number the first time it is needed.
+    pub(crate) fn name(&self, py: Python<'_>) -> Object {
+        if let Some(name) = self.name.get() {
+            return name;
+        }
+        let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.number.get())).as_any());
+        self.name.put(name.clone());
+        name
+    }
+
+    /// `set_name`: anything but a string is turned into one.
+    pub(crate) fn set_name(&self, py: Python<'_>, name: &Object) -> Result<()> {
+        let name = name.bound(py);
+        let text = if name.is_exact_instance_of::<PyString>() { name } else { name.str()?.into_any() };
+        self.name.put(text.into());
+        Ok(())
+    }
+
+    #[inline]
+    fn take_number(&self) {
+        self.number.set(NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// `cancel()`: asks the future that the task waits on, else has the next step throw.
+    pub(crate) fn cancel(&self, message: Option<Object>) -> Result<bool> {
+        self.future.log_traceback.set(false);
+        if !self.future.is_pending() {
+            return Ok(false);
+        }
+        self.cancels.set(self.cancels.get() + 1);
+        if let Some(waiter) = self.waiter.get() {
+            if cancel_future(&waiter, message.as_ref())? {
+                return Ok(true);
+            }
+        }
+        self.must_cancel.set(true);
+        self.future.cancel_message.set(message);
+        Ok(true)
+    }
+
+    /// `uncancel()`: how many cancellations remain.
+    fn uncancel(&self) -> i32 {
+        let remaining = (self.cancels.get() - 1).max(0);
+        self.cancels.set(remaining);
+        if cfg!(Py_3_13) && remaining == 0 {
+            self.must_cancel.set(false);
+        }
+        remaining
+    }
+}
+
+/// Numbers of tasks without a name; one series for the process, as in asyncio.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// `future.cancel(msg=message)`, without a call where the future is exactly ours.
+fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
+    if futures::is_exact(future) {
+        if is_native(future) {
+            // SAFETY: a native task, kept alive by `future`.
+            return unsafe { state_of(future.as_ptr()) }.cancel(message.cloned());
+        }
+        // SAFETY: a native future, kept alive by `future`.
+        return unsafe { futures::state_of(future.as_ptr()) }.cancel(future, message.cloned());
+    }
+    callables::cancel_by_call(future, message)
+}
+
+/// The state of an object known to be a native Task.
+///
+/// # Safety
+/// `object` is an instance of the native Task class (or of a subclass), and outlives the result.
+#[inline]
+pub(crate) unsafe fn state_of<'a>(object: *mut ffi::PyObject) -> &'a TaskState {
+    // SAFETY: a task's extension begins with its FutureState, which is the TaskState's first field (repr(C)).
+    unsafe { &*std::ptr::from_ref(futures::state_of(object)).cast::<TaskState>() }
+}
+
+/// Whether `object` is a native Task or an instance of a subclass.
+#[inline]
+pub(crate) fn is_native(object: &Object) -> bool {
+    let class = futures::classes().task;
+    object.class() == class || object.is_instance_of(class)
+}
+
+/// The context that a native task's steps run in.
+pub(crate) fn context_of(task: &Object) -> Object {
+    // SAFETY: callers hold native tasks.
+    unsafe { state_of(task.as_ptr()) }.context.or_none()
+}

@@ -1,0 +1,183 @@
+//! All native tasks, without keeping any alive: what `asyncio.all_tasks()` reads.
+//!
+//! From 3.14 on CPython links every task derived from its own class into a list that `all_tasks` walks, so
+//! registering there is all it takes. Before, `all_tasks` iterates a weak set found through a module global;
+//! adding every task to a weak set costs more than running a short one. So native tasks are linked into a list
+//! of their own, and the global is replaced, when the first of them is made, by a set that iterates both.
+
+use std::cell::Cell;
+use std::ptr;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PySet};
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::ffi::{Object, Result, call};
+use crate::stdlib::stdlib;
+
+/// A task's links; unlinked ones point nowhere. Read and written only while attached (S1).
+pub(crate) struct Links {
+    owner: Cell<*mut ffi::PyObject>,
+    previous: Cell<*const Links>,
+    next: Cell<*const Links>,
+}
+
+impl Links {
+    pub(crate) const fn new() -> Self {
+        Self { owner: Cell::new(ptr::null_mut()), previous: Cell::new(ptr::null()), next: Cell::new(ptr::null()) }
+    }
+
+    fn is_linked(&self) -> bool {
+        !self.owner.get().is_null()
+    }
+
+    fn link(&self, owner: *mut ffi::PyObject) {
+        if self.is_linked() {
+            return;
+        }
+        self.owner.set(owner);
+        let head = HEAD.0.replace(self);
+        self.next.set(head);
+        // SAFETY: linked tasks are alive: `unlink` runs before their memory goes.
+        if let Some(head) = unsafe { head.as_ref() } {
+            head.previous.set(self);
+        }
+    }
+
+    pub(super) fn unlink(&self) {
+        if !self.is_linked() {
+            return;
+        }
+        self.owner.set(ptr::null_mut());
+        let (previous, next) = (self.previous.replace(ptr::null()), self.next.replace(ptr::null()));
+        // SAFETY: neighbours are linked, so they are alive.
+        match unsafe { previous.as_ref() } {
+            Some(previous) => previous.next.set(next),
+            None => HEAD.0.set(next),
+        }
+        // SAFETY: as above.
+        if let Some(next) = unsafe { next.as_ref() } {
+            next.previous.set(previous);
+        }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.unlink();
+    }
+}
+
+/// The list's head. One list serves all loops and threads, as asyncio's weak set does.
+struct Head(Cell<*const Links>);
+
+// SAFETY: S1: touched only by attached threads, one at a time, between calls into Python.
+unsafe impl Sync for Head {}
+
+static HEAD: Head = Head(Cell::new(ptr::null()));
+
+/// Makes `all_tasks()` see the task, as its constructor does.
+#[inline]
+pub(crate) fn register(task: &Object, links: &Links) -> Result<()> {
+    if cfg!(Py_3_14) {
+        return call::call1(&stdlib().register_task, task).map(drop);
+    }
+    links.link(task.as_ptr());
+    Ok(())
+}
+
+/// Forgets a finished task. Before 3.14 `all_tasks` leaves finished ones out by itself, but a shorter list is
+/// also a faster one.
+#[inline]
+pub(crate) fn unregister(task: &Object, links: &Links) -> Result<()> {
+    if cfg!(Py_3_14) {
+        return call::call1(&stdlib().unregister_task, task).map(drop);
+    }
+    links.unlink();
+    Ok(())
+}
+
+/// New references to all linked tasks.
+fn linked() -> Vec<Object> {
+    let mut tasks = Vec::new();
+    let mut place = HEAD.0.get();
+    // SAFETY: linked tasks are alive, and counting up calls nobody who could unlink one.
+    while let Some(links) = unsafe { place.as_ref() } {
+        // SAFETY: as above; the owner of linked links is their task.
+        tasks.push(unsafe { Object::borrow(links.owner.get()) });
+        place = links.next.get();
+    }
+    tasks
+}
+
+/// Stands in for asyncio's weak set of scheduled tasks: what that holds, and the native tasks.
+#[pyclass(module = "tulipa._tulipa", frozen)]
+pub(crate) struct ScheduledTasks {
+    /// asyncio's own set, where stock and foreign tasks go.
+    stock: Py<PyAny>,
+}
+
+#[pymethods]
+impl ScheduledTasks {
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.everything(py)?.try_iter().map(Bound::into_any)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.everything(py)?.len())
+    }
+
+    fn __contains__(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let native = linked().iter().any(|linked| linked.is(task.as_ptr()));
+        Ok(native || self.stock.bind(py).contains(task)?)
+    }
+
+    fn add(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.stock.bind(py).call_method1("add", (task,)).map(drop)
+    }
+
+    fn discard(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.stock.bind(py).call_method1("discard", (task,)).map(drop)
+    }
+
+    /// The set of weak references, as `WeakSet.data` has it; debuggers read it.
+    #[getter]
+    fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PySet>> {
+        let weak = py.import("weakref")?.getattr("ref")?;
+        let data = PySet::empty(py)?;
+        for task in self.everything(py)? {
+            data.add(weak.call1((task,))?)?;
+        }
+        Ok(data)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        visit.call(&self.stock)
+    }
+}
+
+impl ScheduledTasks {
+    fn everything<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let stock = self.stock.bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let list = PyList::new(py, stock)?;
+        for task in linked() {
+            list.append(task.bound(py))?;
+        }
+        Ok(list)
+    }
+}
+
+/// Puts the stand-in where `all_tasks()` looks; called when the first loop or task is made. Idempotent.
+pub(crate) fn splice(py: Python<'_>) -> PyResult<()> {
+    if cfg!(Py_3_14) {
+        return Ok(());
+    }
+    let name = if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" };
+    let module = py.import("asyncio.tasks")?;
+    let found = module.getattr(name)?;
+    if found.is_instance_of::<ScheduledTasks>() {
+        return Ok(());
+    }
+    module.setattr(name, Bound::new(py, ScheduledTasks { stock: found.unbind() })?)
+}

@@ -1,0 +1,90 @@
+//! The clock: the only place in the engine that reads the time.
+//!
+//! An [`Instant`] counts nanoseconds of `CLOCK_MONOTONIC`, the clock behind Python's `time.monotonic()`, so
+//! that a deadline computed on the Python side means the same here. Everything else takes `now` as an
+//! argument and can be tested on a virtual clock. `std::time::Instant` is not used because it hides its
+//! number.
+
+use std::ops::Add;
+use std::time::Duration;
+
+use crate::sys;
+
+/// A point on the monotonic clock, in nanoseconds. Arithmetic saturates: [`Instant::MAX`] means "never".
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tulipa::Instant;
+///
+/// let start = Instant::from_nanos(5);
+/// assert_eq!((start + Duration::from_nanos(3)).as_nanos(), 8);
+/// assert_eq!(Instant::MAX + Duration::from_secs(1), Instant::MAX);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The end of time: a deadline that is never reached (584 years after boot).
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// Reads the clock.
+    #[inline]
+    pub fn now() -> Self {
+        Self(sys::monotonic_nanos())
+    }
+
+    /// The instant `nanos` nanoseconds after the clock's zero.
+    #[inline]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's zero.
+    #[inline]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    #[inline]
+    pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at [`Instant::MAX`]: a deadline beyond the end of time is "never", not an overflow.
+    #[inline]
+    fn add(self, delay: Duration) -> Self {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pure_addition_saturates_at_never() {
+        assert_eq!(Instant::from_nanos(1) + Duration::MAX, Instant::MAX);
+        assert_eq!(Instant::from_nanos(1) + Duration::from_nanos(2), Instant::from_nanos(3));
+    }
+
+    #[test]
+    fn pure_a_difference_is_never_negative() {
+        let (early, late) = (Instant::from_nanos(3), Instant::from_nanos(10));
+        assert_eq!(late.saturating_duration_since(early), Duration::from_nanos(7));
+        assert_eq!(early.saturating_duration_since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_clock_does_not_go_back() {
+        let first = Instant::now();
+        assert!(Instant::now() >= first);
+    }
+}

@@ -1,0 +1,46 @@
+//! The Send half of a loop.
+
+use std::sync::Arc;
+
+use crate::driver::EventFd;
+use crate::inject::Inbox;
+
+/// Sends jobs to a loop from any thread. Outlives the loop: then every job comes back.
+#[derive(Debug)]
+pub struct Remote<J> {
+    /// Shared with the loop and with every clone.
+    inbox: Arc<Inbox<J, EventFd>>,
+}
+
+impl<J> Remote<J> {
+    /// For [`super::Loop::remote`].
+    pub(super) const fn new(inbox: Arc<Inbox<J, EventFd>>) -> Self {
+        Self { inbox }
+    }
+
+    /// Has `job` run on the loop's thread, after the jobs sent before it, and wakes the loop if it sleeps.
+    ///
+    /// # Errors
+    ///
+    /// Hands the job back when the loop is closed.
+    pub fn schedule(&self, job: J) -> Result<(), J> {
+        self.inbox.push(job)
+    }
+
+    /// Wakes the loop if it sleeps. Takes no lock and does not allocate: a signal handler may call it.
+    pub fn notify(&self) {
+        self.inbox.notify();
+    }
+}
+
+impl<J> Clone for Remote<J> {
+    fn clone(&self) -> Self {
+        Self { inbox: Arc::clone(&self.inbox) }
+    }
+}
+
+/// Promised to users, so checked here.
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<Remote<Box<dyn Send>>>();
+};

@@ -1,0 +1,123 @@
+//! One turn of the loop: the page to read first.
+//!
+//! The order is asyncio's, because programs depend on it: what was ready stays ahead of what the kernel
+//! reports, that ahead of due timers, and what a batch schedules waits for the next turn, so that no chain of
+//! jobs starves I/O.
+//!
+//! Two costs are avoided. A turn that has jobs and watches nothing makes no system call at all. And a turn
+//! that must wait enters [`Host::park`] once, whatever number of events it comes back with.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::{Host, Loop};
+use crate::driver::{Driver, Epoll, EpollEvents};
+
+impl<H: Host> Loop<H> {
+    /// Exactly one iteration. A turn of a closed loop finds nothing to do and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// `Break` when the host said so: in a job, on a signal, or reading its clock. Nothing is lost: what was
+    /// not run is still queued.
+    pub fn turn(&self, host: &H) -> ControlFlow<H::Break> {
+        let timeout = self.choose_timeout(host)?; // 1
+        let events = self.wait(host, timeout)?; // 2
+        self.collect_completions(events); // 3
+        self.fire_timers(host)?; // 4
+        let outcome = self.run_batch(host); // 5
+        host.flush(self); // 6
+        outcome
+    }
+
+    /// 1. How long may the turn wait? Not at all if there is something to run or the loop is stopping; else
+    ///    until the nearest deadline; else (`None`) for as long as it takes.
+    fn choose_timeout(&self, host: &H) -> ControlFlow<H::Break, Option<Duration>> {
+        self.drain_inbox();
+        if self.is_stopping() || self.ready_len() > 0 {
+            return ControlFlow::Continue(Some(Duration::ZERO));
+        }
+        let deadline = self.timers.borrow().next_deadline();
+        let Some(deadline) = deadline else { return ControlFlow::Continue(None) };
+        match host.now() {
+            Ok(now) => ControlFlow::Continue(Some(deadline.saturating_duration_since(now))),
+            Err(reason) => ControlFlow::Break(reason),
+        }
+    }
+
+    /// 2. Asks the kernel, waiting if the turn may. `None`: there was no need to ask, or a signal came
+    ///    instead; its handler can break the turn.
+    fn wait(&self, host: &H, timeout: Option<Duration>) -> ControlFlow<H::Break, Option<EpollEvents>> {
+        let may_wait = timeout != Some(Duration::ZERO);
+        if !may_wait && !self.sources.borrow().wants_polling() {
+            return ControlFlow::Continue(None);
+        }
+        let Some(driver) = self.driver() else { return ControlFlow::Continue(None) };
+        let (driver, mut events) = (&*driver, self.events.take());
+        let answer = if may_wait && self.inbox.begin_park() {
+            let answer = host.park(|| driver.wait(&mut events, timeout));
+            self.inbox.end_park();
+            answer
+        } else {
+            driver.wait(&mut events, Some(Duration::ZERO))
+        };
+        match answer {
+            Ok(()) => ControlFlow::Continue(Some(events)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.set(events);
+                host.interrupted()?;
+                ControlFlow::Continue(None)
+            }
+            Err(error) => ControlFlow::Break(host.wait_failed(error)),
+        }
+    }
+
+    /// 3. Turns what the kernel said into ready jobs, behind what other threads sent while the loop slept.
+    fn collect_completions(&self, events: Option<EpollEvents>) {
+        self.drain_inbox();
+        let Some(events) = events else { return };
+        {
+            let (sources, mut ready) = (self.sources.borrow(), self.ready.borrow_mut());
+            for completion in Epoll::completions(&events) {
+                if let Some((source, readiness)) = sources.resolve(completion) {
+                    H::dispatch(source, completion.token, readiness, &mut |job| ready.push(job));
+                }
+            }
+        }
+        self.events.set(events);
+    }
+
+    /// 4. Makes due timers ready, by one reading of the clock.
+    fn fire_timers(&self, host: &H) -> ControlFlow<H::Break> {
+        if self.timers.borrow().is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let now = match host.now() {
+            Ok(now) => now,
+            Err(reason) => return ControlFlow::Break(reason),
+        };
+        let (mut timers, mut ready) = (self.timers.borrow_mut(), self.ready.borrow_mut());
+        while let Some(job) = timers.pop_due(now) {
+            ready.push(job);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// 5. Runs the jobs that are ready now, and not those that they schedule.
+    fn run_batch(&self, host: &H) -> ControlFlow<H::Break> {
+        for _ in 0..self.ready_len() {
+            let job = self.ready.borrow_mut().pop();
+            // Empty before its time: a job has closed the loop, or run a turn of its own.
+            let Some(job) = job else { break };
+            host.run(self, job)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes over what other threads have sent.
+    #[inline]
+    fn drain_inbox(&self) {
+        self.inbox.drain_into(&mut self.ready.borrow_mut());
+    }
+}

@@ -1,0 +1,70 @@
+//! Tulipa's engine: an event loop in the image of asyncio, in pure Rust.
+//!
+//! One thread, one loop, and asyncio's order of things: a program that knows in which order its callbacks run
+//! under asyncio knows it here. The loop is generic over its [`Host`], so that Python's handles and tasks, or
+//! Rust's, are plain values in one queue. Rust programs need not care:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let answer = tulipa::run(async {
+//!     let question = tulipa::spawn(async {
+//!         tulipa::sleep(Duration::from_millis(1)).await;
+//!         6 * 7
+//!     });
+//!     question.await.unwrap()
+//! })?;
+//! assert_eq!(answer, 42);
+//! # std::io::Result::Ok(())
+//! ```
+//!
+//! # The layers, lowest first
+//!
+//! Each knows only those above it in this list.
+//!
+//! | module | what | may |
+//! |---|---|---|
+//! | [`sys`] | the system calls | call the kernel; nearly all `unsafe` is here |
+//! | [`clock`] | [`Instant`] | read the time, alone |
+//! | [`ready`], [`slab`], [`timers`] | data structures of the loop | nothing: pure |
+//! | [`inject`] | the inbox: jobs and wake-ups from other threads | lock, shortly |
+//! | [`stream`] | the sans-IO core of a byte stream | nothing: pure |
+//! | [`driver`] | kernel events to completions; epoll | block |
+//! | [`task`] | Rust futures as jobs | call wakers |
+//! | [`event_loop`] | the [`Loop`]; read `turn.rs` first | call the host |
+//! | [`time`], [`net`] | what Rust tasks await | use the current loop |
+//! | the runtime | [`run`], [`Runtime`]: the Rust host | turn the loop |
+//!
+//! # Promises
+//!
+//! - A turn runs what was ready when its batch began and not what that schedules: no chain of jobs starves
+//!   I/O.
+//! - A timer never fires early, equal deadlines fire in scheduling order, a cancelled timer is gone at once.
+//! - Waking the loop from another thread costs a system call only if it sleeps. Switching tasks costs none.
+//! - What the kernel or a user says is never a panic. No borrow or lock is held while foreign code runs.
+//!
+//! Linux only, for now: the driver is one file, and another system's would be another.
+
+pub mod clock;
+pub mod driver;
+pub mod event_loop;
+pub mod inject;
+pub mod net;
+mod primitives;
+pub mod ready;
+mod runtime;
+pub mod slab;
+pub mod stream;
+pub mod sys;
+pub mod task;
+pub mod time;
+pub mod timers;
+
+pub use clock::Instant;
+pub use driver::{Interest, Readiness, Token};
+pub use event_loop::{Drained, Host, Loop, Remote, TaskHost};
+pub use net::{RustSource, TcpListener, TcpStream};
+pub use runtime::{Runtime, RustHost, run};
+pub use task::{JoinError, JoinHandle, Runnable, RustJob, spawn, yield_now};
+pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use timers::TimerKey;

@@ -1,0 +1,101 @@
+//! The ready queue: jobs that will run, first in, first out.
+//!
+//! The loop owns one and is its only user. It never runs or drops a job by itself: whoever takes a job out
+//! decides what becomes of it, outside any borrow of the queue.
+
+use std::collections::VecDeque;
+
+/// A growing ring of jobs. Pushing and popping move one job and touch one index each.
+#[derive(Debug)]
+pub struct ReadyQueue<J> {
+    /// Oldest job at the front.
+    jobs: VecDeque<J>,
+}
+
+impl<J> ReadyQueue<J> {
+    /// An empty queue that has not allocated yet.
+    pub const fn new() -> Self {
+        Self { jobs: VecDeque::new() }
+    }
+
+    /// Puts a job behind all others.
+    #[inline]
+    pub fn push(&mut self, job: J) {
+        self.jobs.push_back(job);
+    }
+
+    /// Takes the oldest job.
+    #[inline]
+    pub fn pop(&mut self) -> Option<J> {
+        self.jobs.pop_front()
+    }
+
+    /// Moves every job of `other` behind those already here, keeping their order.
+    pub fn append(&mut self, other: &mut VecDeque<J>) {
+        self.jobs.append(other);
+    }
+
+    /// How many jobs wait.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether nothing waits.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The jobs, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &J> {
+        self.jobs.iter()
+    }
+
+    /// Hands back every job, oldest first, and the memory with them.
+    pub fn take_all(&mut self) -> VecDeque<J> {
+        std::mem::take(&mut self.jobs)
+    }
+}
+
+impl<J> Default for ReadyQueue<J> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pure_first_in_first_out_across_growth_and_wrap() {
+        let mut queue = ReadyQueue::new();
+        let mut next_out = 0;
+        for pushed in 0..1000_u32 {
+            queue.push(pushed);
+            if pushed % 3 == 0 {
+                assert_eq!(queue.pop(), Some(next_out));
+                next_out += 1;
+            }
+        }
+        while let Some(job) = queue.pop() {
+            assert_eq!(job, next_out);
+            next_out += 1;
+        }
+        assert_eq!(next_out, 1000);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn pure_appended_jobs_come_after_those_already_there() {
+        let mut queue = ReadyQueue::default();
+        queue.push(1);
+        let mut more = VecDeque::from([2, 3]);
+        queue.append(&mut more);
+        assert!(more.is_empty());
+        assert_eq!(queue.iter().copied().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(queue.take_all(), [1, 2, 3]);
+        assert_eq!(queue.len(), 0);
+    }
+}

@@ -1,0 +1,14 @@
+//! The core of a byte stream, without the descriptor: what is still to be written, how far each half has
+//! come, and how much to read at once.
+//!
+//! Sans-IO: nothing here makes a system call or reads a clock. A face of a stream (a Python transport, say)
+//! owns the descriptor, does what the answers say, and feeds back what the kernel replied. The rules are
+//! those of asyncio's selector transports.
+
+mod budget;
+mod state;
+mod write_queue;
+
+pub use budget::ReadBudget;
+pub use state::{Close, Emptied, Fail, StreamState, Write, WriteEof};
+pub use write_queue::{MAX_SLICES, Pressure, WriteQueue};

@@ -1,0 +1,28 @@
+//! The system calls, each behind a safe function. Linux.
+//!
+//! Files descriptors are plain numbers here, because that is what Python hands over: a number that is not
+//! open makes the kernel answer `EBADF`, which is an error to report, not a broken promise. What the engine
+//! owns itself is an `OwnedFd`. Nothing here keeps state, retries on `EINTR` or decides anything: the callers
+//! do.
+
+mod clock;
+mod epoll;
+mod eventfd;
+mod socket;
+
+use std::io;
+
+pub(crate) use clock::monotonic_nanos;
+pub(crate) use epoll::{epoll_create, epoll_ctl, epoll_pwait2, epoll_wait};
+pub(crate) use eventfd::{eventfd, eventfd_add, eventfd_reset};
+pub use socket::{accept, recv, send, shutdown, writev};
+
+/// The kernel's answer to a call that returns -1 on failure.
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The same for calls that return a byte count.
+fn check_len(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}

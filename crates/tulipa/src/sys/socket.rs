@@ -1,0 +1,77 @@
+//! Moving bytes over a non-blocking descriptor, and accepting connections.
+//!
+//! Each function is one system call. `WouldBlock` means: wait for readiness. `EINTR` cannot happen, because
+//! calls on non-blocking descriptors do not sleep; if a caller passes a blocking one, `Interrupted` is its
+//! own to handle.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use super::{check, check_len};
+
+/// Receives into `buffer`; 0 is the end of the stream (or an empty buffer).
+///
+/// # Errors
+///
+/// What `recv(2)` says.
+#[inline]
+pub fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: `buffer` is writable for its length.
+    check_len(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+}
+
+/// Sends as much of `bytes` as fits. A connection that the peer has closed is `BrokenPipe`, never a
+/// `SIGPIPE`.
+///
+/// # Errors
+///
+/// What `send(2)` says.
+#[inline]
+pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: `bytes` is readable for its length.
+    check_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
+}
+
+/// Sends as much of `slices`, in order, as fits. For sockets and pipes; the process must ignore `SIGPIPE`, as
+/// both Rust's and Python's start-up arrange.
+///
+/// # Errors
+///
+/// What `writev(2)` says.
+#[inline]
+pub fn writev(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let count = libc::c_int::try_from(slices.len()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: an `IoSlice` has the layout of an `iovec`, and each describes readable memory.
+    check_len(unsafe { libc::writev(fd, slices.as_ptr().cast(), count) })
+}
+
+/// Accepts one connection: non-blocking, closed on exec.
+///
+/// # Errors
+///
+/// What `accept4(2)` says; among them `EMFILE`, which the caller must answer by waiting, not by asking again.
+pub fn accept(fd: RawFd) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: null address pointers ask the kernel not to report the peer's address.
+    let connection = unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+    let connection = check(connection)?;
+    // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(connection) })
+}
+
+/// Ends one or both directions of a connection.
+///
+/// # Errors
+///
+/// What `shutdown(2)` says.
+pub fn shutdown(fd: RawFd, how: Shutdown) -> io::Result<()> {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::shutdown(fd, how) })?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! A host that writes down what happens to it, on a clock that stands still unless told.
+
+#![allow(dead_code, unreachable_pub, reason = "shared by test files, each of which uses its part")]
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::ControlFlow;
+
+use tulipa::{Host, Instant, Interest, Loop, Readiness, Token};
+
+/// What the recorder runs.
+pub enum Job {
+    /// Writes a line into the log.
+    Log(&'static str),
+    /// Calls a function with the loop, then logs the name.
+    Do(&'static str, fn(&Loop<Recorder>)),
+    /// Ends the turn.
+    Break(&'static str),
+    /// Keeps something alive; running it does nothing.
+    Keep(std::sync::Arc<()>),
+}
+
+/// A source: the lines to log when it becomes readable or writable.
+#[derive(Debug)]
+pub struct Lines(pub &'static str, pub &'static str);
+
+/// The host.
+#[derive(Default)]
+pub struct Recorder {
+    /// What happened so far.
+    log: RefCell<Vec<&'static str>>,
+    /// The time, unless the real clock is used.
+    pub virtual_now: Cell<Option<u64>>,
+    /// Whether `now` fails.
+    pub clock_fails: Cell<bool>,
+}
+
+impl Recorder {
+    /// A recorder whose clock stands at `nanos`.
+    pub fn at(nanos: u64) -> Self {
+        let recorder = Self::default();
+        recorder.virtual_now.set(Some(nanos));
+        recorder
+    }
+
+    /// The log since the last call.
+    pub fn take_log(&self) -> Vec<&'static str> {
+        self.log.take()
+    }
+
+    /// Writes a line.
+    pub fn note(&self, line: &'static str) {
+        self.log.borrow_mut().push(line);
+    }
+
+    /// One turn that must not break.
+    pub fn turn(&self, event_loop: &Loop<Self>) {
+        assert_eq!(event_loop.turn(self), ControlFlow::Continue(()));
+    }
+}
+
+impl Host for Recorder {
+    type Job = Job;
+    type Source = Lines;
+    type Break = &'static str;
+
+    fn now(&self) -> Result<Instant, &'static str> {
+        if self.clock_fails.get() {
+            return Err("clock");
+        }
+        Ok(self.virtual_now.get().map_or_else(Instant::now, Instant::from_nanos))
+    }
+
+    fn dispatch(source: &Lines, _: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
+        if readiness.is_readable() {
+            push(Job::Log(source.0));
+        }
+        if readiness.is_writable() {
+            push(Job::Log(source.1));
+        }
+    }
+
+    fn run(&self, event_loop: &Loop<Self>, job: Job) -> ControlFlow<&'static str> {
+        match job {
+            Job::Log(line) => self.note(line),
+            Job::Do(line, action) => {
+                action(event_loop);
+                self.note(line);
+            }
+            Job::Break(reason) => return ControlFlow::Break(reason),
+            Job::Keep(_) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
+        self.note("park");
+        wait()
+    }
+
+    fn wait_failed(&self, error: io::Error) -> &'static str {
+        panic!("the wait failed: {error}");
+    }
+
+    fn flush(&self, _: &Loop<Self>) {
+        self.note("flush");
+    }
+}
+
+/// Both directions.
+pub fn both() -> Interest {
+    Interest::READABLE | Interest::WRITABLE
+}

@@ -1,0 +1,113 @@
+//! Every interleaving of the inbox and its notifier, by loom:
+//! `RUSTFLAGS="--cfg loom" cargo test -p tulipa --test loom_inbox --release`.
+#![cfg(loom)]
+
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use tulipa::inject::{Inbox, Notify};
+use tulipa::ready::ReadyQueue;
+
+/// What epoll and the eventfd are to the loop: a signal that stays until it is waited for.
+#[derive(Default)]
+struct Signal {
+    state: Mutex<(bool, usize)>,
+    raised: Condvar,
+}
+
+impl Notify for &'static Signal {
+    fn notify(&self) {
+        let mut state = self.state.lock().unwrap();
+        *state = (true, state.1 + 1);
+        self.raised.notify_one();
+    }
+}
+
+impl Signal {
+    /// A signal that lives as long as one run of the model.
+    fn leak() -> &'static Self {
+        Box::leak(Box::new(Self { state: Mutex::new((false, 0)), raised: Condvar::new() }))
+    }
+
+    fn wait(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.0 {
+            state = self.raised.wait(state).unwrap();
+        }
+        state.0 = false;
+    }
+
+    fn calls(&self) -> usize {
+        self.state.lock().unwrap().1
+    }
+}
+
+/// The loop's side of a turn, as `turn.rs` does it.
+fn turn<J>(inbox: &Inbox<J, &'static Signal>, signal: &Signal, ready: &mut ReadyQueue<J>) {
+    inbox.drain_into(ready);
+    if ready.is_empty() && inbox.begin_park() {
+        signal.wait();
+        inbox.end_park();
+    }
+    inbox.drain_into(ready);
+}
+
+#[test]
+fn no_job_is_lost_and_each_senders_jobs_stay_in_order() {
+    loom::model(|| {
+        let signal = Signal::leak();
+        let inbox = Arc::new(Inbox::new(signal));
+        let senders = [1, 2].map(|sender| {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || inbox.push(sender).unwrap())
+        });
+        let (mut ready, mut seen) = (ReadyQueue::new(), Vec::new());
+        // If a wake-up were lost, the loop would sleep for ever, which loom reports as a deadlock.
+        while seen.len() < 2 {
+            turn(&inbox, signal, &mut ready);
+            seen.extend(ready.take_all());
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+    });
+}
+
+#[test]
+fn one_senders_jobs_arrive_in_order_and_cost_a_call_per_sleep_at_most() {
+    loom::model(|| {
+        let signal = Signal::leak();
+        let inbox = Arc::new(Inbox::new(signal));
+        let sender = {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || {
+                inbox.push(1).unwrap();
+                inbox.push(2).unwrap();
+            })
+        };
+        let (mut ready, mut seen, mut turns) = (ReadyQueue::new(), Vec::new(), 0);
+        while seen.len() < 2 {
+            turn(&inbox, signal, &mut ready);
+            turns += 1;
+            seen.extend(ready.take_all());
+        }
+        sender.join().unwrap();
+        assert_eq!(seen, [1, 2]);
+        assert!(signal.calls() <= turns);
+    });
+}
+
+#[test]
+fn a_job_is_either_drained_or_handed_back_by_close() {
+    loom::model(|| {
+        let signal = Signal::leak();
+        let inbox = Arc::new(Inbox::new(signal));
+        let sender = {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || inbox.push(()).is_ok())
+        };
+        let mut ready = ReadyQueue::new();
+        inbox.drain_into(&mut ready);
+        let kept = ready.len() + inbox.close().len();
+        assert_eq!(sender.join().unwrap(), kept == 1);
+    });
+}

@@ -1,0 +1,85 @@
+//! Jobs and wake-ups from other threads.
+#![cfg(not(loom))]
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use common::{Job, Recorder};
+use tulipa::Loop;
+
+#[test]
+fn a_job_from_another_thread_wakes_a_sleeping_loop() {
+    let (host, event_loop) = (Recorder::default(), Loop::new().unwrap());
+    let remote = event_loop.remote();
+    let sender = thread::spawn(move || remote.schedule(Job::Log("from afar")).ok().unwrap());
+    while !host.take_log().contains(&"from afar") {
+        host.turn(&event_loop);
+    }
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_bare_notification_wakes_a_sleeping_loop() {
+    let (host, event_loop) = (Recorder::default(), Loop::new().unwrap());
+    let remote = event_loop.remote();
+    let notifier = thread::spawn(move || remote.notify());
+    // The turn has nothing to run and no deadline: it ends because of the notification or never.
+    host.turn(&event_loop);
+    notifier.join().unwrap();
+}
+
+#[test]
+fn a_notification_before_the_wait_is_not_lost() {
+    let (host, event_loop) = (Recorder::default(), Loop::new().unwrap());
+    event_loop.remote().schedule(Job::Log("early")).ok().unwrap();
+    host.turn(&event_loop);
+    assert_eq!(host.take_log(), ["early", "flush"]);
+}
+
+#[test]
+fn jobs_of_many_threads_all_arrive_each_threads_in_order() {
+    const THREADS: usize = 4;
+    const JOBS: usize = 2000;
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    let (host, event_loop) = (Recorder::default(), Loop::new().unwrap());
+    let senders: Vec<_> = ["a", "b", "c", "d"]
+        .into_iter()
+        .map(|name| {
+            let remote = event_loop.remote();
+            thread::spawn(move || {
+                for _ in 0..JOBS {
+                    let job = Job::Do(name, |_| {
+                        SEEN.fetch_add(1, Ordering::Relaxed);
+                    });
+                    remote.schedule(job).ok().unwrap();
+                }
+            })
+        })
+        .collect();
+    assert_eq!(senders.len(), THREADS);
+    while SEEN.load(Ordering::Relaxed) < THREADS * JOBS {
+        host.turn(&event_loop);
+    }
+    for sender in senders {
+        sender.join().unwrap();
+    }
+    let log = host.take_log();
+    for name in ["a", "b", "c", "d"] {
+        assert_eq!(log.iter().filter(|line| **line == name).count(), JOBS);
+    }
+}
+
+#[test]
+fn a_closed_loop_hands_jobs_back() {
+    let event_loop = Loop::<Recorder>::new().unwrap();
+    let remote = event_loop.remote();
+    remote.schedule(Job::Log("waiting")).ok().unwrap();
+    let drained = event_loop.close();
+    assert_eq!(drained.ready.len(), 1);
+    assert!(matches!(remote.schedule(Job::Log("late")), Err(Job::Log("late"))));
+    drop(event_loop);
+    assert!(remote.schedule(Job::Log("later")).is_err());
+    remote.notify();
+}

@@ -1,0 +1,86 @@
+"""`EventLoop`: the native loop, with asyncio's own set-up code where that differs from Python to Python.
+
+Scheduling, running, timers, descriptors, futures, tasks and stream transports are native (`_tulipa.EventLoop` comes
+first among the bases). What opens, resolves and configures is inherited from the running Python's own Unix loop, so
+arguments, defaults and texts of errors are that Python's. This module is the seam: it never opens a selector, and
+makes a wake-up socket only for signal handlers.
+"""
+
+import socket
+import weakref
+from asyncio import base_events, unix_events
+from collections.abc import Callable
+from typing import Any
+
+from . import _tulipa
+
+# asyncio.SelectorEventLoop, under the name that nobody swaps.
+_UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
+_getaddrinfo = socket.getaddrinfo
+
+
+class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
+    """An asyncio event loop whose engine, futures and tasks are native."""
+
+    def __init__(self) -> None:
+        # Past the stock loop's own __init__, which would open a selector.
+        base_events.BaseEventLoop.__init__(self)
+        self._selector = None
+        self._ssock: socket.socket | None = None
+        self._csock: socket.socket | None = None
+        self._signal_handlers: dict[int, Any] = {}
+        self._unix_server_sockets: dict[Any, int] = {}
+        # Transports of the kinds that are not native; by descriptor, as the stock code looks them up.
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+    def close(self) -> None:
+        """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
+        super().close()
+        if self.is_closed():
+            self._release()
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Call callback(*args) in the loop whenever the process gets the signal."""
+        if self._csock is None and not self.is_closed():
+            self._make_self_pipe()
+        super().add_signal_handler(sig, callback, *args)
+
+    def _close_self_pipe(self) -> None:
+        if self._csock is not None:
+            super()._close_self_pipe()
+
+    async def getaddrinfo(
+        self,
+        host: str | bytes | None,
+        port: str | bytes | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Resolve a name in the default executor; an address that is a literal already needs no thread."""
+        if socket.getaddrinfo is _getaddrinfo and not self._debug and _is_literal(host, port):
+            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
+        answer = await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
+        return list(answer)
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        super()._ensure_fd_no_transport(fd)
+        number = fd if isinstance(fd, int) else int(fd.fileno())
+        transport = self._transport_of(number)
+        if transport is not None and not transport.is_closing():
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+
+def _is_literal(host: object, port: object) -> bool:
+    """Return whether resolving can be done without asking anybody."""
+    if not isinstance(host, str) or not (port is None or isinstance(port, int)):
+        return False
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False

@@ -1,0 +1,69 @@
+"""What `tulipa info` tells: the versions and abilities a bug report should state.
+
+Everything is asked of the running process at the moment of the call; nothing is assumed from a version number.
+Called by the command line only. It opens one event loop, closes it again, and changes nothing.
+"""
+
+import _asyncio
+import asyncio
+import os
+import platform
+import sys
+from contextlib import closing
+from typing import Any
+
+from ._event_loop import EventLoop
+from ._tulipa import Future, Task, __version__
+
+# Names in /proc/self/fd of what a driver waits with.
+_DRIVERS = {"anon_inode:[io_uring]": "io_uring", "anon_inode:[eventpoll]": "epoll"}
+
+
+def describe() -> dict[str, Any]:
+    """Return the facts as plain values, ready for JSON."""
+    return {
+        "tulipa": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "executable": sys.executable,
+        "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "driver": _driver(),
+        "features": _features(),
+    }
+
+
+def _features() -> dict[str, bool | str]:
+    return {
+        "real asyncio subclasses": issubclass(Future, _asyncio.Future) and issubclass(Task, _asyncio.Task),
+        "eager tasks": hasattr(asyncio, "eager_task_factory"),
+        "event loop policies": sys.version_info < (3, 16),
+        "interpreter lock": getattr(sys, "_is_gil_enabled", lambda: True)(),
+        "io_uring allowed": _io_uring_allowed(),
+    }
+
+
+def _driver() -> str:
+    """Name what a new loop really waits with, seen from the descriptors it opens."""
+    before = _descriptors()
+    with closing(EventLoop()):
+        opened = [name for fd, name in _descriptors().items() if before.get(fd) != name]
+    return next((driver for name, driver in _DRIVERS.items() if name in opened), "unknown")
+
+
+def _descriptors() -> dict[str, str]:
+    names = {}
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            names[fd] = os.readlink(f"/proc/self/fd/{fd}")
+        except FileNotFoundError:
+            continue  # the descriptor that listed the folder, closed by now
+    return names
+
+
+def _io_uring_allowed() -> str:
+    """Say what the administrator's switch says: it exists since Linux 6.6."""
+    try:
+        with open("/proc/sys/kernel/io_uring_disabled", encoding="ascii") as file:
+            value = file.read().strip()
+    except FileNotFoundError:
+        return "unknown"
+    return {"0": "yes", "1": "to the privileged", "2": "no"}.get(value, value)

@@ -1,0 +1,89 @@
+"""`install()` and `uninstall()`: asyncio's own loop, Future and Task become Tulipa's, and back.
+
+What asyncio resolves when it is called follows at once, for code that imported it early too: `asyncio.run`, `Runner`,
+`new_event_loop`, `get_event_loop`, `IsolatedAsyncioTestCase` and every subclass of the default policy ask that
+policy's `_loop_factory`; asyncio's own modules look up `futures.Future` and `tasks.Task` late. What a program bound
+to a name of its own beforehand (`from asyncio import Task`) stays the stock class, which Tulipa's loop runs as well.
+
+Left alone on purpose: `SelectorEventLoop`, because who names it wants that loop, and `Handle`, because the stock
+loops build theirs from it.
+
+Called by programs and by `tulipa run`. It never touches a loop that exists already.
+"""
+
+import asyncio
+import threading
+from asyncio import events, futures, tasks, unix_events
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from ._event_loop import EventLoop
+from ._tulipa import Future, Task
+
+
+class _Swap(NamedTuple):
+    """One attribute, and the value it is to have."""
+
+    owner: Any
+    name: str
+    value: object
+
+
+# The originals, in the order they were replaced; empty while nothing is installed.
+_originals: list[_Swap] = []
+_lock = threading.Lock()
+
+
+def install() -> None:
+    """Put Tulipa's event loop, Future and Task in the place of asyncio's, for the whole process.
+
+    Does nothing when they are there already. A custom event loop policy set earlier gives way, as it does to
+    asyncio.set_event_loop_policy(); loops that exist stay what they are.
+    """
+    with _lock:
+        if _originals:
+            return
+        for owner, name, value in list(_replacements()):
+            _originals.append(_Swap(owner, name, getattr(owner, name)))
+            setattr(owner, name, value)
+
+
+def uninstall() -> None:
+    """Undo install(): every name holds again what it held before. Does nothing when nothing is installed."""
+    with _lock:
+        while _originals:
+            owner, name, value = _originals.pop()
+            setattr(owner, name, value)
+
+
+def _replacements() -> Iterator[_Swap]:
+    """Yield what install() sets, for the asyncio of the running Python."""
+    default_policy: Any = vars(unix_events)["_UnixDefaultEventLoopPolicy"]
+    # Not through get_event_loop_policy(), which would create one, and warns since 3.14.
+    if not _follows(vars(events)["_event_loop_policy"], default_policy):
+        yield _Swap(events, "_event_loop_policy", None)
+    yield _Swap(default_policy, "_loop_factory", EventLoop)
+    for owner in (asyncio, futures):
+        yield _Swap(owner, "Future", Future)
+    for owner in (asyncio, tasks):
+        yield _Swap(owner, "Task", Task)
+    if hasattr(asyncio, "EventLoop"):  # 3.13+
+        for owner in (asyncio, unix_events):
+            yield _Swap(owner, "EventLoop", EventLoop)
+    if hasattr(tasks, "create_eager_task_factory"):  # 3.12+
+        # asyncio's own maker, so that the function keeps the `__code__` that libraries recognise it by.
+        factory = tasks.create_eager_task_factory(Task)
+        for owner in (asyncio, tasks):
+            yield _Swap(owner, "eager_task_factory", factory)
+
+
+def _follows(policy: object, default_policy: Any) -> bool:
+    """Return whether this policy, or the default one where None is set, makes what `_loop_factory` says."""
+    if policy is None:
+        return True
+    kind: Any = type(policy)
+    return (
+        isinstance(policy, default_policy)
+        and kind.new_event_loop is default_policy.new_event_loop
+        and kind._loop_factory in (default_policy._loop_factory, EventLoop)
+    )

@@ -1,0 +1,74 @@
+"""An aiohttp application: plain text, echo, a stream, a websocket. Says where it listens, ends on Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+
+from aiohttp import WSMsgType, web
+
+
+async def hello(request: web.Request) -> web.Response:
+    return web.Response(text="hello", headers={"X-Loop": type(asyncio.get_running_loop()).__module__})
+
+
+async def echo(request: web.Request) -> web.Response:
+    return web.Response(body=await request.read())
+
+
+async def digest(request: web.Request) -> web.Response:
+    sha = hashlib.sha256()
+    async for chunk in request.content.iter_any():
+        sha.update(chunk)
+    return web.Response(text=sha.hexdigest())
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for number in range(int(request.query["count"])):
+        await response.write(b"%06d\n" % number)
+        await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+async def slow(request: web.Request) -> web.Response:
+    await asyncio.sleep(float(request.query["seconds"]))
+    return web.Response(text="slept")
+
+
+async def fails(request: web.Request) -> web.Response:
+    raise LookupError("in the handler")
+
+
+async def websocket(request: web.Request) -> web.WebSocketResponse:
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            await socket.send_str(message.data.upper())
+    return socket
+
+
+def main() -> None:
+    app = web.Application(client_max_size=1 << 26)
+    app.add_routes(
+        [
+            web.get("/", hello),
+            web.post("/echo", echo),
+            web.post("/digest", digest),
+            web.get("/stream", stream),
+            web.get("/slow", slow),
+            web.get("/fails", fails),
+            web.get("/websocket", websocket),
+        ]
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    web.run_app(app, sock=listener, print=lambda *_: print(f"listening on http://127.0.0.1:{port}"))
+    print("ended in good order")
+
+
+main()

@@ -1,0 +1,47 @@
+"""The types that users' checkers see: true to the compiled module on this Python, and useful."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CONFIGURATION = str(Path(__file__).resolve().parents[1] / "pyproject.toml")
+
+PROGRAM = """
+import asyncio
+import tulipa
+from typing import assert_type
+
+async def main() -> int:
+    task = asyncio.create_task(asyncio.sleep(0, "x"))
+    assert_type(await task, str)
+    return 1
+
+assert_type(tulipa.run(main(), debug=True), int)
+with asyncio.Runner(loop_factory=tulipa.new_event_loop) as runner:
+    assert_type(runner.run(main()), int)
+
+loop = tulipa.new_event_loop()
+future: tulipa.Future[int] = tulipa.Future(loop=loop)
+as_asyncio: asyncio.Future[int] = future
+assert_type(future.result(), int)
+tulipa.run(main(), debug="yes")  # type: ignore[arg-type]
+tulipa.install(1)  # type: ignore[call-arg]
+"""
+
+
+def check(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stubs_agree_with_the_module() -> None:
+    check("mypy.stubtest", "--mypy-config-file", CONFIGURATION, "tulipa")
+
+
+def test_typed_program_is_understood(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    # No configuration: the installed package has to do alone. An unused ignore means an error that was not seen.
+    check("mypy", "--config-file=", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program))
