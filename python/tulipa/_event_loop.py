@@ -65,12 +65,65 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
         answer = await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
         return list(answer)
 
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Any = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if not _is_plain(sock):
+            # A class of the program's own is used through its own methods, as asyncio does.
+            given = {} if context is None else {"context": context}
+            return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server, **given)
+        return self._make_stream_transport(
+            sock, protocol, waiter, extra=extra, server=server, context=context
+        )
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], Any],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *arguments: Any,
+    ) -> None:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _INTERNET:
+            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *arguments)
+            return
+        # From 3.15 on a context follows the two time limits of TLS.
+        context = arguments[2] if len(arguments) > 2 else None
+        self._accept_streams(protocol_factory, sock, server, backlog, context)
+
+    def _resume_serving(
+        self, protocol_factory: Callable[[], Any], sock: socket.socket, server: Any, backlog: int, context: Any
+    ) -> None:
+        """Accept again after a pause, unless the server was closed meanwhile."""
+        if sock.fileno() >= 0 and not self.is_closed():
+            self._accept_streams(protocol_factory, sock, server, backlog, context)
+
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         super()._ensure_fd_no_transport(fd)
         number = fd if isinstance(fd, int) else int(fd.fileno())
         transport = self._transport_of(number)
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+
+_INTERNET = (socket.AF_INET, socket.AF_INET6)
+
+
+def _is_plain(sock: socket.socket) -> bool:
+    """Return whether the socket's reading and writing are those of the standard library."""
+    kind = type(sock)
+    return kind is socket.socket or all(
+        getattr(kind, name, None) is getattr(socket.socket, name) for name in ("recv", "recv_into", "send", "close")
+    )
 
 
 def _is_literal(host: object, port: object) -> bool:

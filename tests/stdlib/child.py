@@ -1,13 +1,14 @@
 """The process that runs one module of CPython's suite and tells its parent about every test as it goes.
 
 Started by `runner`; speaks one JSON array per line on an inherited pipe: `["tests", [ids]]`, `["start", id]`,
-`["end", id, status, seconds, message]`, `["done", loops made]`. It decides nothing: what a status means is the
-parent's business, as is killing this process when a test hangs.
+`["end", id, status, seconds, message]`, `["loops", made so far]`, `["done"]`. It decides nothing: what a status means
+is the parent's business, as is killing this process when a test hangs.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import faulthandler
 import importlib
 import json
@@ -26,6 +27,9 @@ from .catalogue import PACKAGE
 from .implementations import load
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
+
+PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>: the signal this process gets when its parent ends."""
 
 MESSAGE_LIMIT = 2000
 """Characters of a traceback that are kept: its end, where the assertion is."""
@@ -55,6 +59,7 @@ class Reporter(unittest.TestResult):
         super().stopTest(test)
         if self._status is not None:  # None: 3.12.1 calls stopTest without startTest for a skipped class
             self.send("end", short_id(test), self._status, time.monotonic() - self._started, self._message)
+            self.send("loops", replace.LoopReplacement.made)
         self._status = None
 
     def _settle(self, test: unittest.TestCase, status: str, message: str) -> None:
@@ -125,6 +130,8 @@ def collect(implementation_name: str, mode: str, module_name: str) -> list[unitt
 
 def prepare_process() -> None:
     """Undo what a test runner's surroundings may have left, and ask for all of the suite's resources."""
+    # A test that hangs must not outlive a runner that was killed: nobody would end it any more.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     # Shells start background jobs with SIGINT ignored; the tests of Ctrl-C would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.enable()
@@ -158,4 +165,4 @@ def main() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 unittest.TestSuite([test for test in wanted if short_id(test) not in done]).run(reporter)
-        reporter.send("done", replace.LoopReplacement.made)
+        reporter.send("done")

@@ -91,6 +91,7 @@ class _Attempt:
         self._plan = plan
         self._current: str | None = None
         self._hung = False
+        self._loops = 0
         self.finished = False
         """Whether the module needs no other attempt."""
 
@@ -173,8 +174,10 @@ class _Attempt:
             self._current = None
             test, status, seconds, message = details
             self._record(test, Outcome(status, round(seconds, 3), message))
+        elif kind == "loops":
+            self._run.loops += details[0] - self._loops
+            self._loops = details[0]
         elif kind == "done":
-            self._run.loops += details[0]
             self.finished = True
 
     def _record(self, test: str, outcome: Outcome) -> None:

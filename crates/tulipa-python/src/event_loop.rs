@@ -26,6 +26,7 @@ use crate::ffi::Object;
 use crate::futures;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, Arguments};
+use crate::transports::{self, Opening};
 
 /// Native part of the event loop.
 #[pyclass(module = "tulipa._tulipa", subclass, frozen, weakref)]
@@ -207,6 +208,43 @@ impl EventLoop {
 
     fn _remove_writer(&self, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
         descriptors::remove(&self.core, Side::Writer, fd)
+    }
+
+    /// Make the native transport of a connected stream socket, which it takes over.
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
+    fn _make_stream_transport(
+        slf: &Bound<'_, Self>,
+        sock: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+        server: Option<&Bound<'_, PyAny>>,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let fd = transports::extra::number(sock)?;
+        transports::extra::set_no_delay(fd);
+        let opening = Opening {
+            event_loop: &Object::from_bound(slf.as_any()),
+            protocol: Object::from_bound(protocol),
+            server: server.map(Object::from_bound),
+            waiter: waiter.map(Object::from_bound),
+            context: context.filter(|context| !context.is_none()).map(Object::from_bound),
+        };
+        let transport = transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
+        Ok(transport.bound(slf.py()).unbind())
+    }
+
+    /// Accept connections of a listening socket as native transports, until its reader is removed.
+    #[pyo3(signature = (protocol_factory, sock, server, backlog, context=None))]
+    fn _accept_streams(
+        slf: &Bound<'_, Self>,
+        protocol_factory: &Bound<'_, PyAny>,
+        sock: &Bound<'_, PyAny>,
+        server: &Bound<'_, PyAny>,
+        backlog: usize,
+        context: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        transports::start_serving(slf, protocol_factory, sock, server, backlog, context)
     }
 
     /// The transport that reads and writes `fd`, or None.

@@ -1,17 +1,74 @@
 //! Transports: the engine's stream core with asyncio's face.
+//!
+//! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
+//! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
+
+mod class;
+pub(crate) mod extra;
+mod listener;
+mod methods;
+mod reading;
+mod stream;
+mod writing;
 
 use std::cell::RefCell;
 
+use pyo3::ffi;
 use tulipa::Readiness;
+
+pub(crate) use class::initialise;
+pub(crate) use listener::start_serving;
+pub(crate) use stream::{Opening, open};
 
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result};
+
+/// What a job of a transport or listener is about.
+#[derive(Clone, Copy)]
+pub(crate) enum Event {
+    /// The descriptor is ready.
+    Ready(Readiness),
+    /// `connection_made` was scheduled before this: reading begins, and who waited for the transport goes on.
+    Opened,
+    /// The connection is lost, and the protocol is to be told.
+    Lost,
+}
+
+/// Runs the job of a native transport or listener.
+#[inline]
+pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&Object>) -> Result<()> {
+    if target.is_instance_of(class::stream_class()) {
+        return stream::run(target, event, context);
+    }
+    listener::run(core, target)
+}
+
+/// The callable whose failure an exception is reported as, when the job of `target` raised.
+pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
+    let definition = match event {
+        Event::Ready(_) => &raw mut class::READ_READY,
+        Event::Opened => &raw mut class::OPENED,
+        Event::Lost => &raw mut class::CONNECTION_LOST,
+    };
+    // SAFETY: the definitions are static; the method owns a reference to its object.
+    unsafe { Object::steal(ffi::PyCFunction_New(definition, target.as_ptr())) }
+}
 
 /// Streams that were written to in this turn and go out at its end.
 #[derive(Default)]
 pub(crate) struct Flushing(RefCell<Vec<Object>>);
 
 impl Flushing {
+    #[inline]
+    fn add(&self, stream: Object) {
+        self.0.borrow_mut().push(stream);
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     pub(crate) fn take(&self) -> Vec<Object> {
         std::mem::take(&mut self.0.borrow_mut())
     }
@@ -23,8 +80,13 @@ impl Flushing {
     }
 }
 
-pub(crate) fn ready(_core: &Core, _target: &Object, _readiness: Readiness) -> Result<()> {
-    Ok(())
+/// Sends what was written during the turn. Only `resume_writing()` and the exception handler can be called from
+/// here; what they raise to leave the loop is handed back.
+#[inline]
+pub(crate) fn flush(core: &Core) -> Result<()> {
+    let mut outcome = Ok(());
+    for stream in core.flushing.take() {
+        outcome = outcome.and(writing::flush_scheduled(&stream));
+    }
+    outcome
 }
-
-pub(crate) fn flush(_core: &Core, _event_loop: &Object) {}

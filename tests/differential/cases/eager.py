@@ -43,11 +43,24 @@ def case_done_without_suspension(log: Log) -> None:
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(aio.eager_task_factory)
         task = asyncio.create_task(immediate())
-        log(task.done(), task.result(), task.get_coro(), repr(task).partition(" name=")[0])
+        log(task.done(), task.result())
         log(task in asyncio.all_tasks(), task._callbacks)
         failed = asyncio.create_task(fails())
         log(failed.done(), failed.exception())
         log(await asyncio.gather(*(immediate() for _ in range(3))))
+
+    asyncio.run(main())
+
+
+@since(3, 13)  # 3.12.1 crashes here
+def case_coroutine_of_a_task_that_was_done_at_once(log: Log) -> None:
+    async def immediate() -> str:
+        return "at once"
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(aio.eager_task_factory)
+        task = asyncio.create_task(immediate(), name="immediate")
+        log(task.get_coro(), repr(task))
 
     asyncio.run(main())
 

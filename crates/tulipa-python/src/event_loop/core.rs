@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) idle_task: Slot,
     /// Registrations by descriptor: handles of `add_reader` and `add_writer`, transports, listeners.
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
+    /// What all streams of the loop receive into; taken out while in use, made when first needed.
+    pub(crate) receive_buffer: Cell<Vec<u8>>,
     /// Streams written to in this turn.
     pub(crate) flushing: Flushing,
 }
@@ -65,6 +67,7 @@ impl Core {
             task_factory: Slot::empty(),
             idle_task: Slot::empty(),
             descriptors: RefCell::default(),
+            receive_buffer: Cell::default(),
             flushing: Flushing::default(),
         })
     }

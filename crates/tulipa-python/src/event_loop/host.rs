@@ -14,7 +14,7 @@ use super::{EventLoop, handles, timers};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
-use crate::transports;
+use crate::transports::{self, Event};
 
 /// The host for as long as the loop runs.
 pub(crate) struct PyHost {
@@ -68,7 +68,8 @@ impl PyHost {
                     self.callback_failed(raised, &function, argument.as_ref(), &context)
                 })
             }
-            Job::Io { target, readiness } => transports::ready(self.core(), &target, readiness),
+            Job::Io { target, event, context } => transports::run(self.core(), &target, event, context.as_ref())
+                .or_else(|raised| self.io_failed(raised, &target, event)),
             Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
         }
     }
@@ -120,6 +121,15 @@ impl PyHost {
         self.report_call(&raised.take_object(), function, argument, context)
     }
 
+    #[cold]
+    fn io_failed(&self, raised: Raised, target: &Object, event: Event) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        self.report_call(&exception, &transports::callable(target, event)?, None, &context::copy_current()?)
+    }
+
     /// Reports the failure of a callback that ran without a Handle, with one made for the occasion.
     fn report_call(
         &self,
@@ -167,7 +177,9 @@ impl Host for PyHost {
     #[inline]
     fn dispatch(source: &Source, _token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
         match source {
-            Source::Native(target) => push(Job::Io { target: target.clone(), readiness }),
+            Source::Native(target) => {
+                push(Job::Io { target: target.clone(), event: Event::Ready(readiness), context: None });
+            }
             Source::Handles { reader, writer, .. } => {
                 let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
                 for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {
@@ -200,8 +212,12 @@ impl Host for PyHost {
     }
 
     #[inline]
-    fn flush(&self, _event_loop: &Loop<Self>) {
-        transports::flush(self.core(), &self.event_loop);
+    fn flush(&self, _event_loop: &Loop<Self>) -> ControlFlow<PyErr> {
+        let core = self.core();
+        if core.flushing.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        into_flow(self.settle().and_then(|()| transports::flush(core)))
     }
 }
 

@@ -3,10 +3,10 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use tulipa::Readiness;
 
 use crate::ffi::Object;
 use crate::stdlib::stdlib;
+use crate::transports::Event;
 
 /// One entry of the ready queue.
 pub(crate) enum Job {
@@ -18,8 +18,8 @@ pub(crate) enum Job {
     Wakeup { task: Object, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
     Call { function: Object, argument: Option<Object>, context: Object },
-    /// A transport or listener whose descriptor is ready.
-    Io { target: Object, readiness: Readiness },
+    /// Something of a native transport's or listener's; `context` where it is not their own.
+    Io { target: Object, event: Event, context: Option<Object> },
 }
 
 impl Job {
@@ -34,7 +34,7 @@ impl Job {
             Self::Call { function, argument, context } => {
                 [function, context].into_iter().chain(argument).for_each(see);
             }
-            Self::Io { target, .. } => see(target),
+            Self::Io { target, context, .. } => [Some(target), context.as_ref()].into_iter().flatten().for_each(see),
         }
     }
 }

@@ -11,6 +11,12 @@ pub(crate) fn copy_current() -> Result<Object> {
     unsafe { Object::steal(ffi::PyContext_CopyCurrent()) }
 }
 
+/// A copy of `context`.
+pub(crate) fn copy(context: &Object) -> Result<Object> {
+    // SAFETY: a live object; anything but a context is refused with an exception.
+    unsafe { Object::steal(ffi::PyContext_Copy(context.as_ptr())) }
+}
+
 /// Runs `body` inside `context`, as `Context.run` does.
 #[inline]
 pub(crate) fn run_in<T>(context: &Object, body: impl FnOnce() -> Result<T>) -> Result<T> {

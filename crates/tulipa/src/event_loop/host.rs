@@ -53,9 +53,11 @@ pub trait Host: Sized {
     /// break the turn with.
     fn wait_failed(&self, error: io::Error) -> Self::Break;
 
-    /// The batch is over, also when it broke: what was written during the turn goes out now.
+    /// The batch is over, also when it broke: what was written during the turn goes out now. `Break` ends the turns
+    /// as one of a job's does; after a batch that broke, the batch's own reason wins.
     #[inline]
-    fn flush(&self, event_loop: &Loop<Self>) {
+    fn flush(&self, event_loop: &Loop<Self>) -> ControlFlow<Self::Break> {
         let _ = event_loop;
+        ControlFlow::Continue(())
     }
 }

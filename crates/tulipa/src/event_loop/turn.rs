@@ -27,8 +27,9 @@ impl<H: Host> Loop<H> {
         self.collect_completions(events); // 3
         self.fire_timers(host)?; // 4
         let outcome = self.run_batch(host); // 5
-        host.flush(self); // 6
-        outcome
+        let flushed = host.flush(self); // 6
+        outcome?;
+        flushed
     }
 
     /// 1. How long may the turn wait? Not at all if there is something to run or the loop is stopping; else

@@ -92,9 +92,16 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// Puts a chunk at the end. An empty one is legal: it leaves with the next [`WriteQueue::advance`].
     #[inline]
     pub fn push(&mut self, chunk: B) -> Pressure {
+        self.append(chunk);
+        self.pressure_after_growth()
+    }
+
+    /// As `push`, leaving the marks alone: for a caller that tries to send first and asks
+    /// [`WriteQueue::pressure_after_growth`] about what is left.
+    #[inline]
+    pub fn append(&mut self, chunk: B) {
         self.len += chunk.as_ref().len();
         self.chunks.push_back(chunk);
-        self.pressure_after_growth()
     }
 
     /// Fills `slices` with what waits, oldest first, and returns how many were filled; the rest is left as it
@@ -149,7 +156,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
 
     /// Pauses when the high mark is passed; reaching it exactly is still fine.
     #[inline]
-    const fn pressure_after_growth(&mut self) -> Pressure {
+    pub const fn pressure_after_growth(&mut self) -> Pressure {
         if self.paused || self.len <= self.high {
             return Pressure::None;
         }

@@ -102,8 +102,9 @@ impl Host for Recorder {
         panic!("the wait failed: {error}");
     }
 
-    fn flush(&self, _: &Loop<Self>) {
+    fn flush(&self, _: &Loop<Self>) -> ControlFlow<Self::Break> {
         self.note("flush");
+        ControlFlow::Continue(())
     }
 }
 

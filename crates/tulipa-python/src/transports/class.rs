@@ -1,0 +1,202 @@
+//! The class object of StreamTransport: `asyncio.Transport` with a native extension.
+
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyResourceWarning;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::methods::{METHODS, PROPERTIES};
+use super::stream::{self, Stream};
+use crate::ffi::class::{extension_offset, new_class, noargs, slot};
+use crate::ffi::raised::{enter, unraisable};
+use crate::ffi::{Object, Raised, Result};
+use crate::futures::class::preserving_exception;
+use crate::gc;
+use crate::stdlib::stdlib;
+
+/// The class, and where its instances' extension begins.
+struct Layout {
+    class: *mut ffi::PyTypeObject,
+    offset: usize,
+}
+
+// SAFETY: the class lives for ever, and the offset never changes.
+unsafe impl Send for Layout {}
+// SAFETY: as above.
+unsafe impl Sync for Layout {}
+
+static LAYOUT: OnceLock<Layout> = OnceLock::new();
+
+#[inline]
+fn layout() -> &'static Layout {
+    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+}
+
+#[inline]
+pub(super) fn stream_class() -> *mut ffi::PyTypeObject {
+    layout().class
+}
+
+/// Makes the class; called by the module's initialisation.
+pub(crate) fn initialise(_py: Python<'_>) -> Result<*mut ffi::PyTypeObject> {
+    if LAYOUT.get().is_none() {
+        let base = &stdlib().abstract_transport;
+        let offset = extension_offset(base.as_ptr().cast());
+        let class = make(base, offset)?.into_ptr().cast();
+        let _ = LAYOUT.set(Layout { class, offset });
+    }
+    Ok(stream_class())
+}
+
+fn make(base: &Object, offset: usize) -> Result<Object> {
+    let member = |name: &'static std::ffi::CStr, place: usize| ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: (offset + place).cast_signed(),
+        flags: ffi::Py_READONLY,
+        doc: std::ptr::null(),
+    };
+    // SAFETY: an all-zero entry ends the table; its fields are nullable.
+    let end = unsafe { std::mem::zeroed() };
+    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
+    let members = Box::leak(Box::new([
+        member(c"__dictoffset__", std::mem::offset_of!(Stream, dict)),
+        member(c"__weaklistoffset__", std::mem::offset_of!(Stream, weak_references)),
+        end,
+    ]));
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_finalize, finalize as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_repr, super::methods::repr as *mut c_void),
+        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
+        slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
+        slot(ffi::Py_tp_members, std::ptr::from_mut(members).cast()),
+        slot(ffi::Py_tp_doc, c"A stream over a socket, as asyncio's own transport is.".as_ptr().cast_mut().cast()),
+    ];
+    let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    let size = offset + size_of::<Stream>();
+    // SAFETY: the slots are of the documented types, the size covers base and extension, everything is static.
+    unsafe { new_class(c"tulipa._tulipa.StreamTransport", base.as_ptr(), size, flags.into(), slots) }
+}
+
+/// A transport that is not connected to anything yet.
+pub(super) fn allocate() -> Result<Object> {
+    let layout = layout();
+    // SAFETY: the class is ours and collected.
+    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(layout.class, 0)) }?;
+    // SAFETY: the class's size covers the extension.
+    unsafe { object.as_ptr().byte_add(layout.offset).cast::<Stream>().write(Stream::new()) };
+    Ok(object)
+}
+
+/// The extension of a transport.
+///
+/// # Safety
+/// `object` is a StreamTransport and outlives the use of the result.
+#[inline]
+pub(super) unsafe fn stream<'a>(object: *mut ffi::PyObject) -> &'a Stream {
+    // SAFETY: written by `allocate`.
+    unsafe { &*object.byte_add(layout().offset).cast::<Stream>() }
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance; the collector's function and data.
+    unsafe {
+        let stream = stream(object);
+        gc::visit_all(object, visit, data, |each| {
+            each(stream.dict.get());
+            for slot in stream.slots() {
+                each(slot.as_ptr());
+            }
+            if let Ok(state) = stream.state.try_borrow() {
+                each(state.error().map_or(std::ptr::null_mut(), Object::as_ptr));
+            }
+        })
+    }
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: an instance.
+    let stream = unsafe { stream(object) };
+    for slot in stream.slots() {
+        slot.set(None);
+    }
+    let dict = stream.dict.replace(std::ptr::null_mut());
+    // SAFETY: null or a reference that the instance owned.
+    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    0
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: a whole object still; a finalizer that revives it is obeyed.
+    if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+        return;
+    }
+    // SAFETY: nobody else sees the object from here on.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+        clear(object);
+        std::ptr::drop_in_place(object.byte_add(layout().offset).cast::<Stream>());
+        gc::free(object);
+    }
+}
+
+unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
+    // SAFETY: a whole object still.
+    let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
+    if stream.fd.get() < 0 {
+        return;
+    }
+    preserving_exception(|| {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        if let Err(raised) = warn_unclosed(py, &transport) {
+            unraisable(raised, &transport);
+        }
+        if let Err(raised) = stream::dispose(&transport, stream) {
+            unraisable(raised, &transport);
+        }
+    });
+}
+
+fn warn_unclosed(py: Python<'_>, transport: &Object) -> Result<()> {
+    let text = format!("unclosed transport {}", transport.bound(py).repr()?);
+    let keywords = pyo3::types::PyDict::new(py);
+    keywords.set_item("source", transport.bound(py))?;
+    let category = py.get_type::<PyResourceWarning>();
+    py.import("warnings")?.call_method("warn", (text, category), Some(&keywords))?;
+    Ok(())
+}
+
+// The names under which the exception handler is told of a failure in a transport's own jobs.
+
+pub(super) static mut READ_READY: ffi::PyMethodDef = noargs(c"_read_ready", read_ready, c"Read what has come in.");
+pub(super) static mut OPENED: ffi::PyMethodDef = noargs(c"_start_reading", opened, c"Begin to read.");
+pub(super) static mut CONNECTION_LOST: ffi::PyMethodDef =
+    noargs(c"_call_connection_lost", connection_lost, c"Tell the protocol that the connection is lost.");
+
+unsafe extern "C" fn read_ready(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    run(object, super::Event::Ready(tulipa::Readiness::READABLE))
+}
+
+unsafe extern "C" fn opened(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    run(object, super::Event::Opened)
+}
+
+unsafe extern "C" fn connection_lost(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    run(object, super::Event::Lost)
+}
+
+fn run(object: *mut ffi::PyObject, event: super::Event) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: the methods are bound to transports.
+        let transport = unsafe { Object::borrow(object) };
+        stream::run(&transport, event, None)?;
+        Ok(Object::none())
+    })
+}

@@ -1,0 +1,124 @@
+//! What `get_extra_info` knows: the socket and the addresses, made into Python objects when somebody asks.
+
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use socket2::{SockAddr, SockRef};
+
+use super::stream::Stream;
+use crate::ffi::{Object, Result};
+use crate::stdlib::stdlib;
+
+/// Lends an open descriptor.
+fn borrow<'a>(fd: RawFd) -> BorrowedFd<'a> {
+    // SAFETY: callers hold an open descriptor, and use the result within one expression.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// Closes a descriptor that no Python socket owns.
+pub(super) fn close(fd: RawFd) {
+    // SAFETY: the stream owned it, and has forgotten it just before.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+}
+
+/// Small packets go out at once, also on sockets that were made without naming TCP, where asyncio forgets it.
+pub(crate) fn set_no_delay(fd: RawFd) {
+    // A socket of another kind refuses, which is no loss.
+    let _ = SockRef::from(&borrow(fd)).set_tcp_nodelay(true);
+}
+
+/// Before the descriptor goes: its own address, unless everything was asked for already.
+pub(super) fn remember_addresses(stream: &Stream) {
+    if stream.extra.is_empty() {
+        stream.local.set(local_address(stream.fd.get()));
+    }
+}
+
+fn local_address(fd: RawFd) -> Option<SocketAddr> {
+    SockRef::from(&borrow(fd)).local_addr().ok().as_ref().and_then(SockAddr::as_socket)
+}
+
+/// The dictionary of `get_extra_info`.
+pub(super) fn extra(py: Python<'_>, stream: &Stream) -> Result<Object> {
+    if let Some(extra) = stream.extra.get() {
+        return Ok(extra);
+    }
+    let socket = python_socket(py, stream)?;
+    let fd = stream.fd.get();
+    let local = if fd < 0 { stream.local.get() } else { local_address(fd) };
+    let extra = PyDict::new(py);
+    extra.set_item("socket", stdlib().transport_socket.bound(py).call1((socket.bound(py),))?)?;
+    extra.set_item("sockname", address(py, local)?)?;
+    extra.set_item("peername", address(py, stream.peer.get())?)?;
+    stream.extra.put(extra.into_any().into());
+    Ok(stream.extra.or_none())
+}
+
+/// The Python socket of the connection: the one it was made from, or one made now, which then owns the descriptor.
+pub(super) fn python_socket(py: Python<'_>, stream: &Stream) -> Result<Object> {
+    if let Some(socket) = stream.socket.get() {
+        return Ok(socket);
+    }
+    let class = stdlib().socket.bound(py);
+    let fd = stream.fd.get();
+    let socket = if fd < 0 {
+        // Closed before anybody asked: a closed socket stands for it.
+        let socket = class.call0()?;
+        socket.call_method0("close")?;
+        socket
+    } else {
+        let keywords = PyDict::new(py);
+        keywords.set_item("fileno", fd)?;
+        let socket = class.call((), Some(&keywords))?;
+        socket.call_method1("setblocking", (false,))?;
+        socket
+    };
+    stream.socket.put(socket.into());
+    Ok(stream.socket.or_none())
+}
+
+/// Fills in what asyncio knows of a socket that a program brought along.
+pub(crate) fn describe(stream: &Stream, socket: &Bound<'_, PyAny>, given: Option<&Bound<'_, PyAny>>) -> Result<()> {
+    let py = socket.py();
+    let extra = PyDict::new(py);
+    if let Some(given) = given.filter(|given| !given.is_none()) {
+        extra.update(given.cast().map_err(PyErr::from)?)?;
+    }
+    extra.set_item("socket", stdlib().transport_socket.bound(py).call1((socket,))?)?;
+    extra.set_item("sockname", name_or_none(socket, "getsockname")?)?;
+    if !extra.contains("peername")? {
+        extra.set_item("peername", name_or_none(socket, "getpeername")?)?;
+    }
+    stream.socket.put(Object::from_bound(socket));
+    stream.extra.put(extra.into_any().into());
+    Ok(())
+}
+
+/// An address by one of the socket's methods; None where the kernel has none.
+fn name_or_none(socket: &Bound<'_, PyAny>, method: &str) -> PyResult<Py<PyAny>> {
+    let py = socket.py();
+    match socket.call_method0(method) {
+        Ok(name) => Ok(name.unbind()),
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => Ok(py.None()),
+        Err(error) => Err(error),
+    }
+}
+
+/// An address as Python's socket module writes it.
+fn address<'py>(py: Python<'py>, address: Option<SocketAddr>) -> PyResult<Bound<'py, PyAny>> {
+    match address {
+        None => Ok(py.None().into_bound(py)),
+        Some(SocketAddr::V4(v4)) => (v4.ip().to_string(), v4.port()).into_pyobject(py).map(Bound::into_any),
+        Some(SocketAddr::V6(v6)) => {
+            let (host, port) = (v6.ip().to_string(), v6.port());
+            (host, port, v6.flowinfo(), v6.scope_id()).into_pyobject(py).map(Bound::into_any)
+        }
+    }
+}
+
+/// The number of a Python socket's descriptor.
+pub(crate) fn number(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    socket.call_method0("fileno")?.extract()
+}

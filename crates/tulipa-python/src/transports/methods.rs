@@ -1,0 +1,294 @@
+//! The methods and properties of StreamTransport, as C entry points.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::BoundObject;
+use pyo3::prelude::*;
+use tulipa::stream::Pressure;
+
+use super::class::stream;
+use super::stream::{self as life, Stream};
+use super::{extra, writing};
+use crate::ffi::args::Args;
+use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::raised::enter;
+use crate::ffi::{Object, Result};
+use crate::futures::methods::{boolean, cannot_delete};
+use crate::stdlib::stdlib;
+
+/// Defines an entry point without arguments: the body gets the interpreter, the transport and its extension.
+macro_rules! method {
+    ($name:ident, $body:expr) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            enter(|py| {
+                // SAFETY: called on an instance.
+                let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
+                let body: fn(Python<'_>, &Object, &Stream) -> Result<Object> = $body;
+                body(py, &transport, stream)
+            })
+        }
+    };
+}
+
+/// Defines a getter likewise.
+macro_rules! getter {
+    ($name:ident, $body:expr) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+            enter(|py| {
+                // SAFETY: called on an instance.
+                let stream = unsafe { stream(object) };
+                let body: fn(Python<'_>, &Stream) -> Result<Object> = $body;
+                body(py, stream)
+            })
+        }
+    };
+}
+
+/// A Rust value as a Python object.
+fn python<'py, T: IntoPyObject<'py>>(py: Python<'py>, value: T) -> Result<Object>
+where
+    PyErr: From<T::Error>,
+{
+    let value = value.into_pyobject(py).map_err(PyErr::from)?;
+    Ok(Object::from(value.into_bound().into_any()))
+}
+
+fn nothing(done: Result<()>) -> Result<Object> {
+    done.map(|()| Object::none())
+}
+
+method!(is_closing, |_, _, stream| Ok(boolean(stream.state.borrow().is_closing())));
+method!(is_reading, |_, _, stream| Ok(boolean(stream.state.borrow().is_reading())));
+method!(close, |_, transport, stream| nothing(life::close(transport, stream)));
+method!(abort, |_, transport, stream| nothing(life::abort(transport, stream)));
+method!(write_eof, |_, transport, stream| nothing(writing::write_eof(transport, stream)));
+method!(can_write_eof, |_, _, _| Ok(boolean(true)));
+method!(get_protocol, |_, _, stream| Ok(stream.protocol.or_none()));
+method!(get_limits, |py, _, stream| {
+    let (high, low) = stream.queue.borrow().limits();
+    python(py, (low, high))
+});
+method!(get_size, |py, transport, stream| {
+    // What waits for the end of the turn is not waiting for the peer.
+    if !stream.blocked.get() {
+        writing::flush(transport, stream)?;
+    }
+    let size = stream.queue.borrow().len();
+    python(py, size)
+});
+method!(pause_reading, |py, transport, stream| {
+    // The driver is told only if data comes in before reading resumes.
+    let paused = stream.state.borrow_mut().pause_reading();
+    if paused {
+        log(py, stream, "%r pauses reading", transport)?;
+    }
+    Ok(Object::none())
+});
+method!(resume_reading, |py, transport, stream| {
+    let resumed = stream.state.borrow_mut().resume_reading();
+    if resumed {
+        stream.update_interest()?;
+        log(py, stream, "%r resumes reading", transport)?;
+    }
+    Ok(Object::none())
+});
+method!(make_empty_waiter, |py, transport, stream| {
+    if !stream.empty_waiter.is_empty() {
+        return Err(PyRuntimeError::new_err("Empty waiter is already set").into());
+    }
+    if !stream.blocked.get() {
+        writing::flush(transport, stream)?;
+    }
+    let waiter = stream.event_loop.or_none().bound(py).call_method0("create_future")?;
+    if stream.queue.borrow().is_empty() {
+        waiter.call_method1("set_result", (py.None(),))?;
+    }
+    stream.empty_waiter.put(Object::from_bound(&waiter));
+    Ok(waiter.into())
+});
+method!(reset_empty_waiter, |_, _, stream| {
+    stream.empty_waiter.set(None);
+    Ok(Object::none())
+});
+
+fn log(py: Python<'_>, stream: &Stream, text: &str, transport: &Object) -> Result<()> {
+    if stream.is_debug() {
+        stdlib().logger.bound(py).call_method1("debug", (text, transport.bound(py)))?;
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn write(object: *mut ffi::PyObject, data: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (transport, stream, data) = unsafe { (Object::borrow(object), stream(object), Object::borrow(data)) };
+        nothing(writing::write(&transport, stream, &data))
+    })
+}
+
+unsafe extern "C" fn write_lines(object: *mut ffi::PyObject, lines: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (transport, stream, lines) = unsafe { (Object::borrow(object), stream(object), Object::borrow(lines)) };
+        nothing(writing::write_lines(&transport, stream, &lines))
+    })
+}
+
+unsafe extern "C" fn set_protocol(object: *mut ffi::PyObject, protocol: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (stream, protocol) = unsafe { (stream(object), Object::borrow(protocol)) };
+        nothing(life::set_protocol(stream, protocol))
+    })
+}
+
+unsafe extern "C" fn force_close(object: *mut ffi::PyObject, exception: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (transport, stream, exception) =
+            unsafe { (Object::borrow(object), stream(object), Object::borrow(exception)) };
+        nothing(life::force_close(&transport, stream, exception))
+    })
+}
+
+unsafe extern "C" fn set_limits(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance, with this call's arguments.
+        let (transport, stream, args) =
+            unsafe { (Object::borrow(object), stream(object), Args::new(arguments, count, names)) };
+        let known = ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
+        let [high, low] = args.keywords("set_write_buffer_limits", [&known[0], &known[1]])?;
+        if args.positional.len() > 2 {
+            let text = "set_write_buffer_limits() takes at most 2 positional arguments";
+            return Err(PyTypeError::new_err(text).into());
+        }
+        let (high, low) = (args.at(0).or(high), args.at(1).or(low));
+        let (high, low) = limits(number(py, high)?, number(py, low)?)?;
+        let pressure = stream.queue.borrow_mut().set_limits(high, low);
+        if pressure == Pressure::Paused {
+            writing::pause(&transport, stream)?;
+        }
+        Ok(Object::none())
+    })
+}
+
+fn number(py: Python<'_>, value: Option<Object>) -> PyResult<Option<isize>> {
+    value.filter(|value| !value.is_none()).map(|value| value.bound(py).extract()).transpose()
+}
+
+/// The water marks that asyncio derives from what was given.
+fn limits(high: Option<isize>, low: Option<isize>) -> PyResult<(usize, usize)> {
+    let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or(high / 4);
+    match (usize::try_from(high), usize::try_from(low)) {
+        (Ok(high), Ok(low)) if high >= low => Ok((high, low)),
+        _ => Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))),
+    }
+}
+
+getter!(extra_property, |py, stream| extra::extra(py, stream));
+getter!(event_loop, |_, stream| Ok(stream.event_loop.or_none()));
+getter!(protocol, |_, stream| Ok(stream.protocol.or_none()));
+getter!(server, |_, stream| Ok(stream.server.or_none()));
+getter!(socket, |py, stream| {
+    if stream.fd.get() < 0 { Ok(Object::none()) } else { extra::python_socket(py, stream) }
+});
+getter!(fd, |py, stream| python(py, stream.fd.get()));
+getter!(closing, |_, stream| Ok(boolean(stream.state.borrow().is_closing())));
+getter!(paused, |_, stream| {
+    let state = stream.state.borrow();
+    Ok(boolean(!state.is_closing() && !state.is_reading()))
+});
+getter!(eof, |_, stream| Ok(boolean(stream.state.borrow().is_eof_written())));
+getter!(lost, |py, stream| python(py, stream.lost.get()));
+getter!(protocol_paused, |_, stream| Ok(boolean(stream.protocol_paused.get())));
+getter!(high_water, |py, stream| python(py, stream.queue.borrow().limits().0));
+getter!(low_water, |py, stream| python(py, stream.queue.borrow().limits().1));
+getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
+getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("FALLBACK")?.into()));
+
+unsafe extern "C" fn set_extra(object: *mut ffi::PyObject, value: *mut ffi::PyObject, _: *mut c_void) -> c_int {
+    enter(|_| {
+        // SAFETY: called on an instance; null stands for `del`.
+        let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
+        stream.extra.put(value.ok_or_else(cannot_delete)?);
+        Ok(())
+    })
+}
+
+pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let stream = unsafe { stream(object) };
+        python(py, description(stream))
+    })
+}
+
+fn description(stream: &Stream) -> String {
+    let (fd, state, queue) = (stream.fd.get(), stream.state.borrow(), stream.queue.borrow());
+    let mut words = vec!["StreamTransport".to_owned()];
+    if fd < 0 {
+        words.push("closed".to_owned());
+    } else if state.is_closing() {
+        words.push("closing".to_owned());
+    }
+    words.push(format!("fd={fd}"));
+    if fd >= 0 {
+        words.push(format!("read={}", if stream.wants_read() { "polling" } else { "idle" }));
+        let write = if stream.blocked.get() { "polling" } else { "idle" };
+        words.push(format!("write=<{write}, bufsize={}>", queue.len()));
+    }
+    format!("<{}>", words.join(" "))
+}
+
+pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
+    onearg(c"write", write, c"Write bytes; they are sent at the end of the loop's iteration at the latest."),
+    onearg(c"writelines", write_lines, c"Write a list of bytes objects."),
+    noargs(c"close", close, c"Close the transport, after what was written has been sent."),
+    noargs(c"is_closing", is_closing, c"Return True if the transport is closing or closed."),
+    noargs(c"abort", abort, c"Close the transport at once; what was not sent is lost."),
+    noargs(c"pause_reading", pause_reading, c"Stop calling data_received()."),
+    noargs(c"resume_reading", resume_reading, c"Go on calling data_received()."),
+    noargs(c"is_reading", is_reading, c"Return True if data_received() may be called."),
+    noargs(c"write_eof", write_eof, c"Close the writing half, after what was written has been sent."),
+    noargs(c"can_write_eof", can_write_eof, c"Return True: the halves of a stream close apart."),
+    noargs(c"get_protocol", get_protocol, c"Return the current protocol."),
+    onearg(c"set_protocol", set_protocol, c"Set another protocol."),
+    noargs(c"get_write_buffer_size", get_size, c"Return how many bytes wait to be sent."),
+    noargs(c"get_write_buffer_limits", get_limits, c"Return the (low, high) water marks, in bytes."),
+    fastcall(
+        c"set_write_buffer_limits",
+        set_limits,
+        c"Set the water marks in bytes: pause_writing() is called above high, resume_writing() at low.",
+    ),
+    onearg(c"_force_close", force_close, c"Close at once because of an exception."),
+    noargs(c"_make_empty_waiter", make_empty_waiter, c"Return a future for the moment when nothing waits to be sent."),
+    noargs(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future."),
+    ffi::PyMethodDef::zeroed(),
+];
+
+pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 16] = [
+    property(c"_extra", extra_property, Some(set_extra)),
+    property(c"_loop", event_loop, None),
+    property(c"_protocol", protocol, None),
+    property(c"_server", server, None),
+    property(c"_sock", socket, None),
+    property(c"_sock_fd", fd, None),
+    property(c"_closing", closing, None),
+    property(c"_paused", paused, None),
+    property(c"_eof", eof, None),
+    property(c"_conn_lost", lost, None),
+    property(c"_protocol_paused", protocol_paused, None),
+    property(c"_high_water", high_water, None),
+    property(c"_low_water", low_water, None),
+    property(c"_start_tls_compatible", start_tls_compatible, None),
+    property(c"_sendfile_compatible", sendfile_compatible, None),
+    NO_PROPERTY,
+];

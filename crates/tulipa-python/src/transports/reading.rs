@@ -1,0 +1,176 @@
+//! From the descriptor to the protocol.
+//!
+//! Bytes are received into a buffer that belongs to the loop, and copied into a `bytes` object of the right size:
+//! an idle connection owns no buffer, and a busy one allocates what it received and no more.
+
+use std::ffi::c_int;
+use std::io;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use tulipa::stream::ReadBudget;
+use tulipa::sys;
+
+use super::stream::{Stream, close, fatal_error};
+use crate::ffi::{Object, Raised, Result, call};
+use crate::stdlib::stdlib;
+
+/// How much one `recv` asks for; asyncio's figure.
+pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
+
+/// Reads until the socket is empty, the budget is spent, or the protocol has had enough.
+#[inline]
+pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
+    let mut budget = ReadBudget::new();
+    while stream.wants_read() {
+        let again = if stream.buffered.get() {
+            read_into_protocol(transport, stream, &mut budget)?
+        } else {
+            read_bytes(transport, stream, &mut budget)?
+        };
+        if !again {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// One `recv` and `data_received`; whether another is worth while.
+#[inline]
+fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
+    let data = match receive(stream) {
+        Ok(data) => data,
+        Err(error) => return receive_failed(transport, stream, error),
+    };
+    let Some(data) = data? else { return end_of_stream(transport, stream) };
+    // SAFETY: a bytes object.
+    let size = unsafe { ffi::PyBytes_Size(data.as_ptr()) }.cast_unsigned();
+    let protocol = stream.protocol.or_none();
+    if let Err(raised) = call::method1(&protocol, &stdlib().names.data_received, &data) {
+        fatal_error(transport, stream, raised, "Fatal error: protocol.data_received() call failed.")?;
+        return Ok(false);
+    }
+    Ok(budget.spend(RECEIVE_SIZE, size))
+}
+
+/// Receives into the loop's buffer; `None` is the end of the stream.
+#[inline]
+fn receive(stream: &Stream) -> io::Result<Result<Option<Object>>> {
+    let Some(core) = stream.core() else { return Ok(Ok(None)) };
+    let mut buffer = core.receive_buffer.take();
+    if buffer.is_empty() {
+        buffer.resize(RECEIVE_SIZE, 0);
+    }
+    let received = sys::recv(stream.fd.get(), &mut buffer);
+    let data = received.map(|size| {
+        if size == 0 {
+            return Ok(None);
+        }
+        // SAFETY: the first `size` bytes were received; the result is new or null.
+        unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(buffer.as_ptr().cast(), size.cast_signed())) }
+            .map(Some)
+    });
+    core.receive_buffer.set(buffer);
+    data
+}
+
+fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
+    if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+        let raised = Raised::from(PyErr::from(error));
+        fatal_error(transport, stream, raised, "Fatal read error on socket transport")?;
+    }
+    Ok(false)
+}
+
+/// A buffer that the protocol lends for one read; released when dropped.
+struct Lent(ffi::Py_buffer);
+
+impl Lent {
+    fn new(buffer: &Object) -> Result<Self> {
+        let mut view = ffi::Py_buffer::new();
+        // SAFETY: a live object, and a place for the view.
+        if unsafe { ffi::PyObject_GetBuffer(buffer.as_ptr(), &raw mut view, ffi::PyBUF_WRITABLE) } < 0 {
+            return Err(Raised);
+        }
+        Ok(Self(view))
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        if self.0.buf.is_null() {
+            return &mut [];
+        }
+        // SAFETY: the view was granted as writable, contiguous memory of `len` bytes, until it is released.
+        unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.cast_unsigned()) }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // SAFETY: granted once, released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
+    }
+}
+
+/// One `get_buffer`, `recv` and `buffer_updated`; whether another is worth while.
+fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
+    let protocol = stream.protocol.or_none();
+    let mut lent = match lend(&protocol) {
+        Ok(lent) => lent,
+        Err(raised) => {
+            fatal_error(transport, stream, raised, "Fatal error: protocol.get_buffer() call failed.")?;
+            return Ok(false);
+        }
+    };
+    let room = lent.bytes().len();
+    let received = sys::recv(stream.fd.get(), lent.bytes());
+    drop(lent);
+    let size = match received {
+        Ok(0) => return end_of_stream(transport, stream),
+        Ok(size) => size,
+        Err(error) => return receive_failed(transport, stream, error),
+    };
+    // SAFETY: a new reference or null.
+    let count = unsafe { Object::steal(ffi::PyLong_FromSize_t(size)) }?;
+    if let Err(raised) = call::method1(&protocol, &stdlib().names.buffer_updated, &count) {
+        fatal_error(transport, stream, raised, "Fatal error: protocol.buffer_updated() call failed.")?;
+        return Ok(false);
+    }
+    Ok(budget.spend(room, size))
+}
+
+fn lend(protocol: &Object) -> Result<Lent> {
+    // SAFETY: a new reference or null.
+    let hint = unsafe { Object::steal(ffi::PyLong_FromLong((-1 as c_int).into())) }?;
+    let buffer = call::method1(protocol, &stdlib().names.get_buffer, &hint)?;
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    if buffer.bound(py).len()? == 0 {
+        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer").into());
+    }
+    Lent::new(&buffer)
+}
+
+/// The peer has ended its half: the protocol decides whether the connection stays open for writing.
+#[cold]
+fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
+    let news = stream.state.borrow_mut().receive_eof();
+    if !news {
+        return Ok(false);
+    }
+    if stream.is_debug() {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        stdlib().logger.bound(py).call_method1("debug", ("%r received EOF", transport.bound(py)))?;
+    }
+    let keep_open = call::method0(&stream.protocol.or_none(), &stdlib().names.eof_received)
+        .and_then(|answer| call::truth(&answer));
+    match keep_open {
+        Ok(true) => stream.update_interest()?,
+        Ok(false) => close(transport, stream)?,
+        Err(raised) => {
+            fatal_error(transport, stream, raised, "Fatal error: protocol.eof_received() call failed.")?;
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,276 @@
+//! From the program to the descriptor.
+//!
+//! What is written during a turn of the loop is queued and goes out at the turn's end with one system call, so a
+//! response written in pieces is one packet. Once more is queued than the high-water mark allows, it is sent at
+//! once, and the protocol is paused only for what the kernel does not take: the marks mean what they mean in
+//! asyncio. Where nothing will end the turn (the loop does not run) it is sent at once too.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use tulipa::stream::{MAX_SLICES, Pressure, Write, WriteEof, WriteQueue};
+use tulipa::sys;
+
+use super::class;
+use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
+use crate::event_loop::core::current_thread;
+use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::{Object, Raised, Result, call, context};
+use crate::stdlib::stdlib;
+
+/// Writes to a lost connection after which each further one is logged.
+const SILENT_WRITES: u32 = 5;
+
+/// `write(data)`.
+#[inline]
+pub(super) fn write(transport: &Object, stream: &Stream, data: &Object) -> Result<()> {
+    let bytes = as_bytes(data)?;
+    check(stream, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress")?;
+    // SAFETY: a bytes object.
+    if unsafe { ffi::PyBytes_Size(bytes.as_ptr()) } == 0 {
+        return Ok(());
+    }
+    if stream.lost.get() > 0 {
+        return write_to_lost(stream);
+    }
+    stream.queue.borrow_mut().append(Chunk(bytes));
+    send_or_schedule(transport, stream)
+}
+
+/// `writelines(list_of_data)`.
+pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -> Result<()> {
+    check(stream, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress")?;
+    // SAFETY: attached.
+    let lines = lines.bound(unsafe { Python::assume_attached() });
+    let chunks = lines.try_iter()?.map(|line| as_bytes(&Object::from(line?))).collect::<Result<Vec<_>>>()?;
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    if stream.lost.get() > 0 {
+        return write_to_lost(stream);
+    }
+    for chunk in chunks {
+        stream.queue.borrow_mut().append(Chunk(chunk));
+    }
+    send_or_schedule(transport, stream)
+}
+
+fn check(stream: &Stream, after_eof: &'static str, sending_file: &'static str) -> Result<()> {
+    if stream.state.borrow().check_write() == Write::AfterEof {
+        return Err(PyRuntimeError::new_err(after_eof).into());
+    }
+    if !stream.empty_waiter.is_empty() {
+        return Err(PyRuntimeError::new_err(sending_file).into());
+    }
+    Ok(())
+}
+
+/// The data as a `bytes` object of its own: what can be changed later is copied, since it goes out later.
+#[inline]
+fn as_bytes(data: &Object) -> Result<Object> {
+    // SAFETY: reads the object's class.
+    if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
+        return Ok(data.clone());
+    }
+    // SAFETY: reads the object's class.
+    let is_bytes_like = unsafe {
+        ffi::PyBytes_Check(data.as_ptr()) != 0
+            || ffi::PyByteArray_Check(data.as_ptr()) != 0
+            || ffi::PyMemoryView_Check(data.as_ptr()) != 0
+    };
+    if !is_bytes_like {
+        // SAFETY: attached.
+        let name = data.bound(unsafe { Python::assume_attached() }).get_type().name()?.repr()?.to_string();
+        let text = format!("data argument must be a bytes-like object, not {name}");
+        return Err(PyTypeError::new_err(text).into());
+    }
+    // `bytes(data)` would give a subclass's own; the buffer is what counts.
+    let mut view = ffi::Py_buffer::new();
+    // SAFETY: a live object, and a place for the view.
+    if unsafe { ffi::PyObject_GetBuffer(data.as_ptr(), &raw mut view, ffi::PyBUF_FULL_RO) } < 0 {
+        return Err(Raised);
+    }
+    let copy = copy_of(&view);
+    // SAFETY: granted above, released once.
+    unsafe { ffi::PyBuffer_Release(&raw mut view) };
+    copy
+}
+
+fn copy_of(view: &ffi::Py_buffer) -> Result<Object> {
+    // SAFETY: null asks for an uninitialised object of that size.
+    let copy = unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(std::ptr::null(), view.len)) }?;
+    // SAFETY: the object has room for the view's bytes, in C order.
+    let failed = unsafe {
+        let room = ffi::PyBytes_AsString(copy.as_ptr());
+        ffi::PyBuffer_ToContiguous(room.cast(), view, view.len, b'C' as std::ffi::c_char)
+    };
+    if failed < 0 { Err(Raised) } else { Ok(copy) }
+}
+
+#[cold]
+fn write_to_lost(stream: &Stream) -> Result<()> {
+    let writes = stream.lost.get();
+    if writes >= SILENT_WRITES {
+        // SAFETY: attached.
+        let logger = stdlib().logger.bound(unsafe { Python::assume_attached() });
+        logger.call_method1("warning", ("socket.send() raised exception.",))?;
+    }
+    stream.lost.set(writes.saturating_add(1));
+    Ok(())
+}
+
+#[inline]
+fn send_or_schedule(transport: &Object, stream: &Stream) -> Result<()> {
+    if stream.blocked.get() {
+        return maybe_pause(transport, stream);
+    }
+    let (high, _) = stream.queue.borrow().limits();
+    let over = stream.queue.borrow().len() > high;
+    let Some(core) = stream.core() else { return Ok(()) };
+    if !over && core.thread() == Some(current_thread()) {
+        if !stream.listed.replace(true) {
+            core.flushing.add(transport.clone());
+        }
+        return Ok(());
+    }
+    flush(transport, stream)?;
+    maybe_pause(transport, stream)
+}
+
+/// The end of a turn in which the stream was written to.
+pub(super) fn flush_scheduled(transport: &Object) -> Result<()> {
+    // SAFETY: only streams are listed.
+    let stream = unsafe { class::stream(transport.as_ptr()) };
+    stream.listed.set(false);
+    if stream.queue.borrow().is_empty() {
+        return Ok(());
+    }
+    flush(transport, stream)
+}
+
+/// The descriptor has room again.
+pub(super) fn flush_blocked(transport: &Object, stream: &Stream) -> Result<()> {
+    stream.blocked.set(false);
+    flush(transport, stream)?;
+    // Still blocked is no change for the driver; else watching for room has ended.
+    stream.update_interest()
+}
+
+/// Sends what is queued, as far as the kernel takes it.
+pub(super) fn flush(transport: &Object, stream: &Stream) -> Result<()> {
+    loop {
+        if stream.queue.borrow().is_empty() {
+            return Ok(());
+        }
+        match send(stream) {
+            Ok(Sent { pressure, all }) => {
+                let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
+                if all {
+                    return resumed.and(emptied(transport, stream));
+                }
+                resumed?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return block(stream),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let raised = Raised::from(PyErr::from(error));
+                return fatal_error(transport, stream, raised, "Fatal write error on socket transport");
+            }
+        }
+        if stream.blocked.get() {
+            return Ok(());
+        }
+    }
+}
+
+/// What one system call achieved.
+struct Sent {
+    pressure: Pressure,
+    /// The queue is empty.
+    all: bool,
+}
+
+/// One `send` or `writev`. A short one means that the kernel's buffer is full.
+fn send(stream: &Stream) -> io::Result<Sent> {
+    let mut queue = stream.queue.borrow_mut();
+    let (offered, written) = offer(&queue, stream.fd.get())?;
+    let mut released = Vec::new();
+    let pressure = queue.advance(written, &mut |chunk| released.push(chunk));
+    let all = queue.is_empty();
+    drop(queue);
+    // Exactly bytes objects: letting go of them runs no foreign code, but costs; it happens outside the borrow.
+    drop(released);
+    if written < offered {
+        block(stream).map_err(|_raised| io::Error::from(io::ErrorKind::NotConnected))?;
+    }
+    Ok(Sent { pressure, all })
+}
+
+/// How much was offered to the kernel, and how much it took.
+fn offer(queue: &WriteQueue<Chunk>, fd: std::os::fd::RawFd) -> io::Result<(usize, usize)> {
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = queue.slices(&mut slices);
+    let slices = &slices[..count];
+    let offered = slices.iter().map(|slice| slice.len()).sum();
+    let written = if let [only] = slices { sys::send(fd, only)? } else { sys::writev(fd, slices)? };
+    Ok((offered, written))
+}
+
+fn block(stream: &Stream) -> Result<()> {
+    if stream.blocked.replace(true) {
+        return Ok(());
+    }
+    stream.update_interest()
+}
+
+/// `write_eof()`: what was written goes out first.
+pub(super) fn write_eof(transport: &Object, stream: &Stream) -> Result<()> {
+    if !stream.blocked.get() {
+        flush(transport, stream)?;
+    }
+    let empty = stream.queue.borrow().is_empty();
+    let eof = stream.state.borrow_mut().write_eof(empty);
+    if eof == WriteEof::SendNow { shut_down(transport, stream) } else { Ok(()) }
+}
+
+/// Ends the writing half of the descriptor.
+pub(super) fn shut_down(transport: &Object, stream: &Stream) -> Result<()> {
+    let Err(error) = sys::shutdown(stream.fd.get(), Shutdown::Write) else { return Ok(()) };
+    let raised = Raised::from(PyErr::from(error));
+    fatal_error(transport, stream, raised, "Fatal write error on socket transport")
+}
+
+/// Tells the protocol to stop writing, once more is queued than the high-water mark.
+pub(super) fn maybe_pause(transport: &Object, stream: &Stream) -> Result<()> {
+    let pressure = stream.queue.borrow_mut().pressure_after_growth();
+    if pressure == Pressure::Paused { pause(transport, stream) } else { Ok(()) }
+}
+
+/// `pause_writing()`.
+pub(super) fn pause(transport: &Object, stream: &Stream) -> Result<()> {
+    stream.protocol_paused.set(true);
+    let told = call::method0(&stream.protocol.or_none(), &stdlib().names.pause_writing);
+    told.map(drop).or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
+}
+
+fn resume(transport: &Object, stream: &Stream) -> Result<()> {
+    stream.protocol_paused.set(false);
+    let Some(context) = stream.context.get() else { return Ok(()) };
+    // A copy: the context itself is entered already where this comes from the protocol's own callback.
+    let context = context::copy(&context)?;
+    let resume = || call::method0(&stream.protocol.or_none(), &stdlib().names.resume_writing).map(drop);
+    let told = context::run_in(&context, resume);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+}
+
+#[cold]
+fn flow_failed(transport: &Object, stream: &Stream, raised: Raised, message: &str) -> Result<()> {
+    let exception = raised.take_object();
+    if leaves_the_loop(&exception) {
+        return Err(Raised::from_object(&exception));
+    }
+    protocol_failed(transport, stream, &exception, message)
+}
