@@ -8,11 +8,12 @@ makes a wake-up socket only for signal handlers.
 
 import socket
 import weakref
-from asyncio import base_events, unix_events
+from asyncio import base_events, events, unix_events
 from collections.abc import Callable
 from typing import Any
 
 from . import _tulipa
+from ._selector import SelectorView
 
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
@@ -25,7 +26,9 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
     def __init__(self) -> None:
         # Past the stock loop's own __init__, which would open a selector.
         base_events.BaseEventLoop.__init__(self)
-        self._selector = None
+        self._selector = SelectorView(self)
+        # The one descriptor that every loop has of its own: what other threads wake it by.
+        self._internal_fds = 1
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
         self._signal_handlers: dict[int, Any] = {}
@@ -37,6 +40,7 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
+            self._internal_fds = 0
             self._release()
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
@@ -44,6 +48,14 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
         if self._csock is None and not self.is_closed():
             self._make_self_pipe()
         super().add_signal_handler(sig, callback, *args)
+        # By the module that the stock code has just used, in place of a handler that does nothing.
+        vars(unix_events)["signal"].signal(sig, _SignalNotice(self))
+
+    def _make_self_pipe(self) -> None:
+        """Make the socket into which the interpreter writes the numbers of signals."""
+        super()._make_self_pipe()
+        assert self._ssock is not None
+        self._watch_in_background(self._ssock.fileno())
 
     def _close_self_pipe(self) -> None:
         if self._csock is not None:
@@ -71,6 +83,22 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
         transport = self._transport_of(number)
         if transport is not None and not transport.is_closing():
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+
+class _SignalNotice:
+    """The handler in the main thread of a signal that a loop handles: has the loop read its wake-up socket.
+
+    The socket alone wakes a loop that sleeps. One that is busy does not look at it, so that its turns stay free of
+    system calls, and learns from this. The signal itself is told by the socket only, hence once.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def __call__(self, signum: int, frame: object) -> None:
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop._add_callback_signalsafe(events.Handle(loop._read_from_self, (), loop))
 
 
 def _is_literal(host: object, port: object) -> bool:
