@@ -8,7 +8,7 @@ makes a wake-up socket only for signal handlers.
 
 import socket
 import weakref
-from asyncio import base_events, events, unix_events
+from asyncio import events, unix_events
 from collections.abc import Callable
 from typing import Any
 
@@ -24,17 +24,11 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
     """An asyncio event loop whose engine, futures and tasks are native."""
 
     def __init__(self) -> None:
-        # Past the stock loop's own __init__, which would open a selector.
-        base_events.BaseEventLoop.__init__(self)
-        self._selector = SelectorView(self)
-        # The one descriptor that every loop has of its own: what other threads wake it by.
-        self._internal_fds = 1
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
-        self._signal_handlers: dict[int, Any] = {}
-        self._unix_server_sockets: dict[Any, int] = {}
-        # Transports of the kinds that are not native; by descriptor, as the stock code looks them up.
-        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        super().__init__(SelectorView(self))
+        # The one descriptor that every loop has of its own: what other threads wake it by.
+        self._internal_fds = 1
 
     def close(self) -> None:
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
@@ -46,12 +40,15 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         """Call callback(*args) in the loop whenever the process gets the signal."""
         if self._csock is None and not self.is_closed():
-            self._make_self_pipe()
+            self._open_self_pipe()
         super().add_signal_handler(sig, callback, *args)
         # By the module that the stock code has just used, in place of a handler that does nothing.
         vars(unix_events)["signal"].signal(sig, _SignalNotice(self))
 
     def _make_self_pipe(self) -> None:
+        """Do nothing, when the stock constructor asks: other threads wake the loop without a socket."""
+
+    def _open_self_pipe(self) -> None:
         """Make the socket into which the interpreter writes the numbers of signals."""
         super()._make_self_pipe()
         assert self._ssock is not None

@@ -12,6 +12,7 @@ mod host;
 pub(crate) mod job;
 mod overrides;
 mod run;
+mod thread_safe;
 mod timers;
 
 use pyo3::exceptions::PyTypeError;
@@ -84,7 +85,7 @@ impl EventLoop {
         if core.is_debug() {
             slf.call_method1("_check_callback", (callback, "call_soon_threadsafe"))?;
         }
-        let handle = handles::new_handle(slf, callback, args, context)?;
+        let handle = handles::new_thread_safe_handle(slf, callback, args, context)?;
         core.schedule_from_anywhere(Job::Handle(handle.clone()))?;
         Ok(handle.bound(slf.py()).unbind())
     }
