@@ -8,11 +8,12 @@ makes a wake-up socket only for signal handlers.
 
 import socket
 import weakref
-from asyncio import base_events, unix_events
+from asyncio import events, unix_events
 from collections.abc import Callable
 from typing import Any
 
 from . import _tulipa
+from ._selector import SelectorView
 
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
@@ -23,27 +24,35 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
     """An asyncio event loop whose engine, futures and tasks are native."""
 
     def __init__(self) -> None:
-        # Past the stock loop's own __init__, which would open a selector.
-        base_events.BaseEventLoop.__init__(self)
-        self._selector = None
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
-        self._signal_handlers: dict[int, Any] = {}
-        self._unix_server_sockets: dict[Any, int] = {}
-        # Transports of the kinds that are not native; by descriptor, as the stock code looks them up.
-        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        super().__init__(SelectorView(self))
+        # The one descriptor that every loop has of its own: what other threads wake it by.
+        self._internal_fds = 1
 
     def close(self) -> None:
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
+            self._internal_fds = 0
             self._release()
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         """Call callback(*args) in the loop whenever the process gets the signal."""
         if self._csock is None and not self.is_closed():
-            self._make_self_pipe()
+            self._open_self_pipe()
         super().add_signal_handler(sig, callback, *args)
+        # By the module that the stock code has just used, in place of a handler that does nothing.
+        vars(unix_events)["signal"].signal(sig, _SignalNotice(self))
+
+    def _make_self_pipe(self) -> None:
+        """Do nothing, when the stock constructor asks: other threads wake the loop without a socket."""
+
+    def _open_self_pipe(self) -> None:
+        """Make the socket into which the interpreter writes the numbers of signals."""
+        super()._make_self_pipe()
+        assert self._ssock is not None
+        self._watch_in_background(self._ssock.fileno())
 
     def _close_self_pipe(self) -> None:
         if self._csock is not None:
@@ -124,6 +133,22 @@ def _is_plain(sock: socket.socket) -> bool:
     return kind is socket.socket or all(
         getattr(kind, name, None) is getattr(socket.socket, name) for name in ("recv", "recv_into", "send", "close")
     )
+
+
+class _SignalNotice:
+    """The handler in the main thread of a signal that a loop handles: has the loop read its wake-up socket.
+
+    The socket alone wakes a loop that sleeps. One that is busy does not look at it, so that its turns stay free of
+    system calls, and learns from this. The signal itself is told by the socket only, hence once.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def __call__(self, signum: int, frame: object) -> None:
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop._add_callback_signalsafe(events.Handle(loop._read_from_self, (), loop))
 
 
 def _is_literal(host: object, port: object) -> bool:

@@ -12,6 +12,7 @@ mod host;
 pub(crate) mod job;
 mod overrides;
 mod run;
+mod thread_safe;
 mod timers;
 
 use pyo3::exceptions::PyTypeError;
@@ -85,7 +86,7 @@ impl EventLoop {
         if core.is_debug() {
             slf.call_method1("_check_callback", (callback, "call_soon_threadsafe"))?;
         }
-        let handle = handles::new_handle(slf, callback, args, context)?;
+        let handle = handles::new_thread_safe_handle(slf, callback, args, context)?;
         core.schedule_from_anywhere(Job::Handle(handle.clone()))?;
         Ok(handle.bound(slf.py()).unbind())
     }
@@ -250,6 +251,39 @@ impl EventLoop {
     /// The transport that reads and writes `fd`, or None.
     fn _transport_of(&self, py: Python<'_>, fd: i32) -> Option<Py<PyAny>> {
         descriptors::transport_of(&self.core, fd).map(|transport| transport.bound(py).unbind())
+    }
+
+    /// Every watched descriptor as (file, descriptor, readable, writable, reader's handle, writer's handle).
+    fn _watched(&self, py: Python<'_>) -> Vec<descriptors::Watched> {
+        descriptors::watched(py, &self.core)
+    }
+
+    /// Have `fd` end the loop's sleep, without making a busy loop ask the kernel about it.
+    fn _watch_in_background(&self, fd: i32) -> PyResult<()> {
+        Ok(descriptors::watch_in_background(&self.core, fd)?)
+    }
+
+    // What asyncio's inherited code schedules by.
+
+    /// Have the loop run a Handle in its next iteration.
+    fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(job) = job::from_handle(handle)? {
+            self.core.schedule(job);
+        }
+        Ok(())
+    }
+
+    /// As `_add_callback`, from a signal handler or another thread: wakes the loop up.
+    fn _add_callback_signalsafe(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        match job::from_handle(handle)? {
+            Some(job) => self.core.schedule_from_anywhere(job),
+            None => Ok(()),
+        }
+    }
+
+    /// Wake the loop up.
+    fn _write_to_self(&self) {
+        self.core.wake();
     }
 
     // The state that asyncio's inherited code reads and writes.

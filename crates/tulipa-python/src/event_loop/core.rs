@@ -155,6 +155,11 @@ impl Core {
         self.remote.schedule(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))
     }
 
+    /// Ends the loop's sleep, if it sleeps.
+    pub(crate) fn wake(&self) {
+        self.remote.notify();
+    }
+
     /// Empties the loop for good: jobs, timers, descriptors.
     pub(crate) fn release(&self) {
         self.set_closed(true);

@@ -146,3 +146,29 @@ pub(super) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
         Source::Handles { .. } => None,
     })?
 }
+
+/// File, descriptor, readable, writable, and the two handles: one line of `_watched()`.
+pub(super) type Watched = (Py<PyAny>, RawFd, bool, bool, Option<Py<PyAny>>, Option<Py<PyAny>>);
+
+/// What a look into the loop's selector would show.
+pub(super) fn watched(py: Python<'_>, core: &Core) -> Vec<Watched> {
+    let unbind = |object: &Object| object.bound(py).unbind();
+    let line = |(&fd, &token): (&RawFd, &Token)| {
+        let interest = core.engine.interest(token)?;
+        let (file, reader, writer) = core.engine.with_source(token, |source| match source {
+            Source::Handles { file, reader, writer } => (file.clone(), reader.clone(), writer.clone()),
+            Source::Native(object) => (object.clone(), None, None),
+        })?;
+        let (reader, writer) = (reader.as_ref().map(unbind), writer.as_ref().map(unbind));
+        Some((unbind(&file), fd, interest.is_readable(), interest.is_writable(), reader, writer))
+    };
+    core.descriptors.borrow().iter().filter_map(line).collect()
+}
+
+/// Lets a descriptor end a sleep only, see `Interest::BACKGROUND`.
+pub(super) fn watch_in_background(core: &Core, fd: RawFd) -> std::io::Result<()> {
+    let token = core.descriptors.borrow().get(&fd).copied();
+    let Some(token) = token else { return Ok(()) };
+    let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
+    core.engine.set_interest(token, interest | Interest::BACKGROUND)
+}

@@ -15,6 +15,7 @@ use tulipa::TimerKey;
 
 use super::EventLoop;
 use super::core::Core;
+use super::thread_safe::ThreadSafe;
 use crate::ffi::class::{extension_offset, member_offset, new_class, noargs, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call, context};
@@ -37,6 +38,8 @@ pub(crate) struct Layout {
     when: usize,
     /// Where a TimerHandle keeps its place in the engine's timers.
     key: usize,
+    /// The class of what `call_soon_threadsafe` returns, where asyncio tells it apart.
+    pub(super) thread_safe: Option<ThreadSafe>,
 }
 
 // SAFETY: the classes live for ever, and the numbers never change.
@@ -87,11 +90,13 @@ impl Layout {
             scheduled: offset(timer_base, "_scheduled")?,
             when: offset(timer_base, "_when")?,
             key,
+            thread_safe: ThreadSafe::new(py, life_cycle())?,
         })
     }
 
-    /// The slots of an instance; the last two are a TimerHandle's alone.
+    /// The slots of an instance; those after the seventh belong to a class derived from Handle.
     fn slots(&self, object: *mut ffi::PyObject) -> impl Iterator<Item = &'static Slot> {
+        let (own, count) = self.own_slots(object);
         let all = [
             self.callback,
             self.arguments,
@@ -100,13 +105,33 @@ impl Layout {
             self.source_traceback,
             self.repr,
             self.context,
-            self.scheduled,
-            self.when,
+            own[0],
+            own[1],
         ];
-        let count = if is_timer(object) { 9 } else { 7 };
         // SAFETY: instances have these slots.
-        all.into_iter().take(count).map(move |offset| unsafe { at(object, offset) })
+        all.into_iter().take(7 + count).map(move |offset| unsafe { at(object, offset) })
     }
+}
+
+impl Layout {
+    /// The slots that the instance has beyond a Handle's, and how many they are.
+    fn own_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
+        match &self.thread_safe {
+            // SAFETY: a live object and class.
+            Some(class) if unsafe { ffi::PyObject_TypeCheck(object, class.class) } != 0 => ([class.lock, 0], 1),
+            _ if is_timer(object) => ([self.scheduled, self.when], 2),
+            _ => ([0, 0], 0),
+        }
+    }
+}
+
+/// How instances of all the classes are visited, emptied and freed.
+fn life_cycle() -> Vec<ffi::PyType_Slot> {
+    vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+    ]
 }
 
 fn make(
@@ -115,12 +140,8 @@ fn make(
     size: usize,
     methods: *mut [ffi::PyMethodDef; 2],
 ) -> Result<Object> {
-    let slots = vec![
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear as *mut c_void),
-        slot(ffi::Py_tp_methods, methods.cast()),
-    ];
+    let mut slots = life_cycle();
+    slots.push(slot(ffi::Py_tp_methods, methods.cast()));
     let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
     // SAFETY: the slots are of the documented types and static; size 0 stands for the base's.
     unsafe { new_class(name, base.as_ptr(), size, flags.into(), slots) }
@@ -131,7 +152,7 @@ fn make(
 /// # Safety
 /// Instances of the object's class have a slot of a Python class there; it is live for the use of the result.
 #[inline]
-unsafe fn at<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Slot {
+pub(super) unsafe fn at<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Slot {
     // SAFETY: a slot of a Python class is one nullable owned pointer, which is what `Slot` is.
     unsafe { &*object.byte_add(offset).cast::<Slot>() }
 }
@@ -161,6 +182,17 @@ pub(crate) fn new_handle(
     context: Option<&Bound<'_, PyAny>>,
 ) -> Result<Object> {
     fill(layout().handle, event_loop, callback, args, context)
+}
+
+/// The same for `call_soon_threadsafe`.
+pub(crate) fn new_thread_safe_handle(
+    event_loop: &Bound<'_, EventLoop>,
+    callback: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    context: Option<&Bound<'_, PyAny>>,
+) -> Result<Object> {
+    let class = layout().thread_safe.as_ref().map_or(layout().handle, |class| class.class);
+    fill(class, event_loop, callback, args, context)
 }
 
 /// A TimerHandle for the same at `when`, not yet in the engine.
@@ -249,7 +281,11 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
             at(object, layout.context).or_none(),
         )
     };
-    context::run_in(&context, || call::call_tuple(&callback, arguments.as_ptr()).map(drop))
+    let body = || context::run_in(&context, || call::call_tuple(&callback, arguments.as_ptr()).map(drop));
+    match &layout.thread_safe {
+        Some(thread_safe) if handle.class() == thread_safe.class => thread_safe.run(handle, body),
+        _ => body(),
+    }
 }
 
 /// What the exception handler is told when the handle's callback raised.
@@ -318,7 +354,7 @@ unsafe extern "C" fn cancel_timer(object: *mut ffi::PyObject, _: *mut ffi::PyObj
     })
 }
 
-fn cancel_handle(py: Python<'_>, handle: &Object) -> Result<()> {
+pub(super) fn cancel_handle(py: Python<'_>, handle: &Object) -> Result<()> {
     if is_cancelled(handle) {
         return Ok(());
     }

@@ -86,8 +86,9 @@ impl PyHost {
         let taken = self.clock(py)? - started;
         let event_loop = self.event_loop.bound(py);
         if taken >= event_loop.getattr("slow_callback_duration")?.extract::<f64>()? {
-            let text = stdlib().format_handle.bound(py).call1((handle.bound(py),))?;
-            let logger = stdlib().logger.bound(py);
+            let base = py.import("asyncio.base_events")?;
+            let text = base.call_method1("_format_handle", (handle.bound(py),))?;
+            let logger = base.getattr("logger")?;
             logger.call_method1("warning", ("Executing %s took %.3f seconds", text, taken))?;
         }
         Ok(())

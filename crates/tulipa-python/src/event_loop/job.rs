@@ -1,9 +1,11 @@
 //! What the ready queue holds and what watched descriptors stand for, for a loop whose host is Python.
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::handles;
 use crate::ffi::Object;
 use crate::stdlib::stdlib;
 use crate::transports::Event;
@@ -56,6 +58,15 @@ impl Source {
             Self::Native(object) => see(object),
         }
     }
+}
+
+/// The job that runs a Handle which asyncio's code made, or one of ours; none for a cancelled one.
+pub(super) fn from_handle(handle: &Bound<'_, PyAny>) -> PyResult<Option<Job>> {
+    let handle = Object::from_bound(handle);
+    if !handle.is_instance_of(stdlib().abstract_handle.as_ptr().cast()) {
+        return Err(PyTypeError::new_err("a Handle is required"));
+    }
+    Ok((!handles::is_cancelled(&handle)).then_some(Job::Handle(handle)))
 }
 
 /// Recognises what asyncio's own C tasks hand to `call_soon`: they drop the Handle that they would get, so none

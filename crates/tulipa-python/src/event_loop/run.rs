@@ -10,7 +10,6 @@ use super::EventLoop;
 use super::core::current_thread;
 use super::host::{PyHost, check_signals};
 use crate::ffi::Object;
-use crate::stdlib::stdlib;
 use crate::tasks::current;
 
 pub(super) fn run_forever(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
@@ -27,10 +26,15 @@ fn ensure_not_running(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     if slf.get().core.is_running() {
         return Err(PyRuntimeError::new_err("This event loop is already running"));
     }
-    if !stdlib().running_loop.bound(slf.py()).call0()?.is_none() {
+    if !events(slf.py())?.call_method0("_get_running_loop")?.is_none() {
         return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
     }
     Ok(())
+}
+
+/// Where asyncio keeps which loop runs; asked each time, because programs patch it (nested loops do).
+fn events(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("asyncio.events")
 }
 
 fn set_up(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
@@ -41,7 +45,7 @@ fn set_up(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     hooks.set_item("firstiter", slf.getattr("_asyncgen_firstiter_hook")?)?;
     hooks.set_item("finalizer", slf.getattr("_asyncgen_finalizer_hook")?)?;
     py.import("sys")?.call_method("set_asyncgen_hooks", (), Some(&hooks))?;
-    stdlib().set_running_loop.bound(py).call1((slf,))?;
+    events(py)?.call_method1("_set_running_loop", (slf,))?;
     Ok(())
 }
 
@@ -50,7 +54,7 @@ fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<(
     let settled = current::settle(core, &Object::from_bound(slf.as_any()));
     core.engine.take_stop();
     core.set_thread(None);
-    stdlib().set_running_loop.bound(py).call1((py.None(),))?;
+    events(py)?.call_method1("_set_running_loop", (py.None(),))?;
     slf.call_method1("_set_coroutine_origin_tracking", (false,))?;
     py.import("sys")?.getattr("set_asyncgen_hooks")?.call1(hooks.extract::<(Py<PyAny>, Py<PyAny>)>()?)?;
     settled.map_err(PyErr::from)

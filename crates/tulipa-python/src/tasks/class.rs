@@ -157,8 +157,7 @@ fn context_for(given: Option<Object>) -> Result<Object> {
 
 #[inline]
 fn is_coroutine(object: &Object) -> Result<bool> {
-    // SAFETY: the class object is static.
-    if object.class() == unsafe { &raw mut ffi::PyCoro_Type } {
+    if object.class() == &raw mut ffi::PyCoro_Type {
         return Ok(true);
     }
     call::truth(&call::call1(&stdlib().iscoroutine, object)?)
