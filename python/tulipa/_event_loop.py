@@ -23,7 +23,8 @@ _getaddrinfo = socket.getaddrinfo
 class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
     """An asyncio event loop whose engine, futures and tasks are native."""
 
-    def __init__(self) -> None:
+    def __init__(self, selector: object = None) -> None:
+        """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
         super().__init__(SelectorView(self))
@@ -115,6 +116,21 @@ class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the
         """Accept again after a pause, unless the server was closed meanwhile."""
         if sock.fileno() >= 0 and not self.is_closed():
             self._accept_streams(protocol_factory, sock, server, backlog, context)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        if not isinstance(transp, _tulipa.StreamTransport):
+            return int(await super()._sendfile_native(transp, file, offset, count))
+        was_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        transp._lend_descriptor()
+        try:
+            return int(await self.sock_sendfile(transp._sock, file, offset, count, fallback=False))
+        finally:
+            transp._reset_empty_waiter()
+            transp._take_descriptor()
+            if was_reading:
+                transp.resume_reading()
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         super()._ensure_fd_no_transport(fd)

@@ -84,7 +84,7 @@ functions! {
     base_event_loop = "asyncio.base_events"."BaseEventLoop",
     logger = "asyncio.log"."logger",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
-    abstract_transport = "asyncio.transports"."Transport",
+    abstract_transport = "asyncio.transports"."_FlowControlMixin",
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",

@@ -108,6 +108,8 @@ method!(make_empty_waiter, |py, transport, stream| {
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
 });
+method!(lend_descriptor, |_, _, stream| nothing(life::lend_descriptor(stream)));
+method!(take_descriptor, |_, transport, stream| nothing(life::take_descriptor(transport, stream)));
 method!(reset_empty_waiter, |_, _, stream| {
     stream.empty_waiter.set(None);
     Ok(Object::none())
@@ -212,7 +214,7 @@ getter!(protocol_paused, |_, stream| Ok(boolean(stream.protocol_paused.get())));
 getter!(high_water, |py, stream| python(py, stream.queue.borrow().limits().0));
 getter!(low_water, |py, stream| python(py, stream.queue.borrow().limits().1));
 getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
-getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("FALLBACK")?.into()));
+getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("TRY_NATIVE")?.into()));
 
 unsafe extern "C" fn set_extra(object: *mut ffi::PyObject, value: *mut ffi::PyObject, _: *mut c_void) -> c_int {
     enter(|_| {
@@ -248,7 +250,7 @@ fn description(stream: &Stream) -> String {
     format!("<{}>", words.join(" "))
 }
 
-pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
+pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
     onearg(c"write", write, c"Write bytes; they are sent at the end of the loop's iteration at the latest."),
     onearg(c"writelines", write_lines, c"Write a list of bytes objects."),
     noargs(c"close", close, c"Close the transport, after what was written has been sent."),
@@ -270,6 +272,8 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
     ),
     onearg(c"_force_close", force_close, c"Close at once because of an exception."),
     noargs(c"_make_empty_waiter", make_empty_waiter, c"Return a future for the moment when nothing waits to be sent."),
+    noargs(c"_lend_descriptor", lend_descriptor, c"Stop watching the descriptor: somebody else uses it for a while."),
+    noargs(c"_take_descriptor", take_descriptor, c"Watch the descriptor again, unless it was closed meanwhile."),
     noargs(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future."),
     ffi::PyMethodDef::zeroed(),
 ];

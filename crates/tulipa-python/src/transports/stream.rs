@@ -179,15 +179,45 @@ pub(crate) fn open(
     set_protocol(stream, opening.protocol.clone())?;
     let connection_made = call::getattr(&opening.protocol, &stdlib().names.connection_made)?;
     fill(stream)?;
-    let source = Source::Native(transport.clone());
-    let token = core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| PyErr::from(error))?;
-    stream.token.set(Some(token));
+    watch(core, &transport, stream, fd)?;
     stream.fd.set(fd);
-    core.descriptors.borrow_mut().insert(fd, token);
     attach(stream, &transport, opening.server)?;
     core.schedule(Job::Call { function: connection_made, argument: Some(transport.clone()), context: made });
     core.schedule(Job::Io { target: transport.clone(), event: Event::Opened, context: None });
     Ok(transport)
+}
+
+/// Enters the descriptor into the driver; nothing is wanted of it yet.
+fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<()> {
+    let source = Source::Native(transport.clone());
+    let token = core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| PyErr::from(error))?;
+    stream.token.set(Some(token));
+    core.descriptors.borrow_mut().insert(fd, token);
+    Ok(())
+}
+
+/// Takes the descriptor out of the driver.
+fn unwatch(stream: &Stream) {
+    if let (Some(core), Some(token)) = (stream.core(), stream.token.take()) {
+        core.descriptors.borrow_mut().remove(&stream.fd.get());
+        drop(core.engine.deregister(token));
+    }
+}
+
+/// Leaves the descriptor to somebody else, who sends a file through it.
+pub(super) fn lend_descriptor(stream: &Stream) -> Result<()> {
+    unwatch(stream);
+    Ok(())
+}
+
+/// Watches the descriptor again.
+pub(super) fn take_descriptor(transport: &Object, stream: &Stream) -> Result<()> {
+    let (Some(core), fd) = (stream.core(), stream.fd.get()) else { return Ok(()) };
+    if fd < 0 || stream.token.get().is_some() {
+        return Ok(());
+    }
+    watch(core, transport, stream, fd)?;
+    stream.update_interest()
 }
 
 fn copy_of(context: Option<&Object>) -> Result<Object> {
@@ -415,11 +445,8 @@ fn close_descriptor(stream: &Stream) -> Result<()> {
         return Ok(());
     }
     extra::remember_addresses(stream);
+    unwatch(stream);
     stream.fd.set(-1);
-    if let (Some(core), Some(token)) = (stream.core(), stream.token.take()) {
-        core.descriptors.borrow_mut().remove(&fd);
-        drop(core.engine.deregister(token));
-    }
     match stream.socket.get() {
         Some(socket) => call::method0(&socket, &stdlib().names.close).map(drop),
         None => {
