@@ -323,7 +323,7 @@ fn is_exception_class(object: &Object) -> bool {
 #[inline]
 pub(crate) fn create(event_loop: Object, core: &Core) -> Result<Object> {
     // SAFETY: the native class, whose extension is a FutureState.
-    let future = unsafe { class::allocate(classes().future, class::offset(), FutureState::new()) }?;
+    let future = unsafe { class::allocate_exact(&class::FUTURES, classes().future, FutureState::new()) }?;
     // SAFETY: just made.
     let state = unsafe { state_of(future.as_ptr()) };
     if core.is_debug() {

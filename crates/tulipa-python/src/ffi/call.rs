@@ -67,12 +67,6 @@ pub(crate) fn method1(object: &Object, name: &Object, argument: &Object) -> Resu
     vectorcall_method(&[object.as_ptr(), argument.as_ptr()], name, std::ptr::null_mut())
 }
 
-/// `object.name(first, second)`.
-#[inline]
-pub(crate) fn method2(object: &Object, name: &Object, first: &Object, second: &Object) -> Result<Object> {
-    vectorcall_method(&[object.as_ptr(), first.as_ptr(), second.as_ptr()], name, std::ptr::null_mut())
-}
-
 /// `object.name(*positional, **{keywords: the last ones of arguments})`; `arguments[0]` is the object.
 #[inline]
 pub(crate) fn vectorcall_method(

@@ -11,7 +11,7 @@ use super::{FutureState, iterator, state_of};
 use crate::ffi::class::{extension_offset, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call};
-use crate::gc;
+use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 use crate::tasks;
 
@@ -105,6 +105,26 @@ pub(crate) unsafe fn allocate<S>(class: *mut ffi::PyTypeObject, offset: usize, s
     unsafe { object.as_ptr().byte_add(offset).cast::<S>().write(state) };
     Ok(object)
 }
+
+/// As `allocate`, for exactly the native class, whose freed instances lie in `free`.
+///
+/// # Safety
+/// As for `allocate`; `free` is given instances of `class` alone, by `dealloc_with`.
+#[inline]
+pub(crate) unsafe fn allocate_exact<S>(free: &FreeList, class: *mut ffi::PyTypeObject, state: S) -> Result<Object> {
+    // SAFETY: passed on.
+    let Some(object) = (unsafe { free.take(class) }) else {
+        // SAFETY: passed on.
+        return unsafe { allocate(class, offset(), state) };
+    };
+    // SAFETY: the class's size covers the extension, and the base's bytes are zero, see `is_reusable`.
+    unsafe { object.as_ptr().byte_add(offset()).cast::<S>().write(state) };
+    gc::track(&object);
+    Ok(object)
+}
+
+/// Freed futures.
+pub(super) static FUTURES: FreeList = FreeList::new();
 
 unsafe extern "C" fn new_future(
     class: *mut ffi::PyTypeObject,
@@ -218,19 +238,49 @@ pub(crate) unsafe fn clear_base(base: &Object, object: *mut ffi::PyObject) -> c_
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance whose state is a FutureState.
-    unsafe { dealloc_with::<FutureState>(object, classes().future, &stdlib().c_future) };
+    unsafe { dealloc_with::<FutureState>(object, classes().future, &stdlib().c_future, &FUTURES) };
+}
+
+/// The state of a native class: what its deallocation asks of it.
+pub(crate) trait Extension {
+    /// The state of an object whose `__init__` has not run.
+    fn empty() -> Self;
+    /// Whether the finalizer has something to report.
+    fn must_report(&self) -> bool;
+}
+
+impl Extension for FutureState {
+    fn empty() -> Self {
+        Self::new()
+    }
+
+    #[inline]
+    fn must_report(&self) -> bool {
+        self.log_traceback.get()
+    }
 }
 
 /// `tp_dealloc` of both classes: finalizer, the state, then the base's own part, which also frees the memory.
 ///
 /// # Safety
 /// Called as `tp_dealloc`, for an instance of `class` or a subclass, whose extension is an `S`.
-pub(crate) unsafe fn dealloc_with<S>(object: *mut ffi::PyObject, class: *mut ffi::PyTypeObject, base: &Object) {
+pub(crate) unsafe fn dealloc_with<S: Extension>(
+    object: *mut ffi::PyObject,
+    class: *mut ffi::PyTypeObject,
+    base: &Object,
+    free: &FreeList,
+) {
     // SAFETY: still a whole object.
     let own_class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: written by `tp_new`, and still whole.
+    let state = unsafe { object.byte_add(offset()).cast::<S>() };
     // A subclass's dealloc has run the finalizer already.
     // SAFETY: still a whole object; a finalizer that revives it is obeyed.
-    if own_class == class && unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+    if own_class == class
+        && unsafe { (*state).must_report() }
+        // SAFETY: as above.
+        && unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0
+    {
         return;
     }
     // SAFETY: nobody else sees the object from here on.
@@ -238,7 +288,14 @@ pub(crate) unsafe fn dealloc_with<S>(object: *mut ffi::PyObject, class: *mut ffi
     // SAFETY: weak references go before the state, so that none of their callbacks sees half an object.
     unsafe { ffi::PyObject_ClearWeakRefs(object) };
     // SAFETY: written by `tp_new`, dropped once.
-    unsafe { std::ptr::drop_in_place(object.byte_add(offset()).cast::<S>()) };
+    unsafe { std::ptr::drop_in_place(state) };
+    // SAFETY: the state is gone, and the object is untracked and without weak references.
+    if own_class == class && unsafe { is_reusable(object) && free.give(object) } {
+        return;
+    }
+    // The base asks for the finalizer too, which must find a state with nothing to report; it holds no memory.
+    // SAFETY: the extension's place, whose content was dropped above.
+    unsafe { state.write(S::empty()) };
     // The base untracks again, which asks for nothing when done twice, clears its own empty fields and frees.
     // SAFETY: a live class.
     if let Some(dealloc) = unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_dealloc } {
@@ -250,6 +307,28 @@ pub(crate) unsafe fn dealloc_with<S>(object: *mut ffi::PyObject, class: *mut ffi
         // SAFETY: every instance of a heap class owns a reference to it.
         unsafe { ffi::Py_DECREF(own_class.cast()) };
     }
+}
+
+/// Whether the base's part of a freed instance is as allocation would leave it: no dict, and every byte zero.
+/// It nearly always is, since nothing uses it; what did is for the base to clear.
+///
+/// # Safety
+/// `object` is an instance of a native class whose state is gone.
+#[inline]
+unsafe fn is_reusable(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: an allocated object of a class with a dict; nothing is made by asking.
+    let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
+    if dict.is_some_and(|dict| !dict.is_null()) {
+        return false;
+    }
+    let words = (offset() - size_of::<ffi::PyObject>()) / size_of::<usize>();
+    // SAFETY: the base's fields lie between header and extension; allocation zeroed them, so they are initialised.
+    let fields = unsafe { std::slice::from_raw_parts(object.add(1).cast::<usize>(), words) };
+    fields.iter().all(|&word| word == 0)
+}
+
+unsafe extern "C" {
+    fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
 }
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {

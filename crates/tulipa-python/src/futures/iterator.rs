@@ -9,6 +9,7 @@ use super::{FutureState, state_of};
 use crate::ffi::class::{fastcall, new_class, noargs, onearg, slot};
 use crate::ffi::raised::{enter, is_exception};
 use crate::ffi::{Object, Raised, Result, Slot, call};
+use crate::gc::{self, FreeList};
 
 /// An iterator over one native future.
 #[repr(C)]
@@ -28,12 +29,22 @@ unsafe fn iterator<'a>(object: *mut ffi::PyObject) -> &'a Iterator {
 /// `iter(future)`, `future.__await__()`.
 #[inline]
 pub(super) fn new(class: *mut ffi::PyTypeObject, future: Object) -> Result<Object> {
+    // SAFETY: the list is given instances of this class alone, with an empty slot.
+    if let Some(object) = unsafe { ITERATORS.take(class) } {
+        // SAFETY: an instance of that class.
+        unsafe { iterator(object.as_ptr()) }.future.put(future);
+        gc::track(&object);
+        return Ok(object);
+    }
     // SAFETY: the class is ours and collected; allocation zeroes the instance, which is an empty slot.
     let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
     // SAFETY: just made of that class.
     unsafe { iterator(object.as_ptr()) }.future.put(future);
     Ok(object)
 }
+
+/// Freed iterators.
+static ITERATORS: FreeList = FreeList::new();
 
 /// One step of the iterator.
 enum Step {
@@ -183,7 +194,7 @@ unsafe extern "C" fn close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) ->
 
 unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
     // SAFETY: an instance of the class; the collector's own function and data.
-    unsafe { crate::gc::visit_all(object, visit, data, |each| each(iterator(object).future.as_ptr())) }
+    unsafe { gc::visit_all(object, visit, data, |each| each(iterator(object).future.as_ptr())) }
 }
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
@@ -197,7 +208,10 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         iterator(object).future.set(None);
-        crate::gc::free(object);
+        // The class can be neither derived from nor weakly referenced, and its instances have no dict.
+        if !ITERATORS.give(object) {
+            gc::free(object);
+        }
     }
 }
 

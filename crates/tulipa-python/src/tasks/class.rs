@@ -12,8 +12,9 @@ use crate::event_loop::core::Core;
 use crate::ffi::class::{new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call, context};
-use crate::futures::class::{self as base, FLAGS, allocate, dealloc_with};
+use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
 use crate::futures::{classes, methods};
+use crate::gc::FreeList;
 use crate::stdlib::stdlib;
 
 /// Makes the class over the tuple of its bases: asyncio's Task, and the native Future.
@@ -111,7 +112,7 @@ unsafe extern "C" fn init(
 #[inline]
 pub(crate) fn create(py: Python<'_>, event_loop: Object, core: &Core, arguments: Arguments) -> Result<Object> {
     // SAFETY: the native class, whose extension is a TaskState.
-    let task = unsafe { allocate(classes().task, base::offset(), TaskState::new()) }?;
+    let task = unsafe { allocate_exact(&TASKS, classes().task, TaskState::new()) }?;
     // SAFETY: just made.
     let state = unsafe { state_of(task.as_ptr()) };
     if core.is_debug() {
@@ -202,14 +203,36 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance whose extension is a TaskState.
-    unsafe { dealloc_with::<TaskState>(object, classes().task, &stdlib().c_task) };
+    unsafe { dealloc_with::<TaskState>(object, classes().task, &stdlib().c_task, &TASKS) };
+}
+
+/// Freed tasks.
+static TASKS: FreeList = FreeList::new();
+
+impl Extension for TaskState {
+    fn empty() -> Self {
+        Self::new()
+    }
+
+    #[inline]
+    fn must_report(&self) -> bool {
+        self.is_lost() || self.future.log_traceback.get()
+    }
+}
+
+impl TaskState {
+    /// Whether nobody will ever know how the task would have ended.
+    #[inline]
+    fn is_lost(&self) -> bool {
+        self.future.is_alive() && self.future.is_pending() && self.log_destroy_pending.get()
+    }
 }
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     // SAFETY: `tp_finalize` on an instance that is still whole.
     let (task, state) = unsafe { (Object::borrow(object), state_of(object)) };
     let future = &state.future;
-    let destroyed = future.is_alive() && future.is_pending() && state.log_destroy_pending.get();
+    let destroyed = state.is_lost();
     if destroyed || future.log_traceback.get() {
         base::preserving_exception(|| {
             if destroyed {

@@ -25,6 +25,8 @@ pub(crate) fn leave(event_loop: &Object, task: &Object) -> Result<()> {
 pub(crate) fn enter_native(core: &Core, event_loop: &Object, task: &Object) -> Result<()> {
     match core.idle_task.take() {
         None => enter(event_loop, task),
+        // The same task again, as in a loop of awaits: it is in place.
+        Some(idle) if idle.is(task.as_ptr()) => Ok(()),
         Some(_idle) => replace(event_loop, task),
     }
 }
