@@ -1,4 +1,4 @@
-//! The loop as Python sees it: `_tulipa.EventLoop`, the native base of `tulipa.EventLoop`.
+//! The loop as Python sees it: `_tulipa.BaseEventLoop`, the native base of `tulipa.EventLoop`.
 //!
 //! Scheduling, running, timers, descriptors and stream transports are here and in the engine below. The Python
 //! class that derives from this one also derives from the running Python's own asyncio loop, and takes from it
@@ -10,26 +10,24 @@ pub(crate) mod descriptors;
 pub(crate) mod handles;
 mod host;
 pub(crate) mod job;
+pub(crate) mod methods;
 mod overrides;
 mod run;
 mod thread_safe;
 mod timers;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use self::core::Core;
 use self::descriptors::Side;
-use self::job::Job;
 use crate::ffi::Object;
-use crate::futures;
-use crate::stdlib::stdlib;
-use crate::tasks::{self, Arguments};
+use crate::tasks;
 
 /// Native part of the event loop.
-#[pyclass(module = "tulipa._tulipa", subclass, frozen, weakref)]
+// The name appears in what CPython says of wrong arguments, where it should be asyncio's.
+#[pyclass(name = "BaseEventLoop", module = "tulipa._tulipa", subclass, frozen, weakref)]
 pub(crate) struct EventLoop {
     pub(crate) core: Core,
 }
@@ -47,77 +45,8 @@ impl EventLoop {
         tasks::registry::splice(class.py())?;
         let core = Core::new()?;
         overrides::inspect_class(class, &core)?;
+        Core::note_class(class);
         Ok(Self { core })
-    }
-
-    /// Have the loop call `callback(*args)` in its next iteration.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon(
-        slf: &Bound<'_, Self>,
-        callback: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Option<Py<PyAny>>> {
-        let core = &slf.get().core;
-        core.ensure_open()?;
-        if core.is_debug() {
-            slf.call_method0("_check_thread")?;
-            slf.call_method1("_check_callback", (callback, "call_soon"))?;
-        } else if let Some(job) = job::from_stock_task(callback, args, context) {
-            core.schedule(job);
-            return Ok(None);
-        }
-        let handle = handles::new_handle(slf, callback, args, context)?;
-        core.schedule(Job::Handle(handle.clone()));
-        Ok(Some(handle.bound(slf.py()).unbind()))
-    }
-
-    /// Like `call_soon`, from any thread; wakes the loop up.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon_threadsafe(
-        slf: &Bound<'_, Self>,
-        callback: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let core = &slf.get().core;
-        core.ensure_open()?;
-        if core.is_debug() {
-            slf.call_method1("_check_callback", (callback, "call_soon_threadsafe"))?;
-        }
-        let handle = handles::new_thread_safe_handle(slf, callback, args, context)?;
-        core.schedule_from_anywhere(Job::Handle(handle.clone()))?;
-        Ok(handle.bound(slf.py()).unbind())
-    }
-
-    /// Have the loop call `callback(*args)` in `delay` seconds.
-    #[pyo3(signature = (delay, callback, *args, context=None))]
-    fn call_later(
-        slf: &Bound<'_, Self>,
-        delay: &Bound<'_, PyAny>,
-        callback: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        let when = timers::after(slf, delay)?;
-        timers::call_at(slf, &when, callback, args, context)
-    }
-
-    /// Have the loop call `callback(*args)` when its clock shows `when`, in seconds.
-    #[pyo3(signature = (when, callback, *args, context=None))]
-    fn call_at(
-        slf: &Bound<'_, Self>,
-        when: &Bound<'_, PyAny>,
-        callback: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        timers::call_at(slf, when, callback, args, context)
-    }
-
-    /// The loop's clock in seconds: `time.monotonic()`.
-    fn time(&self) -> f64 {
-        timers::seconds(tulipa::Instant::now())
     }
 
     /// Run until `stop()` is called.
@@ -140,34 +69,6 @@ impl EventLoop {
 
     fn get_debug(&self) -> bool {
         self.core.is_debug()
-    }
-
-    /// Create a Future attached to the loop.
-    fn create_future(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let core = &slf.get().core;
-        Ok(futures::create(Object::from_bound(slf.as_any()), core)?.bound(slf.py()).unbind())
-    }
-
-    /// Schedule a coroutine, and return its Task.
-    #[pyo3(signature = (coro, **keywords))]
-    fn create_task(
-        slf: &Bound<'_, Self>,
-        coro: &Bound<'_, PyAny>,
-        keywords: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let core = &slf.get().core;
-        core.ensure_open()?;
-        if !core.task_factory.is_empty() {
-            // The factory's arguments, and who sets the name, differ from Python to Python.
-            return Ok(stdlib().base_event_loop.bound(slf.py()).getattr("create_task")?.call((slf, coro), keywords)?.unbind());
-        }
-        let mut arguments =
-            Arguments { coroutine: Object::from_bound(coro), name: None, context: None, eager_start: false };
-        if let Some(keywords) = keywords {
-            task_keywords(&mut arguments, keywords)?;
-        }
-        let task = tasks::create(slf.py(), Object::from_bound(slf.as_any()), core, arguments)?;
-        Ok(task.bound(slf.py()).unbind())
     }
 
     /// Close what the native part holds; the Python class's `close()` ends with this.
@@ -328,20 +229,4 @@ impl EventLoop {
     fn __clear__(&self) {
         self.core.release();
     }
-}
-
-fn task_keywords(arguments: &mut Arguments, keywords: &Bound<'_, PyDict>) -> PyResult<()> {
-    for (key, value) in keywords {
-        let key: String = key.extract()?;
-        match key.as_str() {
-            "name" => arguments.name = Some(Object::from_bound(&value)),
-            "context" => arguments.context = Some(Object::from_bound(&value)),
-            "eager_start" if cfg!(Py_3_14) => arguments.eager_start = value.is_truthy()?,
-            _ => {
-                let text = format!("EventLoop.create_task() got an unexpected keyword argument '{key}'");
-                return Err(PyTypeError::new_err(text));
-            }
-        }
-    }
-    Ok(())
 }

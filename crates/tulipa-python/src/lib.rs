@@ -25,6 +25,7 @@ mod _tulipa {
         crate::stdlib::initialise(py)?;
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
+        crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };

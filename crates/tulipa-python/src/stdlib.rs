@@ -30,10 +30,13 @@ names! {
     buffer_updated = "buffer_updated",
     call_exception_handler = "call_exception_handler",
     call_soon = "call_soon",
+    callback = "callback",
     cancel = "cancel",
     close = "close",
     connection_lost = "connection_lost",
     context = "context",
+    coro = "coro",
+    delay = "delay",
     data_received = "data_received",
     eof_received = "eof_received",
     get_buffer = "get_buffer",
@@ -48,11 +51,13 @@ names! {
     set_name = "set_name",
     throw = "throw",
     time = "time",
+    when = "when",
     pause_writing = "pause_writing",
     resume_writing = "resume_writing",
     eager_start = "eager_start",
     connection_made = "connection_made",
     dunder_module = "__module__",
+    task_class = "Task",
 }
 
 macro_rules! functions {
@@ -79,6 +84,7 @@ macro_rules! functions {
 functions! {
     c_future = "_asyncio"."Future",
     c_task = "_asyncio"."Task",
+    tasks_namespace = "asyncio.tasks"."__dict__",
     base_event_loop = "asyncio.base_events"."BaseEventLoop",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
@@ -116,6 +122,8 @@ pub(crate) struct Behaviour {
     pub(crate) wraps_stop_iteration: bool,
     /// The class of the callable that a stock C task hands to `call_soon` for its next step.
     pub(crate) c_task_step: Object,
+    /// Whether `loop.create_task` hands keywords that it does not know on to the Task.
+    pub(crate) create_task_passes_keywords: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
 }
@@ -134,6 +142,7 @@ impl Behaviour {
         Ok(Self {
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
+            create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
         })
     }
@@ -143,6 +152,7 @@ impl Behaviour {
 const PROBE: &std::ffi::CStr = cr#"
 import inspect
 from _asyncio import Future, Task
+from asyncio.base_events import BaseEventLoop
 from asyncio.format_helpers import _format_callback_source
 
 class Recorder:
@@ -175,6 +185,7 @@ else:
     future.exception()
 
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
+create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
 del task, coroutine, recorder, future
 "#;
 

@@ -6,13 +6,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::{Remote, Token};
 
-use super::EventLoop;
+use super::{EventLoop, handles};
 use super::host::PyHost;
 use super::job::{Job, Source};
 use crate::ffi::{Object, Slot};
@@ -26,6 +30,15 @@ mod reason {
     pub(super) const CLOSED: u8 = 2;
     /// `call_soon` is not the native one.
     pub(super) const OVERRIDDEN: u8 = 4;
+}
+
+/// The class that `Core::note_class` found.
+static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
+#[inline(never)]
+fn is_loop(object: &Object) -> bool {
+    // SAFETY: attached.
+    object.bound(unsafe { Python::assume_attached() }).is_instance_of::<EventLoop>()
 }
 
 /// The native state of one loop.
@@ -72,11 +85,38 @@ impl Core {
     /// The core of `event_loop`, where that is a Tulipa loop.
     #[inline]
     pub(crate) fn of(event_loop: &Object) -> Option<&Self> {
+        let usual = USUAL_CLASS.load(Ordering::Relaxed);
+        if event_loop.class() == usual || is_loop(event_loop) {
+            // SAFETY: an instance, which the argument keeps alive.
+            return Some(unsafe { Self::inside(event_loop.as_ptr()) });
+        }
+        None
+    }
+
+    /// The core inside a loop object.
+    ///
+    /// # Safety
+    /// `event_loop` is an instance of the native loop class (or of a subclass), and outlives the result.
+    #[inline]
+    pub(crate) unsafe fn inside<'a>(event_loop: *mut ffi::PyObject) -> &'a Self {
         // SAFETY: attached.
-        let event_loop = event_loop.bound(unsafe { Python::assume_attached() });
-        let core: *const Self = &raw const event_loop.cast::<EventLoop>().ok()?.get().core;
-        // SAFETY: the core lies in the object that the argument keeps alive.
-        Some(unsafe { &*core })
+        let py = unsafe { Python::assume_attached() };
+        // SAFETY: a live object, borrowed for this function.
+        let event_loop = unsafe { Borrowed::from_ptr(py, event_loop) };
+        // SAFETY: the caller vouches for the class.
+        let core: *const Self = &raw const unsafe { event_loop.cast_unchecked::<EventLoop>() }.get().core;
+        // SAFETY: the core lies in the object, which the caller keeps alive.
+        unsafe { &*core }
+    }
+
+    /// Remembers the class of the first loop made, nearly always that of all others: `of` then knows its instances
+    /// by one comparison. The class is kept alive, so that no other can take its address.
+    pub(super) fn note_class(class: &Bound<'_, PyType>) {
+        let class = class.as_type_ptr();
+        if USUAL_CLASS.compare_exchange(ptr::null_mut(), class, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            // SAFETY: a live class; the reference is never given back.
+            unsafe { ffi::Py_INCREF(class.cast()) };
+        }
     }
 
     /// Whether jobs may be pushed directly.
@@ -155,6 +195,15 @@ impl Core {
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();
+    }
+
+    /// The loop stops: what is queued shows itself to the collector, which a running loop's handles need not.
+    pub(super) fn track_queued(&self) {
+        self.engine.for_each_job(&mut |job: &Job| {
+            if let Job::Handle(handle) = job {
+                handles::track_queued(handle);
+            }
+        });
     }
 
     /// Empties the loop for good: jobs, timers, descriptors.

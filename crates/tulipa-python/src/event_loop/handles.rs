@@ -173,72 +173,124 @@ unsafe fn key_of<'a>(object: *mut ffi::PyObject) -> &'a Cell<Option<TimerKey>> {
     unsafe { &*object.byte_add(layout().key).cast() }
 }
 
-/// A Handle for `callback(*args)` in `context` (a copy of the current one by default).
-#[inline]
+/// What a Handle is made of.
+pub(crate) struct Parts {
+    pub(crate) callback: Object,
+    /// A tuple.
+    pub(crate) arguments: Object,
+    /// A copy of the current context where there is none.
+    pub(crate) context: Option<Object>,
+}
+
+/// A Handle that stands for itself: the collector sees it at once.
 pub(crate) fn new_handle(
     event_loop: &Bound<'_, EventLoop>,
     callback: &Bound<'_, PyAny>,
     args: &Bound<'_, PyTuple>,
     context: Option<&Bound<'_, PyAny>>,
 ) -> Result<Object> {
-    fill(layout().handle, event_loop, callback, args, context)
+    let parts = Parts {
+        callback: Object::from_bound(callback),
+        arguments: Object::from_bound(args.as_any()),
+        context: context.map(Object::from_bound),
+    };
+    let handle = fill(&HANDLES, layout().handle, event_loop.as_ptr(), &event_loop.get().core, parts)?;
+    gc::track(&handle);
+    Ok(handle)
+}
+
+/// A Handle for the ready queue of a loop.
+///
+/// While the loop runs the collector is not told of it: a queued handle is reachable from a running loop, hence no
+/// garbage, and most are gone after one turn. Those that somebody keeps are told of when they leave the queue
+/// (`run`), or when the loop stops (`track_queued`). So a million queued callbacks cost no collections.
+#[inline]
+pub(crate) fn new_queued_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
+    let handle = fill(&HANDLES, layout().handle, event_loop, core, parts)?;
+    if cfg!(Py_GIL_DISABLED) || !core.is_running() {
+        gc::track(&handle);
+    }
+    Ok(handle)
 }
 
 /// The same for `call_soon_threadsafe`.
-pub(crate) fn new_thread_safe_handle(
-    event_loop: &Bound<'_, EventLoop>,
-    callback: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
-    context: Option<&Bound<'_, PyAny>>,
-) -> Result<Object> {
-    let class = layout().thread_safe.as_ref().map_or(layout().handle, |class| class.class);
-    fill(class, event_loop, callback, args, context)
+pub(crate) fn new_thread_safe_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
+    let Some(thread_safe) = &layout().thread_safe else { return new_queued_handle(event_loop, core, parts) };
+    let handle = fill(&THREAD_SAFE_HANDLES, thread_safe.class, event_loop, core, parts)?;
+    gc::track(&handle);
+    Ok(handle)
 }
 
-/// A TimerHandle for the same at `when`, not yet in the engine.
+/// Tells the collector of a handle that it may not know yet.
+pub(crate) fn track_queued(handle: &Object) {
+    // SAFETY: a live object.
+    if unsafe { ffi::PyObject_GC_IsTracked(handle.as_ptr()) } == 0 {
+        gc::track(handle);
+    }
+}
+
+/// A TimerHandle at `when`, not yet in the engine.
+#[inline]
 pub(crate) fn new_timer_handle(
-    event_loop: &Bound<'_, EventLoop>,
-    when: &Bound<'_, PyAny>,
-    callback: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
-    context: Option<&Bound<'_, PyAny>>,
+    event_loop: *mut ffi::PyObject,
+    core: &Core,
+    when: Object,
+    parts: Parts,
 ) -> Result<Object> {
     let layout = layout();
-    let handle = fill(layout.timer_handle, event_loop, callback, args, context)?;
-    // SAFETY: just made of the timer class; zeroed bytes need not be a `None`.
+    let handle = fill(&TIMER_HANDLES, layout.timer_handle, event_loop, core, parts)?;
+    // SAFETY: just made of the timer class; bytes left there need not be a `None`.
     unsafe { std::ptr::from_ref(key_of(handle.as_ptr())).cast_mut().write(Cell::new(None)) };
     // SAFETY: as above.
-    unsafe { at(handle.as_ptr(), layout.when) }.put(Object::from_bound(when));
+    unsafe { at(handle.as_ptr(), layout.when) }.put(when);
     // SAFETY: as above.
     unsafe { at(handle.as_ptr(), layout.scheduled) }.put(boolean(false));
+    gc::track(&handle);
+    Ok(handle)
+}
+
+static HANDLES: gc::FreeList = gc::FreeList::new();
+static TIMER_HANDLES: gc::FreeList = gc::FreeList::new();
+static THREAD_SAFE_HANDLES: gc::FreeList = gc::FreeList::new();
+
+/// An instance with all slots empty, which the collector does not see yet.
+#[inline]
+fn allocate(free: &gc::FreeList, class: *mut ffi::PyTypeObject) -> Result<Object> {
+    // SAFETY: each list is given the instances of one class, with empty slots.
+    if let Some(handle) = unsafe { free.take(class) } {
+        return Ok(handle);
+    }
+    // SAFETY: the class is ours and collected; allocation zeroes the instance, which empties its slots.
+    let handle = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
+    // SAFETY: a live collected object.
+    unsafe { ffi::PyObject_GC_UnTrack(handle.as_ptr().cast()) };
     Ok(handle)
 }
 
 #[inline]
 fn fill(
+    free: &gc::FreeList,
     class: *mut ffi::PyTypeObject,
-    event_loop: &Bound<'_, EventLoop>,
-    callback: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
-    context: Option<&Bound<'_, PyAny>>,
+    event_loop: *mut ffi::PyObject,
+    core: &Core,
+    parts: Parts,
 ) -> Result<Object> {
-    let context = match context {
-        Some(context) if !context.is_none() => Object::from_bound(context),
+    let context = match parts.context {
+        Some(context) if !context.is_none() => context,
         _ => context::copy_current()?,
     };
-    let traceback =
-        if event_loop.get().core.is_debug() { call::call0(&stdlib().extract_stack)? } else { Object::none() };
-    // SAFETY: the class is ours and collected; allocation zeroes the instance, which empties its slots.
-    let handle = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
+    let traceback = if core.is_debug() { call::call0(&stdlib().extract_stack)? } else { Object::none() };
+    let handle = allocate(free, class)?;
     let layout = layout();
     let put = |offset: usize, value: Object| {
         // SAFETY: instances have these slots.
         unsafe { at(handle.as_ptr(), offset) }.put(value);
     };
-    put(layout.callback, Object::from_bound(callback));
-    put(layout.arguments, Object::from_bound(args.as_any()));
+    put(layout.callback, parts.callback);
+    put(layout.arguments, parts.arguments);
     put(layout.cancelled, boolean(false));
-    put(layout.event_loop, Object::from_bound(event_loop.as_any()));
+    // SAFETY: the callers pass a live loop.
+    put(layout.event_loop, unsafe { Object::borrow(event_loop) });
     put(layout.source_traceback, traceback);
     put(layout.repr, Object::none());
     put(layout.context, context);
@@ -269,6 +321,10 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
         unsafe { key_of(object) }.set(None);
         // SAFETY: as above.
         unsafe { at(object, layout.scheduled) }.put(boolean(false));
+    // SAFETY: a live object.
+    } else if unsafe { ffi::Py_REFCNT(object) } > 1 {
+        // Somebody keeps it beyond its turn.
+        track_queued(handle);
     }
     if is_cancelled(handle) {
         return Ok(());
@@ -399,6 +455,26 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         ffi::PyObject_ClearWeakRefs(object);
         clear(object);
-        gc::free(object);
+        if !keep(object) {
+            gc::free(object);
+        }
     }
+}
+
+/// Gives a freed instance to the list of its class; subclasses have none.
+///
+/// # Safety
+/// As for `FreeList::give`.
+#[inline]
+unsafe fn keep(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: still allocated.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    let free = match class {
+        class if class == layout().handle => &HANDLES,
+        class if class == layout().timer_handle => &TIMER_HANDLES,
+        class if layout().thread_safe.as_ref().is_some_and(|kind| kind.class == class) => &THREAD_SAFE_HANDLES,
+        _ => return false,
+    };
+    // SAFETY: passed on.
+    unsafe { free.give(object) }
 }

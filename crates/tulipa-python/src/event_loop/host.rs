@@ -18,13 +18,20 @@ use crate::transports;
 
 /// The host for as long as the loop runs.
 pub(crate) struct PyHost {
-    pub(super) event_loop: Object,
+    event_loop: Object,
+    /// The core inside it, valid for as long as the reference above is held.
+    core: &'static Core,
 }
 
 impl PyHost {
-    #[inline]
-    fn core(&self) -> &Core {
-        Core::of(&self.event_loop).expect("hosts are made for Tulipa loops only")
+    pub(super) fn new(event_loop: &Bound<'_, EventLoop>) -> Self {
+        // SAFETY: a loop; the host keeps it alive next to the reference, and hands out neither.
+        let core = unsafe { Core::inside(event_loop.as_ptr()) };
+        Self { event_loop: Object::from_bound(event_loop.as_any()), core }
+    }
+
+    pub(super) fn event_loop(&self) -> &Object {
+        &self.event_loop
     }
 
     fn py(&self) -> Python<'_> {
@@ -35,16 +42,16 @@ impl PyHost {
     /// Clears what a task step left behind: something else is about to run.
     #[inline]
     fn settle(&self) -> Result<()> {
-        current::settle(self.core(), &self.event_loop)
+        current::settle(self.core, &self.event_loop)
     }
 
     fn run_job(&self, job: Job) -> Result<()> {
         match job {
             Job::Step { task, exception } => {
-                tasks::run_step(self.core(), &task, exception).or_else(|raised| self.step_failed(raised, &task))
+                tasks::run_step(self.core, &task, exception).or_else(|raised| self.step_failed(raised, &task))
             }
             Job::Wakeup { task, future } => {
-                tasks::run_wakeup(self.core(), &task, &future).or_else(|raised| self.step_failed(raised, &task))
+                tasks::run_wakeup(self.core, &task, &future).or_else(|raised| self.step_failed(raised, &task))
             }
             other => {
                 self.settle()?;
@@ -55,7 +62,7 @@ impl PyHost {
 
     fn run_other(&self, job: Job) -> Result<()> {
         match job {
-            Job::Handle(handle) if self.core().is_debug() => self.run_timed(&handle),
+            Job::Handle(handle) if self.core.is_debug() => self.run_timed(&handle),
             Job::Handle(handle) => {
                 handles::run(&handle).or_else(|raised| self.handle_failed(raised, &handle))
             }
@@ -68,7 +75,7 @@ impl PyHost {
                     self.callback_failed(raised, &function, argument.as_ref(), &context)
                 })
             }
-            Job::Io { target, readiness } => transports::ready(self.core(), &target, readiness),
+            Job::Io { target, readiness } => transports::ready(self.core, &target, readiness),
             Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
         }
     }
@@ -158,7 +165,7 @@ impl Host for PyHost {
 
     #[inline]
     fn now(&self) -> std::result::Result<Instant, PyErr> {
-        if !self.core().own_clock.get() {
+        if !self.core.own_clock.get() {
             return Ok(Instant::now());
         }
         self.settle()?;
@@ -202,7 +209,7 @@ impl Host for PyHost {
 
     #[inline]
     fn flush(&self, _event_loop: &Loop<Self>) {
-        transports::flush(self.core(), &self.event_loop);
+        transports::flush(self.core, &self.event_loop);
     }
 }
 

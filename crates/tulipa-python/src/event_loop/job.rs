@@ -3,7 +3,6 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use tulipa::Readiness;
 
 use super::handles;
@@ -73,21 +72,22 @@ pub(super) fn from_handle(handle: &Bound<'_, PyAny>) -> PyResult<Option<Job>> {
 /// is made.
 #[inline]
 pub(super) fn from_stock_task(
-    callback: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
-    context: Option<&Bound<'_, PyAny>>,
+    callback: &Object,
+    arguments: &[*mut ffi::PyObject],
+    context: Option<&Object>,
 ) -> Option<Job> {
     let context = context?;
-    let argument = match args.len() {
-        0 if callback.get_type_ptr().cast() == stdlib().behaviour.c_task_step.as_ptr() => None,
-        1 if is_stock_wakeup(callback) => Some(Object::from(args.get_item(0).ok()?)),
+    let argument = match arguments {
+        [] if callback.class().cast() == stdlib().behaviour.c_task_step.as_ptr() => None,
+        // SAFETY: arguments live for the call.
+        [argument] if is_stock_wakeup(callback) => Some(unsafe { Object::borrow(*argument) }),
         _ => return None,
     };
-    Some(Job::Call { function: Object::from_bound(callback), argument, context: Object::from_bound(context) })
+    Some(Job::Call { function: callback.clone(), argument, context: context.clone() })
 }
 
 /// Whether `callback` is the builtin by which a future wakes a stock C task.
-fn is_stock_wakeup(callback: &Bound<'_, PyAny>) -> bool {
+fn is_stock_wakeup(callback: &Object) -> bool {
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyCFunction_CheckExact(callback.as_ptr()) } == 0 {
         return false;

@@ -54,6 +54,7 @@ fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<(
     let settled = current::settle(core, &Object::from_bound(slf.as_any()));
     core.engine.take_stop();
     core.set_thread(None);
+    core.track_queued();
     events(py)?.call_method1("_set_running_loop", (py.None(),))?;
     slf.call_method1("_set_coroutine_origin_tracking", (false,))?;
     py.import("sys")?.getattr("set_asyncgen_hooks")?.call1(hooks.extract::<(Py<PyAny>, Py<PyAny>)>()?)?;
@@ -62,7 +63,7 @@ fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<(
 
 fn turns(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     let core = &slf.get().core;
-    let host = PyHost { event_loop: Object::from_bound(slf.as_any()) };
+    let host = PyHost::new(slf);
     loop {
         turn(slf, &host)?;
         if core.engine.is_stopping() {
@@ -75,7 +76,7 @@ fn turns(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
 fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
     let core = &slf.get().core;
     if core.engine.ready_len() == 0 {
-        current::settle(core, &host.event_loop)?;
+        current::settle(core, host.event_loop())?;
         check_signals()?;
     }
     match core.engine.turn(host) {
@@ -86,8 +87,8 @@ fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
 
 /// `_run_once()`.
 pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
-    let host = PyHost { event_loop: Object::from_bound(slf.as_any()) };
+    let host = PyHost::new(slf);
     let outcome = turn(slf, &host);
-    current::settle(&slf.get().core, &host.event_loop)?;
+    current::settle(&slf.get().core, host.event_loop())?;
     outcome
 }

@@ -2,11 +2,13 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyTuple};
+use pyo3::types::PyFloat;
 use tulipa::Instant;
 
+use super::core::Core;
+use super::handles::{self, Parts};
 use super::job::Job;
-use super::{EventLoop, handles};
+use crate::ffi::{Object, Result};
 
 /// What the loop's clock shows at `instant`: the number that `time.monotonic()` returns there.
 pub(super) fn seconds(instant: Instant) -> f64 {
@@ -28,42 +30,40 @@ pub(super) fn deadline(when: f64) -> Instant {
 }
 
 /// `self.time() + delay`.
-pub(super) fn after<'py>(slf: &Bound<'py, EventLoop>, delay: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+#[inline]
+pub(super) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
     if delay.is_none() {
-        return Err(PyTypeError::new_err("delay must not be None"));
+        return Err(PyTypeError::new_err("delay must not be None").into());
     }
-    let py = slf.py();
-    if slf.get().core.own_clock.get() {
-        return slf.call_method0("time")?.add(delay);
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let delay = delay.bound(py);
+    if core.own_clock.get() {
+        return Ok(event_loop.bound(py).call_method0("time")?.add(delay)?.into());
     }
     let now = seconds(Instant::now());
     if let Ok(delay) = delay.cast_exact::<PyFloat>() {
-        return Ok(PyFloat::new(py, now + delay.value()).into_any());
+        return Ok(PyFloat::new(py, now + delay.value()).into_any().into());
     }
-    PyFloat::new(py, now).into_any().add(delay)
+    Ok(PyFloat::new(py, now).into_any().add(delay)?.into())
 }
 
-pub(super) fn call_at(
-    slf: &Bound<'_, EventLoop>,
-    when: &Bound<'_, PyAny>,
-    callback: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
-    context: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Py<PyAny>> {
+/// Schedules a callback for `when` on the loop's clock.
+#[inline]
+pub(super) fn call_at(event_loop: &Object, core: &Core, when: Object, parts: Parts) -> Result<Object> {
     if when.is_none() {
-        return Err(PyTypeError::new_err("when cannot be None"));
+        return Err(PyTypeError::new_err("when cannot be None").into());
     }
-    let core = &slf.get().core;
     core.ensure_open()?;
     if core.is_debug() {
-        slf.call_method0("_check_thread")?;
-        slf.call_method1("_check_callback", (callback, "call_at"))?;
+        super::methods::check_debug(event_loop, &parts.callback, "call_at", true)?;
     }
-    let due = deadline(when.extract::<f64>()?);
-    let handle = handles::new_timer_handle(slf, when, callback, args, context)?;
+    // SAFETY: attached.
+    let due = deadline(when.bound(unsafe { Python::assume_attached() }).extract::<f64>()?);
+    let handle = handles::new_timer_handle(event_loop.as_ptr(), core, when, parts)?;
     let key = core.engine.schedule_at(due, Job::Handle(handle.clone()));
     handles::set_timer(&handle, key);
-    Ok(handle.bound(slf.py()).unbind())
+    Ok(handle)
 }
 
 #[cfg(test)]

@@ -46,6 +46,68 @@ impl<'a> Args<'a> {
         self.positional.get(index).map(|&argument| unsafe { Object::borrow(argument) })
     }
 
+    /// The value of the only keyword there may be, if it was given; `None` where others were.
+    #[inline]
+    pub(crate) fn sole_keyword(&self, known: &Object) -> Option<Option<Object>> {
+        match self.named {
+            [] => Some(None),
+            // SAFETY: the names tuple has one item for each named argument.
+            [_] if !known.is(unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) }) => None,
+            // SAFETY: arguments live for the call.
+            &[value] => Some(Some(unsafe { Object::borrow(value) })),
+            _ => None,
+        }
+    }
+
+    /// The value that was given by the name `known`.
+    #[inline]
+    pub(crate) fn named_value(&self, known: &Object) -> Option<Object> {
+        if self.named.is_empty() {
+            return None;
+        }
+        // SAFETY: the names tuple has one item for each named argument.
+        let name = |index: usize| unsafe { ffi::PyTuple_GET_ITEM(self.names, index.cast_signed()) };
+        let place = (0..self.named.len()).find(|&index| place_of(name(index), &[known]).is_some())?;
+        // SAFETY: arguments live for the call.
+        Some(unsafe { Object::borrow(self.named[place]) })
+    }
+
+    /// Shows every keyword with its value.
+    pub(crate) fn for_each_named<E>(
+        &self,
+        mut each: impl FnMut(&Object, &Object) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        for (index, &value) in self.named.iter().enumerate() {
+            // SAFETY: names and arguments live for the call; the names tuple has one item for each.
+            let (name, value) = unsafe {
+                (Object::borrow(ffi::PyTuple_GET_ITEM(self.names, index.cast_signed())), Object::borrow(value))
+            };
+            each(&name, &value)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses keywords that are neither in `known` nor `also`, as CPython does.
+    pub(crate) fn refuse_others(&self, function: &str, known: &[&Object], also: &Object) -> Result<()> {
+        self.for_each_named(|name, _| match place_of(name.as_ptr(), known).or(place_of(name.as_ptr(), &[also])) {
+            Some(_) => Ok(()),
+            None => Err(unexpected(function, name.as_ptr())),
+        })
+    }
+
+    /// As `keywords`, with `None` where there are others.
+    #[inline]
+    pub(crate) fn known_keywords<const N: usize>(&self, known: [&Object; N]) -> Option<[Option<Object>; N]> {
+        let mut values = [const { None }; N];
+        for (index, &value) in self.named.iter().enumerate() {
+            // SAFETY: the names tuple has one item for each named argument.
+            let name = unsafe { ffi::PyTuple_GET_ITEM(self.names, index.cast_signed()) };
+            // SAFETY: arguments live for the call.
+            values[place_of(name, &known)?] = Some(unsafe { Object::borrow(value) });
+        }
+        Some(values)
+    }
+
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]
@@ -79,6 +141,10 @@ fn unexpected(function: &str, name: *mut ffi::PyObject) -> Raised {
     let name = unsafe { Object::borrow(name) };
     // SAFETY: attached.
     let name = name.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+    // asyncio's own C methods said it differently before 3.13, its Python ones (their names have a dot) never did.
+    if cfg!(not(Py_3_13)) && !function.contains('.') {
+        return PyTypeError::new_err(format!("'{name}' is an invalid keyword argument for {function}()")).into();
+    }
     PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")).into()
 }
 

@@ -75,20 +75,17 @@ pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
     let event_loop = state.future.event_loop.or_none();
     let previous = current::swap(&event_loop, task)?;
     call::call1(&stdlib().register_eager_task, task)?;
-    let mut result = context::run_in(&state.context.or_none(), || step(task, state, None));
-    for undone in [
-        call::call1(&stdlib().unregister_eager_task, task).map(drop),
-        current::swap(&event_loop, &previous).map(drop),
-    ] {
-        result = result.and(undone);
-    }
+    // Kept aside: what follows calls into Python.
+    let failure = context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
+    call::call1(&stdlib().unregister_eager_task, task)?;
+    current::swap(&event_loop, &previous)?;
     if state.future.is_pending() {
-        result = result.and(registry::register(task, &state.links));
+        registry::register(task, &state.links)?;
     } else {
         // A finished eager task shows no coroutine, in asyncio too.
         state.coroutine.set(None);
     }
-    result
+    failure.map_or(Ok(()), |failure| Err(Raised::from_object(&failure)))
 }
 
 /// Queues the next step, throwing `exception` where there is one.
