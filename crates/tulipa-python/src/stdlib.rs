@@ -124,6 +124,9 @@ pub(crate) struct Behaviour {
     pub(crate) c_task_step: Object,
     /// Whether `loop.create_task` hands keywords that it does not know on to the Task.
     pub(crate) create_task_passes_keywords: bool,
+    /// Where the C Task keeps what others read in its memory.
+    #[cfg(Py_3_14)]
+    pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
 }
@@ -139,12 +142,22 @@ impl Behaviour {
         if !c_task_step.is_instance_of::<pyo3::types::PyType>() {
             return Err(PyTypeError::new_err("a stock task scheduled no step"));
         }
-        Ok(Self {
+        #[cfg(Py_3_14)]
+        let base_fields = {
+            py.run(PROBE_AWAITED, Some(&scope), None)?;
+            crate::tasks::base_fields::BaseFields::find(&scope)?
+        };
+        let behaviour = Self {
+            #[cfg(Py_3_14)]
+            base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
             create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
-        })
+        };
+        // The class in there refers to the scope: without this its objects would wait for the collector.
+        scope.clear();
+        Ok(behaviour)
     }
 }
 
@@ -170,7 +183,8 @@ async def nothing():
 
 recorder = Recorder()
 coroutine = nothing()
-task = Task(coroutine, loop=recorder, name="probe")
+name = "-".join(("probe", "name"))
+task = Task(coroutine, loop=recorder, name=name)
 step_class = type(recorder.callback)
 task._log_destroy_pending = False
 coroutine.close()
@@ -186,7 +200,14 @@ else:
 
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
 create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
-del task, coroutine, recorder, future
+"#;
+
+/// A stock future that `task` awaits.
+#[cfg(Py_3_14)]
+const PROBE_AWAITED: &std::ffi::CStr = cr#"
+from _asyncio import future_add_to_awaited_by
+awaited = Future(loop=recorder)
+future_add_to_awaited_by(awaited, task)
 "#;
 
 static STDLIB: OnceLock<Stdlib> = OnceLock::new();

@@ -4,6 +4,8 @@
 //! with another; no Handle and no callable object comes between. On any other loop the same steps go through
 //! `call_soon` with callables that look like those of asyncio's own tasks.
 
+#[cfg(Py_3_14)]
+pub(crate) mod base_fields;
 pub(crate) mod callables;
 mod class;
 pub(crate) mod current;

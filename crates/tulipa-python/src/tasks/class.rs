@@ -137,6 +137,8 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
         Some(name) => state.set_name(py, &name)?,
         None => state.take_number(),
     }
+    #[cfg(Py_3_14)]
+    super::base_fields::show(task, state)?;
     #[cfg(Py_3_12)]
     if arguments.eager_start && is_running(state)? {
         return step::eager_start(task, state);

@@ -66,6 +66,9 @@ unsafe extern "C" fn set_name(object: *mut ffi::PyObject, name: *mut ffi::PyObje
         // SAFETY: called on an instance, with a live argument.
         let (state, name) = unsafe { (state_of(object), Object::borrow(name)) };
         state.set_name(py, &name)?;
+        #[cfg(Py_3_14)]
+        // SAFETY: called on an instance.
+        super::base_fields::show_name(&unsafe { Object::borrow(object) }, state)?;
         Ok(Object::none())
     })
 }
