@@ -1,6 +1,6 @@
 """`EventLoop`: the native loop, with asyncio's own set-up code where that differs from Python to Python.
 
-Scheduling, running, timers, descriptors, futures, tasks and stream transports are native (`_tulipa.EventLoop` comes
+Scheduling, running, timers, descriptors, futures, tasks and stream transports are native (`_tulipa.BaseEventLoop` comes
 first among the bases). What opens, resolves and configures is inherited from the running Python's own Unix loop, so
 arguments, defaults and texts of errors are that Python's. This module is the seam: it never opens a selector, and
 makes a wake-up socket only for signal handlers.
@@ -20,7 +20,7 @@ _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
 _getaddrinfo = socket.getaddrinfo
 
 
-class EventLoop(_tulipa.EventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
+class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
     """An asyncio event loop whose engine, futures and tasks are native."""
 
     def __init__(self, selector: object = None) -> None:

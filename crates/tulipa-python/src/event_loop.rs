@@ -1,4 +1,4 @@
-//! The loop as Python sees it: `_tulipa.EventLoop`, the native base of `tulipa.EventLoop`.
+//! The loop as Python sees it: `_tulipa.BaseEventLoop`, the native base of `tulipa.EventLoop`.
 //!
 //! Scheduling, running, timers, descriptors and stream transports are here and in the engine below. The Python
 //! class that derives from this one also derives from the running Python's own asyncio loop, and takes from it
@@ -27,7 +27,8 @@ use crate::tasks;
 use crate::transports::{self, Opening};
 
 /// Native part of the event loop.
-#[pyclass(module = "tulipa._tulipa", subclass, frozen, weakref)]
+// The name appears in what CPython says of wrong arguments, where it should be asyncio's.
+#[pyclass(name = "BaseEventLoop", module = "tulipa._tulipa", subclass, frozen, weakref)]
 pub(crate) struct EventLoop {
     pub(crate) core: Core,
 }

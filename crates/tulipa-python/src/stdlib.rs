@@ -54,6 +54,7 @@ names! {
     resume_writing = "resume_writing",
     eager_start = "eager_start",
     connection_made = "connection_made",
+    task_class = "Task",
 }
 
 macro_rules! functions {
@@ -80,6 +81,7 @@ macro_rules! functions {
 functions! {
     c_future = "_asyncio"."Future",
     c_task = "_asyncio"."Task",
+    tasks_namespace = "asyncio.tasks"."__dict__",
     base_event_loop = "asyncio.base_events"."BaseEventLoop",
     logger = "asyncio.log"."logger",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
@@ -123,6 +125,11 @@ pub(crate) struct Behaviour {
     pub(crate) wraps_stop_iteration: bool,
     /// The class of the callable that a stock C task hands to `call_soon` for its next step.
     pub(crate) c_task_step: Object,
+    /// Whether `loop.create_task` hands keywords that it does not know on to the Task.
+    pub(crate) create_task_passes_keywords: bool,
+    /// Where the C Task keeps what others read in its memory.
+    #[cfg(Py_3_14)]
+    pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
 }
@@ -138,11 +145,22 @@ impl Behaviour {
         if !c_task_step.is_instance_of::<pyo3::types::PyType>() {
             return Err(PyTypeError::new_err("a stock task scheduled no step"));
         }
-        Ok(Self {
+        #[cfg(Py_3_14)]
+        let base_fields = {
+            py.run(PROBE_AWAITED, Some(&scope), None)?;
+            crate::tasks::base_fields::BaseFields::find(&scope)?
+        };
+        let behaviour = Self {
+            #[cfg(Py_3_14)]
+            base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
+            create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
-        })
+        };
+        // The class in there refers to the scope: without this its objects would wait for the collector.
+        scope.clear();
+        Ok(behaviour)
     }
 }
 
@@ -150,6 +168,7 @@ impl Behaviour {
 const PROBE: &std::ffi::CStr = cr#"
 import inspect
 from _asyncio import Future, Task
+from asyncio.base_events import BaseEventLoop
 from asyncio.format_helpers import _format_callback_source
 
 class Recorder:
@@ -167,7 +186,8 @@ async def nothing():
 
 recorder = Recorder()
 coroutine = nothing()
-task = Task(coroutine, loop=recorder, name="probe")
+name = "-".join(("probe", "name"))
+task = Task(coroutine, loop=recorder, name=name)
 step_class = type(recorder.callback)
 task._log_destroy_pending = False
 coroutine.close()
@@ -182,7 +202,15 @@ else:
     future.exception()
 
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
-del task, coroutine, recorder, future
+create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
+"#;
+
+/// A stock future that `task` awaits.
+#[cfg(Py_3_14)]
+const PROBE_AWAITED: &std::ffi::CStr = cr#"
+from _asyncio import future_add_to_awaited_by
+awaited = Future(loop=recorder)
+future_add_to_awaited_by(awaited, task)
 "#;
 
 static STDLIB: OnceLock<Stdlib> = OnceLock::new();

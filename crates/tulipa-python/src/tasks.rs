@@ -4,6 +4,8 @@
 //! with another; no Handle and no callable object comes between. On any other loop the same steps go through
 //! `call_soon` with callables that look like those of asyncio's own tasks.
 
+#[cfg(Py_3_14)]
+pub(crate) mod base_fields;
 pub(crate) mod callables;
 mod class;
 pub(crate) mod current;
@@ -24,6 +26,7 @@ pub(crate) use step::{run_step, run_wakeup};
 
 use crate::ffi::{Object, Result, Slot};
 use crate::futures::{self, FutureState};
+use crate::stdlib::stdlib;
 use registry::Links;
 
 /// What a Task holds behind its part as a Future.
@@ -41,7 +44,7 @@ pub(crate) struct TaskState {
     cancels: Cell<i32>,
     /// A cancellation that the next step throws into the coroutine.
     must_cancel: Cell<bool>,
-    /// Whether being destroyed while pending is reported.
+    /// Whether being destroyed while pending is reported; not for a task that never had a coroutine.
     log_destroy_pending: Cell<bool>,
     /// The place in the list of all native tasks.
     pub(crate) links: Links,
@@ -58,7 +61,7 @@ impl TaskState {
             waiter: Slot::empty(),
             cancels: Cell::new(0),
             must_cancel: Cell::new(false),
-            log_destroy_pending: Cell::new(true),
+            log_destroy_pending: Cell::new(false),
             links: Links::new(),
         }
     }
@@ -81,13 +84,17 @@ impl TaskState {
         }
         self.cancels.set(0);
         self.must_cancel.set(false);
-        self.log_destroy_pending.set(true);
+        self.log_destroy_pending.set(false);
     }
 
     /// The task's name, made from its number the first time it is needed.
     pub(crate) fn name(&self, py: Python<'_>) -> Object {
         if let Some(name) = self.name.get() {
             return name;
+        }
+        if self.number.get() == 0 {
+            // A subclass whose `__init__` left this class's out.
+            return Object::none();
         }
         let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.number.get())).as_any());
         self.name.put(name.clone());
@@ -166,6 +173,17 @@ pub(crate) unsafe fn state_of<'a>(object: *mut ffi::PyObject) -> &'a TaskState {
 pub(crate) fn is_native(object: &Object) -> bool {
     let class = futures::classes().task;
     object.class() == class || object.is_instance_of(class)
+}
+
+/// Whether `loop.create_task` is to make native tasks: asyncio's name for the class stands for asyncio's own or for
+/// ours. A program that has put another class there gets that, as from asyncio's loop.
+#[inline]
+pub(crate) fn is_usual_class() -> bool {
+    let stdlib = stdlib();
+    let (namespace, name) = (stdlib.tasks_namespace.as_ptr(), stdlib.names.task_class.as_ptr());
+    // SAFETY: the dict of a module that is never unloaded, and a string; the answer is borrowed, and only compared.
+    let class = unsafe { ffi::PyDict_GetItemWithError(namespace, name) };
+    class == futures::classes().task.cast() || class == stdlib.c_task.as_ptr()
 }
 
 /// The context that a native task's steps run in.

@@ -199,18 +199,6 @@ pub(crate) fn new_handle(
     Ok(handle)
 }
 
-/// The same for `call_soon_threadsafe`.
-pub(crate) fn new_thread_safe_handle(
-    event_loop: *mut ffi::PyObject,
-    core: &Core,
-    parts: Parts,
-) -> Result<Object> {
-    let Some(class) = &layout().thread_safe else { return new_queued_handle(event_loop, core, parts) };
-    let handle = fill(&THREAD_SAFE_HANDLES, class.class, event_loop, core, parts)?;
-    gc::track(&handle);
-    Ok(handle)
-}
-
 /// A Handle for the ready queue of a loop.
 ///
 /// While the loop runs the collector is not told of it: a queued handle is reachable from a running loop, hence no
@@ -222,6 +210,14 @@ pub(crate) fn new_queued_handle(event_loop: *mut ffi::PyObject, core: &Core, par
     if cfg!(Py_GIL_DISABLED) || !core.is_running() {
         gc::track(&handle);
     }
+    Ok(handle)
+}
+
+/// The same for `call_soon_threadsafe`.
+pub(crate) fn new_thread_safe_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
+    let Some(thread_safe) = &layout().thread_safe else { return new_queued_handle(event_loop, core, parts) };
+    let handle = fill(&THREAD_SAFE_HANDLES, thread_safe.class, event_loop, core, parts)?;
+    gc::track(&handle);
     Ok(handle)
 }
 
@@ -476,7 +472,7 @@ unsafe fn keep(object: *mut ffi::PyObject) -> bool {
     let free = match class {
         class if class == layout().handle => &HANDLES,
         class if class == layout().timer_handle => &TIMER_HANDLES,
-        class if layout().thread_safe.as_ref().is_some_and(|own| own.class == class) => &THREAD_SAFE_HANDLES,
+        class if layout().thread_safe.as_ref().is_some_and(|kind| kind.class == class) => &THREAD_SAFE_HANDLES,
         _ => return false,
     };
     // SAFETY: passed on.

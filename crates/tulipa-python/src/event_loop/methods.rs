@@ -156,7 +156,7 @@ unsafe extern "C" fn call_soon(
     enter(|_| {
         // SAFETY: called on a loop, with this call's arguments.
         let (core, args) = unsafe { (Core::inside(object), Args::new(arguments, count, names)) };
-        let given = Scheduling::parse("EventLoop.call_soon", [&stdlib().names.callback], &args)?;
+        let given = Scheduling::parse("BaseEventLoop.call_soon", [&stdlib().names.callback], &args)?;
         let [callback] = given.leading;
         core.ensure_open()?;
         if core.is_debug() {
@@ -182,7 +182,7 @@ unsafe extern "C" fn call_soon_threadsafe(
     enter(|_| {
         // SAFETY: called on a loop, with this call's arguments.
         let (core, args) = unsafe { (Core::inside(object), Args::new(arguments, count, names)) };
-        let given = Scheduling::parse("EventLoop.call_soon_threadsafe", [&stdlib().names.callback], &args)?;
+        let given = Scheduling::parse("BaseEventLoop.call_soon_threadsafe", [&stdlib().names.callback], &args)?;
         let [callback] = given.leading;
         core.ensure_open()?;
         if core.is_debug() {
@@ -219,7 +219,7 @@ unsafe extern "C" fn call_later(
         // SAFETY: called on a loop, with this call's arguments.
         let ((event_loop, core), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let known = [&stdlib().names.delay, &stdlib().names.callback];
-        let given = Scheduling::parse("EventLoop.call_later", known, &args)?;
+        let given = Scheduling::parse("BaseEventLoop.call_later", known, &args)?;
         let [delay, callback] = given.leading;
         let when = timers::after(&event_loop, core, &delay)?;
         let parts = Parts { callback, arguments: tuple(given.rest)?, context: given.context };
@@ -237,7 +237,7 @@ unsafe extern "C" fn call_at(
         // SAFETY: called on a loop, with this call's arguments.
         let ((event_loop, core), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let known = [&stdlib().names.when, &stdlib().names.callback];
-        let given = Scheduling::parse("EventLoop.call_at", known, &args)?;
+        let given = Scheduling::parse("BaseEventLoop.call_at", known, &args)?;
         let [when, callback] = given.leading;
         let parts = Parts { callback, arguments: tuple(given.rest)?, context: given.context };
         timers::call_at(&event_loop, core, when, parts)
@@ -268,16 +268,12 @@ unsafe extern "C" fn create_task(
         let ((event_loop, core), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let coroutine = coroutine_of(&args)?;
         core.ensure_open()?;
-        if !core.task_factory.is_empty() {
-            return create_by_factory(py, &event_loop, &coroutine, &args);
-        }
         let known = &stdlib().names;
-        let [_, name, context, eager] = if cfg!(Py_3_14) {
-            args.keywords("EventLoop.create_task", [&known.coro, &known.name, &known.context, &known.eager_start])?
-        } else {
-            let [coro, name, context] =
-                args.keywords("EventLoop.create_task", [&known.coro, &known.name, &known.context])?;
-            [coro, name, context, None]
+        let keywords = args.known_keywords([&known.coro, &known.name, &known.context, &known.eager_start]);
+        let own = core.task_factory.is_empty() && tasks::is_usual_class();
+        let [_, name, context, eager] = match keywords {
+            Some(keywords) if own && (keywords[3].is_none() || stdlib().behaviour.create_task_passes_keywords) => keywords,
+            _ => return create_by_asyncio(py, &event_loop, &coroutine, &args),
         };
         let eager_start = eager.map_or(Ok(false), |eager| call::truth(&eager))?;
         tasks::create(py, event_loop, core, Arguments { coroutine, name, context, eager_start })
@@ -287,22 +283,23 @@ unsafe extern "C" fn create_task(
 /// The one positional argument of `create_task`, which may also come by name.
 #[inline]
 fn coroutine_of(args: &Args<'_>) -> Result<Object> {
-    const FUNCTION: &str = "EventLoop.create_task";
+    const FUNCTION: &str = "BaseEventLoop.create_task";
     let named = args.named_value(&stdlib().names.coro);
     match (args.at(0), named) {
         (Some(_), Some(_)) => Err(mistaken(FUNCTION, "got multiple values for argument 'coro'".into())),
         (None, None) => Err(mistaken(FUNCTION, missing_text(&["coro".into()]))),
         _ if args.positional.len() > 1 => {
-            let count = args.positional.len();
-            Err(mistaken(FUNCTION, format!("takes 1 positional arguments but {count} were given")))
+            let count = args.positional.len() + 1;
+            Err(mistaken(FUNCTION, format!("takes 2 positional arguments but {count} were given")))
         }
         (positional, named) => Ok(positional.or(named).expect("one of the two was found")),
     }
 }
 
-/// The factory's arguments, and who sets the name, differ from Python to Python: asyncio's own method knows.
+/// What a factory, or another class of tasks, is given, and who sets the name, differs from Python to Python, as does
+/// what is said of an unknown keyword: asyncio's own method knows.
 #[cold]
-fn create_by_factory(py: Python<'_>, event_loop: &Object, coroutine: &Object, args: &Args<'_>) -> Result<Object> {
+fn create_by_asyncio(py: Python<'_>, event_loop: &Object, coroutine: &Object, args: &Args<'_>) -> Result<Object> {
     let keywords = PyDict::new(py);
     args.for_each_named(|name, value| {
         if name.is(stdlib().names.coro.as_ptr()) {

@@ -95,6 +95,19 @@ impl<'a> Args<'a> {
         })
     }
 
+    /// As `keywords`, with `None` where there are others.
+    #[inline]
+    pub(crate) fn known_keywords<const N: usize>(&self, known: [&Object; N]) -> Option<[Option<Object>; N]> {
+        let mut values = [const { None }; N];
+        for (index, &value) in self.named.iter().enumerate() {
+            // SAFETY: the names tuple has one item for each named argument.
+            let name = unsafe { ffi::PyTuple_GET_ITEM(self.names, index.cast_signed()) };
+            // SAFETY: arguments live for the call.
+            values[place_of(name, &known)?] = Some(unsafe { Object::borrow(value) });
+        }
+        Some(values)
+    }
+
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]
@@ -128,6 +141,10 @@ fn unexpected(function: &str, name: *mut ffi::PyObject) -> Raised {
     let name = unsafe { Object::borrow(name) };
     // SAFETY: attached.
     let name = name.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+    // asyncio's own C methods said it differently before 3.13, its Python ones (their names have a dot) never did.
+    if cfg!(not(Py_3_13)) && !function.contains('.') {
+        return PyTypeError::new_err(format!("'{name}' is an invalid keyword argument for {function}()")).into();
+    }
     PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")).into()
 }
 

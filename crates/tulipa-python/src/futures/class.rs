@@ -151,9 +151,9 @@ unsafe extern "C" fn init(
     })
 }
 
-/// From 3.14 on a second `__init__` is refused.
+/// From 3.15 on a second `__init__` is refused.
 pub(crate) fn ensure_fresh(future: &Object, state: &FutureState) -> Result<()> {
-    if cfg!(Py_3_14) && state.is_alive() {
+    if cfg!(Py_3_15) && state.is_alive() {
         // SAFETY: attached.
         let name = qualified_name(unsafe { Python::assume_attached() }, future)?;
         return Err(pyo3::exceptions::PyRuntimeError::new_err(format!("{name} object is already initialized")).into());

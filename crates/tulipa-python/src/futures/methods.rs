@@ -251,13 +251,21 @@ unsafe extern "C" fn visible_callbacks(object: *mut ffi::PyObject, _: *mut c_voi
 }
 
 unsafe extern "C" fn stored_result(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.result_or_none()))
+    enter(|_| {
+        // SAFETY: called on an instance.
+        let state = unsafe { state_of(object) };
+        ensure_alive(state)?;
+        Ok(state.result_or_none())
+    })
 }
 
 unsafe extern "C" fn stored_exception(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.exception_or_none()))
+    enter(|_| {
+        // SAFETY: called on an instance.
+        let state = unsafe { state_of(object) };
+        ensure_alive(state)?;
+        Ok(state.exception_or_none())
+    })
 }
 
 unsafe extern "C" fn phase(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

@@ -128,17 +128,18 @@ pub(crate) fn create(py: Python<'_>, event_loop: Object, core: &Core, arguments:
 #[inline]
 fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments) -> Result<()> {
     if !is_coroutine(&arguments.coroutine)? {
-        // A task that never had a coroutine is not worth a report.
-        state.log_destroy_pending.set(false);
         let text = format!("a coroutine was expected, got {}", call::repr(&arguments.coroutine)?);
         return Err(PyTypeError::new_err(text).into());
     }
+    state.log_destroy_pending.set(true);
     state.context.put(context_for(arguments.context)?);
     state.coroutine.put(arguments.coroutine);
     match arguments.name.filter(|name| !name.is_none()) {
         Some(name) => state.set_name(py, &name)?,
         None => state.take_number(),
     }
+    #[cfg(Py_3_14)]
+    super::base_fields::show(task, state)?;
     #[cfg(Py_3_12)]
     if arguments.eager_start && is_running(state)? {
         return step::eager_start(task, state);
@@ -149,11 +150,16 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
 
 fn context_for(given: Option<Object>) -> Result<Object> {
     let Some(given) = given.filter(|given| !given.is_none()) else { return context::copy_current() };
-    if cfg!(Py_3_14) && !context::is_context(&given) {
-        let text = format!("context must be an instance of contextvars.Context, got {}", call::repr(&given)?);
+    if cfg!(Py_3_15) && !context::is_context(&given) {
+        let text = format!("a contextvars.Context was expected, got {}", class_name(&given)?);
         return Err(PyTypeError::new_err(text).into());
     }
     Ok(given)
+}
+
+fn class_name(object: &Object) -> PyResult<String> {
+    // SAFETY: attached.
+    Ok(object.bound(unsafe { Python::assume_attached() }).get_type().name()?.to_string())
 }
 
 #[inline]

@@ -4,10 +4,13 @@
 //! task in place, marked idle, and the next step overwrites it; whatever else the loop runs clears it first
 //! (`settle`). Python code therefore never sees a task that is not running.
 
+#[cfg(not(Py_3_14))]
 use pyo3::ffi;
 
 use crate::event_loop::core::Core;
-use crate::ffi::{Object, Raised, Result, call};
+#[cfg(not(Py_3_14))]
+use crate::ffi::Raised;
+use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
 /// Makes `task` the current one of `event_loop`, refusing where another is running, as asyncio does.

@@ -6,24 +6,13 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{TaskState, state_of};
+use super::state_of;
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
-use crate::futures::methods::{boolean, cancel_message, cannot_delete, ensure_alive, method_table, property_table};
+use crate::futures::methods::{boolean, cancel_message, cannot_delete, method_table, property_table};
 use crate::stdlib::stdlib;
-
-/// The state, of a task whose `__init__` ran.
-///
-/// # Safety
-/// `object` is a native task, live for the entry point's run.
-unsafe fn alive<'a>(object: *mut ffi::PyObject) -> Result<&'a TaskState> {
-    // SAFETY: passed on.
-    let state = unsafe { state_of(object) };
-    ensure_alive(&state.future)?;
-    Ok(state)
-}
 
 fn integer(value: i32) -> Result<Object> {
     // SAFETY: a new reference or null.
@@ -40,8 +29,9 @@ unsafe extern "C" fn cancel(
         // SAFETY: called on an instance, with this call's arguments.
         let args = unsafe { Args::new(arguments, count, names) };
         let message = cancel_message(&args)?;
+        // A task without a coroutine can be cancelled too: asyncio's cancellation of whole sets relies on no more.
         // SAFETY: called on an instance.
-        unsafe { alive(object) }?.cancel(message).map(boolean)
+        unsafe { state_of(object) }.cancel(message).map(boolean)
     })
 }
 
@@ -76,6 +66,9 @@ unsafe extern "C" fn set_name(object: *mut ffi::PyObject, name: *mut ffi::PyObje
         // SAFETY: called on an instance, with a live argument.
         let (state, name) = unsafe { (state_of(object), Object::borrow(name)) };
         state.set_name(py, &name)?;
+        #[cfg(Py_3_14)]
+        // SAFETY: called on an instance.
+        super::base_fields::show_name(&unsafe { Object::borrow(object) }, state)?;
         Ok(Object::none())
     })
 }

@@ -75,20 +75,19 @@ pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
     let event_loop = state.future.event_loop.or_none();
     let previous = current::swap(&event_loop, task)?;
     call::call1(&stdlib().register_eager_task, task)?;
-    let mut result = context::run_in(&state.context.or_none(), || step(task, state, None));
-    for undone in [
-        call::call1(&stdlib().unregister_eager_task, task).map(drop),
-        current::swap(&event_loop, &previous).map(drop),
-    ] {
-        result = result.and(undone);
-    }
+    // Kept aside: what follows calls into Python.
+    let failure = context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
+    call::call1(&stdlib().unregister_eager_task, task)?;
+    current::swap(&event_loop, &previous)?;
     if state.future.is_pending() {
-        result = result.and(registry::register(task, &state.links));
+        registry::register(task, &state.links)?;
     } else {
         // A finished eager task shows no coroutine, in asyncio too.
         state.coroutine.set(None);
+        #[cfg(Py_3_14)]
+        super::base_fields::hide_coroutine(task);
     }
-    result
+    failure.map_or(Ok(()), |failure| Err(Raised::from_object(&failure)))
 }
 
 /// Queues the next step, throwing `exception` where there is one.
@@ -145,7 +144,7 @@ fn cancellation(state: &TaskState, exception: Option<Object>) -> Result<Object> 
     }
 }
 
-/// Waiting is over. Native futures know who waits for them by their callbacks; others have been told.
+/// Waiting is over, and where futures show who awaits them, no longer so.
 #[inline]
 fn forget_waiter(task: &Object, state: &TaskState) -> Result<()> {
     let Some(waiter) = state.waiter.take() else { return Ok(()) };
@@ -155,7 +154,7 @@ fn forget_waiter(task: &Object, state: &TaskState) -> Result<()> {
 #[cfg(Py_3_14)]
 fn forget_awaited_by(waiter: &Object, task: &Object) -> Result<()> {
     if futures::is_exact(waiter) {
-        return Ok(());
+        return super::base_fields::discard_awaited_by(waiter, task);
     }
     call::call2(&stdlib().discard_from_awaited_by, waiter, task).map(drop)
 }
@@ -243,6 +242,8 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     if !future.blocking.replace(false) {
         return yield_from_missing(task, state, &value);
     }
+    #[cfg(Py_3_14)]
+    super::base_fields::add_awaited_by(&value, task)?;
     let wake = Callback::wake(task.clone());
     if future.is_pending() {
         future.callbacks.push(wake);

@@ -1,0 +1,139 @@
+//! The fields of asyncio's C Task that are read in a native task's memory by others than its methods.
+//!
+//! From 3.14 on `python -m asyncio ps PID` walks CPython's list of tasks in another process and reads, of each, its
+//! coroutine, its name and who awaits it; so does the code behind `capture_call_graph`. A native task is in that
+//! list, and its base part, otherwise empty, would stop the reader. So these fields are filled. They hold references
+//! of their own, which the base class visits, clears and gives back.
+//!
+//! Where the fields lie is found out once, by looking for known objects in the memory of stock ones. Where that
+//! fails nothing is written. Called by `class` and `step`, between calls into Python (S1).
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::TaskState;
+use crate::ffi::{Object, Result, Slot, call};
+use crate::stdlib::stdlib;
+
+/// Offsets in a C Task; `awaited_by` in a C Future as well.
+pub(crate) struct BaseFields {
+    coroutine: usize,
+    name: usize,
+    is_task: usize,
+    awaited_by: usize,
+}
+
+impl BaseFields {
+    /// Looks into the stock objects that the probe's program has made.
+    pub(crate) fn find(scope: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
+        let object = |name: &str| -> PyResult<Object> {
+            Ok(scope.get_item(name)?.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?.into())
+        };
+        let (task, future) = (object("task")?, object("awaited")?);
+        let place = |memory: &Object, name: &str| -> PyResult<Option<usize>> {
+            let address = object(name)?.as_ptr() as usize;
+            let words = words(memory);
+            let mut places = (2..words.len()).filter(|&index| words[index] == address);
+            // Found twice it would be a guess.
+            Ok(places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>()))
+        };
+        let found = (
+            place(&task, "coroutine")?,
+            place(&task, "name")?,
+            place(&future, "task")?,
+            flag_in(words(&task), words(&future)),
+        );
+        let (Some(coroutine), Some(name), Some(awaited_by), Some(is_task)) = found else { return Ok(None) };
+        Ok(Some(Self { coroutine, name, is_task, awaited_by }))
+    }
+
+    /// # Safety
+    /// `object` is a native Future or Task, live for the use of the result.
+    #[inline]
+    unsafe fn slot<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Slot {
+        // SAFETY: the base's field is one nullable owned pointer, which is what `Slot` is.
+        unsafe { &*object.byte_add(offset).cast::<Slot>() }
+    }
+}
+
+/// The base part of a stock object, word by word.
+fn words(object: &Object) -> &[usize] {
+    // SAFETY: a live class.
+    let size = unsafe { (*object.class()).tp_basicsize }.cast_unsigned();
+    // SAFETY: an instance has as many initialised bytes as its class says.
+    unsafe { std::slice::from_raw_parts(object.as_ptr().cast::<usize>(), size / size_of::<usize>()) }
+}
+
+/// The byte that is one in a pending task and zero in a pending future, among small fields that are zero in both.
+fn flag_in(task: &[usize], future: &[usize]) -> Option<usize> {
+    let alone = |word: usize| {
+        let bytes = word.to_ne_bytes();
+        let place = bytes.iter().position(|&byte| byte == 1)?;
+        (bytes.iter().filter(|&&byte| byte != 0).count() == 1).then_some(place)
+    };
+    let pairs = task.iter().zip(future).enumerate().skip(2);
+    let mut places = pairs
+        .filter(|(_, (_, future))| **future == 0)
+        .filter_map(|(index, (task, _))| alone(*task).map(|place| index * size_of::<usize>() + place));
+    places.next().filter(|_| places.next().is_none())
+}
+
+/// Shows the coroutine and the name of a task that is about to be registered.
+#[inline]
+pub(super) fn show(task: &Object, state: &TaskState) -> Result<()> {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
+    // SAFETY: a native task.
+    unsafe { BaseFields::slot(task.as_ptr(), fields.coroutine) }.set(state.coroutine.get());
+    // SAFETY: a native task; the field is one byte.
+    unsafe { task.as_ptr().byte_add(fields.is_task).cast::<u8>().write(1) };
+    show_name(task, state)
+}
+
+/// Shows the name, which a reader makes from the number where there is none yet.
+pub(super) fn show_name(task: &Object, state: &TaskState) -> Result<()> {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
+    let name = match state.name.get() {
+        Some(name) => name,
+        // SAFETY: a new reference or null.
+        None => unsafe { Object::steal(ffi::PyLong_FromUnsignedLongLong(state.number.get())) }?,
+    };
+    // SAFETY: a native task.
+    unsafe { BaseFields::slot(task.as_ptr(), fields.name) }.put(name);
+    Ok(())
+}
+
+/// Forgets the coroutine of an eager task that has finished.
+#[inline]
+pub(super) fn hide_coroutine(task: &Object) {
+    if let Some(fields) = &stdlib().behaviour.base_fields {
+        // SAFETY: a native task.
+        unsafe { BaseFields::slot(task.as_ptr(), fields.coroutine) }.set(None);
+    }
+}
+
+/// `future_add_to_awaited_by(future, task)`, in place where `task` is the only one, as nearly always.
+#[inline]
+pub(super) fn add_awaited_by(future: &Object, task: &Object) -> Result<()> {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
+    // SAFETY: a native future or task.
+    let awaited_by = unsafe { BaseFields::slot(future.as_ptr(), fields.awaited_by) };
+    if awaited_by.is_empty() {
+        awaited_by.put(task.clone());
+        return Ok(());
+    }
+    call::call2(&stdlib().add_to_awaited_by, future, task).map(drop)
+}
+
+/// `future_discard_from_awaited_by(future, task)`.
+#[inline]
+pub(super) fn discard_awaited_by(future: &Object, task: &Object) -> Result<()> {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
+    // SAFETY: a native future or task.
+    let awaited_by = unsafe { BaseFields::slot(future.as_ptr(), fields.awaited_by) };
+    if awaited_by.as_ptr() == task.as_ptr() {
+        awaited_by.set(None);
+        return Ok(());
+    }
+    call::call2(&stdlib().discard_from_awaited_by, future, task).map(drop)
+}
