@@ -1,5 +1,6 @@
 //! The extension module `tulipa._tulipa`: its table of contents.
 
+mod errors;
 mod event_loop;
 mod ffi;
 mod futures;

@@ -40,6 +40,7 @@ names! {
     coro = "coro",
     delay = "delay",
     data_received = "data_received",
+    join = "join",
     eof_received = "eof_received",
     get_buffer = "get_buffer",
     get_debug = "get_debug",

@@ -13,6 +13,7 @@ use tulipa::{Interest, Token};
 use super::core::Core;
 use super::job::Source;
 use super::{EventLoop, handles};
+use crate::errors::os_error;
 use crate::ffi::Object;
 
 /// Which of a descriptor's two callbacks.
@@ -96,14 +97,14 @@ fn register(core: &Core, fd: RawFd, side: Side, file: &Bound<'_, PyAny>, handle:
     if let Some(place) = side.place(&mut source) {
         *place = Some(handle.clone());
     }
-    let token = core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| error)?;
+    let token = core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| os_error(error))?;
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
 }
 
 fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<()> {
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
-    core.engine.set_interest(token, interest | side.interest())?;
+    core.engine.set_interest(token, interest | side.interest()).map_err(os_error)?;
     let handle = handle.clone();
     let old = core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
     cancel(old.flatten())
@@ -131,7 +132,7 @@ pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResu
         core.descriptors.borrow_mut().remove(&fd);
         drop(core.engine.deregister(token));
     } else {
-        core.engine.set_interest(token, interest)?;
+        core.engine.set_interest(token, interest).map_err(os_error)?;
     }
     let found = old.is_some();
     cancel(old)?;

@@ -11,6 +11,7 @@ use tulipa::{Host, Instant, Loop, Readiness, Token};
 use super::core::Core;
 use super::job::{Job, Source};
 use super::{EventLoop, handles, timers};
+use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
@@ -48,10 +49,11 @@ impl PyHost {
     fn run_job(&self, job: Job) -> Result<()> {
         match job {
             Job::Step { task, exception } => {
-                tasks::run_step(self.core, &task, exception).or_else(|raised| self.step_failed(raised, &task))
+                tasks::run_step(self.core, &task, exception).or_else(|raised| self.step_failed(raised, &task, None))
             }
             Job::Wakeup { task, future } => {
-                tasks::run_wakeup(self.core, &task, &future).or_else(|raised| self.step_failed(raised, &task))
+                tasks::run_wakeup(self.core, &task, &future)
+                    .or_else(|raised| self.step_failed(raised, &task, Some(&future)))
             }
             other => {
                 self.settle()?;
@@ -106,13 +108,16 @@ impl PyHost {
     }
 
     #[cold]
-    fn step_failed(&self, raised: Raised, task: &Object) -> Result<()> {
+    fn step_failed(&self, raised: Raised, task: &Object, woken_by: Option<&Object>) -> Result<()> {
         if raised.leaves_the_loop() {
             return Err(raised);
         }
         let exception = raised.take_object();
-        let callable = callables::step_callable(task, None)?;
-        self.report_call(&exception, &callable, None, &tasks::context_of(task))
+        let callable = match woken_by {
+            Some(_) => callables::wakeup_callable(task)?,
+            None => callables::step_callable(task, None)?,
+        };
+        self.report_call(&exception, &callable, woken_by, &tasks::context_of(task))
     }
 
     #[cold]
@@ -216,7 +221,7 @@ impl Host for PyHost {
     }
 
     fn wait_failed(&self, error: io::Error) -> PyErr {
-        error.into()
+        os_error(error)
     }
 
     #[inline]

@@ -13,6 +13,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use socket2::{SockAddr, SockAddrStorage, socklen_t};
 use tulipa::Interest;
 
+use crate::errors::os_error;
 use super::{Opening, extra, open};
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
@@ -75,7 +76,7 @@ pub(crate) fn start_serving(
         backlog: backlog.max(1),
     };
     let listening: Object = Bound::new(py, listening)?.into_any().into();
-    let token = core.engine.register(fd, Interest::READABLE, Source::Native(listening)).map_err(|(error, _)| error)?;
+    let token = core.engine.register(fd, Interest::READABLE, Source::Native(listening)).map_err(|(error, _)| os_error(error))?;
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
 }
@@ -98,7 +99,7 @@ pub(super) fn run(core: &Core, target: &Object) -> Result<()> {
                 return Ok(());
             }
             Err(error) if is_out_of_resources(&error) => return this.back_off(py, core, error),
-            Err(error) => return Err(PyErr::from(error).into()),
+            Err(error) => return Err(os_error(error).into()),
         }
     }
     Ok(())
@@ -178,7 +179,7 @@ impl Listening {
         let event_loop = self.event_loop.bind(py);
         let context = PyDict::new(py);
         context.set_item("message", "socket.accept() out of system resource")?;
-        context.set_item("exception", PyErr::from(error).into_value(py))?;
+        context.set_item("exception", os_error(error).into_value(py))?;
         context.set_item("socket", stdlib().transport_socket.bound(py).call1((&self.socket,))?)?;
         event_loop.call_method1("call_exception_handler", (context,))?;
         stop_serving(core, self.fd);

@@ -188,7 +188,7 @@ fn number(py: Python<'_>, value: Option<Object>) -> PyResult<Option<isize>> {
 /// The water marks that asyncio derives from what was given.
 fn limits(high: Option<isize>, low: Option<isize>) -> PyResult<(usize, usize)> {
     let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high / 4);
+    let low = low.unwrap_or(high.div_euclid(4));
     match (usize::try_from(high), usize::try_from(low)) {
         (Ok(high), Ok(low)) if high >= low => Ok((high, low)),
         _ => Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))),
@@ -202,7 +202,7 @@ getter!(server, |_, stream| Ok(stream.server.or_none()));
 getter!(socket, |py, stream| {
     if stream.fd.get() < 0 { Ok(Object::none()) } else { extra::python_socket(py, stream) }
 });
-getter!(fd, |py, stream| python(py, stream.fd.get()));
+getter!(fd, |py, stream| python(py, stream.number.get()));
 getter!(closing, |_, stream| Ok(boolean(stream.state.borrow().is_closing())));
 getter!(paused, |_, stream| {
     let state = stream.state.borrow();
@@ -241,8 +241,8 @@ fn description(stream: &Stream) -> String {
     } else if state.is_closing() {
         words.push("closing".to_owned());
     }
-    words.push(format!("fd={fd}"));
-    if fd >= 0 {
+    words.push(format!("fd={}", stream.number.get()));
+    if stream.core().is_some_and(|core| !core.is_closed()) {
         words.push(format!("read={}", if stream.wants_read() { "polling" } else { "idle" }));
         let write = if stream.blocked.get() { "polling" } else { "idle" };
         words.push(format!("write=<{write}, bufsize={}>", queue.len()));

@@ -6,13 +6,14 @@
 use std::ffi::c_int;
 use std::io;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
 use tulipa::sys;
 
 use super::stream::{Stream, close, fatal_error};
+use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
@@ -77,7 +78,7 @@ fn receive(stream: &Stream) -> io::Result<Result<Option<Object>>> {
 
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
     if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-        let raised = Raised::from(PyErr::from(error));
+        let raised = Raised::from(os_error(error));
         fatal_error(transport, stream, raised, "Fatal read error on socket transport")?;
     }
     Ok(false)
@@ -115,12 +116,16 @@ impl Drop for Lent {
 /// One `get_buffer`, `recv` and `buffer_updated`; whether another is worth while.
 fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
     let protocol = stream.protocol.or_none();
-    let mut lent = match lend(&protocol) {
-        Ok(lent) => lent,
+    let (buffer, lent) = match buffer_of(&protocol) {
+        Ok(buffer) => (buffer.clone(), Lent::new(&buffer)),
         Err(raised) => {
             fatal_error(transport, stream, raised, "Fatal error: protocol.get_buffer() call failed.")?;
             return Ok(false);
         }
+    };
+    let Ok(mut lent) = lent else {
+        fatal_error(transport, stream, not_writable(&buffer), "Fatal read error on socket transport")?;
+        return Ok(false);
     };
     let room = lent.bytes().len();
     let received = sys::recv(stream.fd.get(), lent.bytes());
@@ -139,7 +144,7 @@ fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudg
     Ok(budget.spend(room, size))
 }
 
-fn lend(protocol: &Object) -> Result<Lent> {
+fn buffer_of(protocol: &Object) -> Result<Object> {
     // SAFETY: a new reference or null.
     let hint = unsafe { Object::steal(ffi::PyLong_FromLong((-1 as c_int).into())) }?;
     let buffer = call::method1(protocol, &stdlib().names.get_buffer, &hint)?;
@@ -148,7 +153,19 @@ fn lend(protocol: &Object) -> Result<Lent> {
     if buffer.bound(py).len()? == 0 {
         return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer").into());
     }
-    Lent::new(&buffer)
+    Ok(buffer)
+}
+
+/// What `socket.recv_into` says of a buffer that cannot be written to.
+#[cold]
+fn not_writable(buffer: &Object) -> Raised {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    // Instead of what asking for the buffer raised.
+    drop(PyErr::take(py));
+    let kind = buffer.bound(py).get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    let text = format!("recv_into() argument 1 must be read-write bytes-like object, not {kind}");
+    PyTypeError::new_err(text).into()
 }
 
 /// The peer has ended its half: the protocol decides whether the connection stays open for writing.

@@ -14,6 +14,7 @@ use tulipa::stream::{Close, Emptied, Fail, StreamState, WriteQueue};
 use tulipa::{Interest, Readiness, Token};
 
 use super::{Event, class, extra, reading, writing};
+use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::leaves_the_loop;
@@ -57,6 +58,8 @@ pub(crate) struct Stream {
     core: Cell<Option<&'static Core>>,
     /// -1 once closed.
     pub(super) fd: Cell<RawFd>,
+    /// The descriptor's number, which people are shown also when it is closed.
+    pub(super) number: Cell<RawFd>,
     token: Cell<Option<Token>>,
     /// The peer's address, where accepting told it.
     pub(super) peer: Cell<Option<SocketAddr>>,
@@ -93,6 +96,7 @@ impl Stream {
             weak_references: Cell::new(std::ptr::null_mut()),
             core: Cell::new(None),
             fd: Cell::new(-1),
+            number: Cell::new(-1),
             token: Cell::new(None),
             peer: Cell::new(None),
             local: Cell::new(None),
@@ -145,7 +149,7 @@ impl Stream {
         if self.blocked.get() {
             interest = interest | Interest::WRITABLE;
         }
-        Ok(core.engine.set_interest(token, interest).map_err(PyErr::from)?)
+        Ok(core.engine.set_interest(token, interest).map_err(os_error)?)
     }
 }
 
@@ -181,6 +185,7 @@ pub(crate) fn open(
     fill(stream)?;
     watch(core, &transport, stream, fd)?;
     stream.fd.set(fd);
+    stream.number.set(fd);
     attach(stream, &transport, opening.server)?;
     core.schedule(Job::Call { function: connection_made, argument: Some(transport.clone()), context: made });
     core.schedule(Job::Io { target: transport.clone(), event: Event::Opened, context: None });
@@ -190,7 +195,7 @@ pub(crate) fn open(
 /// Enters the descriptor into the driver; nothing is wanted of it yet.
 fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<()> {
     let source = Source::Native(transport.clone());
-    let token = core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| PyErr::from(error))?;
+    let token = core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
     stream.token.set(Some(token));
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())

@@ -11,11 +11,13 @@ use std::net::Shutdown;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use tulipa::stream::{MAX_SLICES, Pressure, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
 use super::class;
 use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
+use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, call, context};
@@ -42,10 +44,13 @@ pub(super) fn write(transport: &Object, stream: &Stream, data: &Object) -> Resul
 
 /// `writelines(list_of_data)`.
 pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -> Result<()> {
+    if !cfg!(Py_3_12) {
+        // There asyncio joins the lines and writes the result.
+        let joined = call::method1(&Object::from(PyBytes::new(py(), b"").into_any()), &stdlib().names.join, lines)?;
+        return write(transport, stream, &joined);
+    }
     check(stream, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress")?;
-    // SAFETY: attached.
-    let lines = lines.bound(unsafe { Python::assume_attached() });
-    let chunks = lines.try_iter()?.map(|line| as_bytes(&Object::from(line?))).collect::<Result<Vec<_>>>()?;
+    let chunks = lines.bound(py()).try_iter()?.map(|line| line_bytes(&Object::from(line?))).collect::<Result<Vec<_>>>()?;
     if chunks.is_empty() {
         return Ok(());
     }
@@ -56,6 +61,30 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
         stream.queue.borrow_mut().append(Chunk(chunk));
     }
     send_or_schedule(transport, stream)
+}
+
+/// The interpreter, for code that is called by it.
+fn py<'py>() -> Python<'py> {
+    // SAFETY: attached, as all callers of this file are.
+    unsafe { Python::assume_attached() }
+}
+
+/// One of `writelines`' items: anything that `memoryview` takes.
+fn line_bytes(line: &Object) -> Result<Object> {
+    if is_bytes_like(line) {
+        return as_bytes(line);
+    }
+    // SAFETY: a live object; what has no buffer is refused with an exception.
+    as_bytes(&unsafe { Object::steal(ffi::PyMemoryView_FromObject(line.as_ptr())) }?)
+}
+
+fn is_bytes_like(data: &Object) -> bool {
+    // SAFETY: reads the object's class.
+    unsafe {
+        ffi::PyBytes_Check(data.as_ptr()) != 0
+            || ffi::PyByteArray_Check(data.as_ptr()) != 0
+            || ffi::PyMemoryView_Check(data.as_ptr()) != 0
+    }
 }
 
 fn check(stream: &Stream, after_eof: &'static str, sending_file: &'static str) -> Result<()> {
@@ -75,13 +104,7 @@ fn as_bytes(data: &Object) -> Result<Object> {
     if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
         return Ok(data.clone());
     }
-    // SAFETY: reads the object's class.
-    let is_bytes_like = unsafe {
-        ffi::PyBytes_Check(data.as_ptr()) != 0
-            || ffi::PyByteArray_Check(data.as_ptr()) != 0
-            || ffi::PyMemoryView_Check(data.as_ptr()) != 0
-    };
-    if !is_bytes_like {
+    if !is_bytes_like(data) {
         // SAFETY: attached.
         let name = data.bound(unsafe { Python::assume_attached() }).get_type().name()?.repr()?.to_string();
         let text = format!("data argument must be a bytes-like object, not {name}");
@@ -176,7 +199,7 @@ pub(super) fn flush(transport: &Object, stream: &Stream) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return block(stream),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                let raised = Raised::from(PyErr::from(error));
+                let raised = Raised::from(os_error(error));
                 return fatal_error(transport, stream, raised, "Fatal write error on socket transport");
             }
         }
@@ -239,7 +262,7 @@ pub(super) fn write_eof(transport: &Object, stream: &Stream) -> Result<()> {
 /// Ends the writing half of the descriptor.
 pub(super) fn shut_down(transport: &Object, stream: &Stream) -> Result<()> {
     let Err(error) = sys::shutdown(stream.fd.get(), Shutdown::Write) else { return Ok(()) };
-    let raised = Raised::from(PyErr::from(error));
+    let raised = Raised::from(os_error(error));
     fatal_error(transport, stream, raised, "Fatal write error on socket transport")
 }
 
