@@ -193,10 +193,10 @@ impl Core {
     }
 
     /// The loop stops: what is queued shows itself to the collector, which a running loop's handles need not.
-    pub(super) fn track_queued(&self) {
+    pub(super) fn show_queued(&self) {
         self.engine.for_each_job(&mut |job: &Job| {
             if let Job::Handle(handle) = job {
-                handles::track_queued(handle);
+                handles::show(handle);
             }
         });
     }

@@ -178,22 +178,28 @@ pub(crate) fn new_handle(
     Ok(handle)
 }
 
-/// A Handle for the ready queue of a loop.
-///
-/// While the loop runs the collector is not told of it: a queued handle is reachable from a running loop, hence no
-/// garbage, and most are gone after one turn. Those that somebody keeps are told of when they leave the queue
-/// (`run`), or when the loop stops (`track_queued`). So a million queued callbacks cost no collections.
+/// A Handle for the ready queue of a loop; see `show`.
 #[inline]
 pub(crate) fn new_queued_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
     let handle = fill(&HANDLES, layout().handle, event_loop, core, parts)?;
-    if cfg!(Py_GIL_DISABLED) || !core.is_running() {
-        gc::track(&handle);
-    }
+    show_unless_running(&handle, core);
     Ok(handle)
 }
 
+#[inline]
+fn show_unless_running(handle: &Object, core: &Core) {
+    if cfg!(Py_GIL_DISABLED) || !core.is_running() {
+        gc::track(handle);
+    }
+}
+
 /// Tells the collector of a handle that it may not know yet.
-pub(crate) fn track_queued(handle: &Object) {
+///
+/// A handle that a running loop will call is no garbage, whoever else holds it, and most are gone right after their
+/// call. So the collector is told of one only when it leaves the loop and somebody keeps it (`run`, `cancel`), or
+/// when the loop stops (`Core::show_queued`). A hundred thousand pending callbacks then cost no collections.
+#[inline]
+pub(crate) fn show(handle: &Object) {
     // SAFETY: a live object.
     if unsafe { ffi::PyObject_GC_IsTracked(handle.as_ptr()) } == 0 {
         gc::track(handle);
@@ -216,7 +222,7 @@ pub(crate) fn new_timer_handle(
     unsafe { at(handle.as_ptr(), layout.when) }.put(when);
     // SAFETY: as above.
     unsafe { at(handle.as_ptr(), layout.scheduled) }.put(boolean(false));
-    gc::track(&handle);
+    show_unless_running(&handle, core);
     Ok(handle)
 }
 
@@ -291,10 +297,10 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
         unsafe { key_of(object) }.set(None);
         // SAFETY: as above.
         unsafe { at(object, layout.scheduled) }.put(boolean(false));
+    }
     // SAFETY: a live object.
-    } else if unsafe { ffi::Py_REFCNT(object) } > 1 {
-        // Somebody keeps it beyond its turn.
-        track_queued(handle);
+    if unsafe { ffi::Py_REFCNT(object) } > 1 {
+        show(handle);
     }
     if is_cancelled(handle) {
         return Ok(());
@@ -371,6 +377,9 @@ unsafe extern "C" fn cancel_timer(object: *mut ffi::PyObject, _: *mut ffi::PyObj
         let event_loop = unsafe { at(object, layout().event_loop) }.or_none();
         let job = key.and_then(|key| Core::of(&event_loop)?.engine.cancel_timer(key));
         cancel_handle(py, &handle)?;
+        if job.is_some() {
+            show(&handle);
+        }
         drop(job);
         Ok(Object::none())
     })
