@@ -138,9 +138,13 @@ unsafe fn at<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Slot {
 
 #[inline]
 fn is_timer(object: *mut ffi::PyObject) -> bool {
-    let class = layout().timer_handle;
+    let layout = layout();
     // SAFETY: a live object.
-    unsafe { ffi::Py_TYPE(object) == class || ffi::PyObject_TypeCheck(object, class) != 0 }
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // Subclasses are rare, and the walk over their bases is not free.
+    // SAFETY: a live object and a live class.
+    class != layout.handle
+        && (class == layout.timer_handle || unsafe { ffi::PyObject_TypeCheck(object, layout.timer_handle) != 0 })
 }
 
 /// Where a TimerHandle keeps its timer.
@@ -298,13 +302,18 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
         // SAFETY: as above.
         unsafe { at(object, layout.scheduled) }.put(boolean(false));
     }
+    let outcome = if is_cancelled(handle) { Ok(()) } else { call_back(object, layout) };
+    // Asked after the call, which may have found the handle by a weak reference.
     // SAFETY: a live object.
     if unsafe { ffi::Py_REFCNT(object) } > 1 {
         show(handle);
     }
-    if is_cancelled(handle) {
-        return Ok(());
-    }
+    outcome
+}
+
+#[inline]
+fn call_back(object: *mut ffi::PyObject, layout: &Layout) -> Result<()> {
+    // References of our own: the callback may cancel its handle, which lets all three go.
     // SAFETY: a handle.
     let (callback, arguments, context) = unsafe {
         (
