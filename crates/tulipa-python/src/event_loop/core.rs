@@ -185,8 +185,11 @@ impl Core {
         let direct = owner == current_thread() || (owner == 0 && !cfg!(Py_GIL_DISABLED));
         if direct {
             self.engine.schedule(job);
-            // A signal handler may run while the loop is about to sleep.
-            self.remote.notify();
+            // Between the turn's look at the ready queue and its sleep no Python code runs, save a clock of the
+            // program's own, under which a signal handler may have come here.
+            if self.own_clock.get() {
+                self.remote.notify();
+            }
             return Ok(());
         }
         self.remote.schedule(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))
