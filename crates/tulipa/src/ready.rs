@@ -32,6 +32,10 @@ impl<J> ReadyQueue<J> {
 
     /// Moves every job of `other` behind those already here, keeping their order.
     pub fn append(&mut self, other: &mut VecDeque<J>) {
+        if self.jobs.is_empty() {
+            // The buffers change hands, and no job is moved.
+            std::mem::swap(&mut self.jobs, other);
+        }
         self.jobs.append(other);
     }
 

@@ -188,8 +188,11 @@ impl Core {
         let direct = owner == current_thread() || (owner == 0 && !cfg!(Py_GIL_DISABLED));
         if direct {
             self.engine.schedule(job);
-            // A signal handler may run while the loop is about to sleep.
-            self.remote.notify();
+            // Between the turn's look at the ready queue and its sleep no Python code runs, save a clock of the
+            // program's own, under which a signal handler may have come here.
+            if self.own_clock.get() {
+                self.remote.notify();
+            }
             return Ok(());
         }
         self.remote.schedule(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))
@@ -201,10 +204,10 @@ impl Core {
     }
 
     /// The loop stops: what is queued shows itself to the collector, which a running loop's handles need not.
-    pub(super) fn track_queued(&self) {
+    pub(super) fn show_queued(&self) {
         self.engine.for_each_job(&mut |job: &Job| {
             if let Job::Handle(handle) = job {
-                handles::track_queued(handle);
+                handles::show(handle);
             }
         });
     }

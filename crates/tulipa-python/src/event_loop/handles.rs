@@ -159,9 +159,13 @@ pub(super) unsafe fn at<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Sl
 
 #[inline]
 fn is_timer(object: *mut ffi::PyObject) -> bool {
-    let class = layout().timer_handle;
+    let layout = layout();
     // SAFETY: a live object.
-    unsafe { ffi::Py_TYPE(object) == class || ffi::PyObject_TypeCheck(object, class) != 0 }
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // Subclasses are rare, and the walk over their bases is not free.
+    // SAFETY: a live object and a live class.
+    class != layout.handle
+        && (class == layout.timer_handle || unsafe { ffi::PyObject_TypeCheck(object, layout.timer_handle) != 0 })
 }
 
 /// Where a TimerHandle keeps its timer.
@@ -199,17 +203,11 @@ pub(crate) fn new_handle(
     Ok(handle)
 }
 
-/// A Handle for the ready queue of a loop.
-///
-/// While the loop runs the collector is not told of it: a queued handle is reachable from a running loop, hence no
-/// garbage, and most are gone after one turn. Those that somebody keeps are told of when they leave the queue
-/// (`run`), or when the loop stops (`track_queued`). So a million queued callbacks cost no collections.
+/// A Handle for the ready queue of a loop; see `show`.
 #[inline]
 pub(crate) fn new_queued_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
     let handle = fill(&HANDLES, layout().handle, event_loop, core, parts)?;
-    if cfg!(Py_GIL_DISABLED) || !core.is_running() {
-        gc::track(&handle);
-    }
+    show_unless_running(&handle, core);
     Ok(handle)
 }
 
@@ -221,8 +219,20 @@ pub(crate) fn new_thread_safe_handle(event_loop: *mut ffi::PyObject, core: &Core
     Ok(handle)
 }
 
+#[inline]
+fn show_unless_running(handle: &Object, core: &Core) {
+    if cfg!(Py_GIL_DISABLED) || !core.is_running() {
+        gc::track(handle);
+    }
+}
+
 /// Tells the collector of a handle that it may not know yet.
-pub(crate) fn track_queued(handle: &Object) {
+///
+/// A handle that a running loop will call is no garbage, whoever else holds it, and most are gone right after their
+/// call. So the collector is told of one only when it leaves the loop and somebody keeps it (`run`, `cancel`), or
+/// when the loop stops (`Core::show_queued`). A hundred thousand pending callbacks then cost no collections.
+#[inline]
+pub(crate) fn show(handle: &Object) {
     // SAFETY: a live object.
     if unsafe { ffi::PyObject_GC_IsTracked(handle.as_ptr()) } == 0 {
         gc::track(handle);
@@ -245,7 +255,7 @@ pub(crate) fn new_timer_handle(
     unsafe { at(handle.as_ptr(), layout.when) }.put(when);
     // SAFETY: as above.
     unsafe { at(handle.as_ptr(), layout.scheduled) }.put(boolean(false));
-    gc::track(&handle);
+    show_unless_running(&handle, core);
     Ok(handle)
 }
 
@@ -321,14 +331,20 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
         unsafe { key_of(object) }.set(None);
         // SAFETY: as above.
         unsafe { at(object, layout.scheduled) }.put(boolean(false));
+    }
+    let outcome = if is_cancelled(handle) { Ok(()) } else { call_back(handle, layout) };
+    // Asked after the call, which may have found the handle by a weak reference.
     // SAFETY: a live object.
-    } else if unsafe { ffi::Py_REFCNT(object) } > 1 {
-        // Somebody keeps it beyond its turn.
-        track_queued(handle);
+    if unsafe { ffi::Py_REFCNT(object) } > 1 {
+        show(handle);
     }
-    if is_cancelled(handle) {
-        return Ok(());
-    }
+    outcome
+}
+
+#[inline]
+fn call_back(handle: &Object, layout: &Layout) -> Result<()> {
+    let object = handle.as_ptr();
+    // References of our own: the callback may cancel its handle, which lets all three go.
     // SAFETY: a handle.
     let (callback, arguments, context) = unsafe {
         (
@@ -405,6 +421,9 @@ unsafe extern "C" fn cancel_timer(object: *mut ffi::PyObject, _: *mut ffi::PyObj
         let event_loop = unsafe { at(object, layout().event_loop) }.or_none();
         let job = key.and_then(|key| Core::of(&event_loop)?.engine.cancel_timer(key));
         cancel_handle(py, &handle)?;
+        if job.is_some() {
+            show(&handle);
+        }
         drop(job);
         Ok(Object::none())
     })

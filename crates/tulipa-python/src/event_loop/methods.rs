@@ -100,18 +100,22 @@ impl<'a, const N: usize> Scheduling<'a, N> {
     #[cold]
     fn parse_named(function: &str, names: [&Object; N], args: &Args<'a>) -> Result<Self> {
         let (leading, rest) = args.positional.split_at(args.positional.len().min(N));
-        let mut named = names.map(|name| args.named_value(name));
+        let mut by_name = names.map(|name| args.named_value(name));
         let mut found = [const { None }; N];
         for (index, place) in found.iter_mut().enumerate() {
             // SAFETY: arguments live for the call.
             *place = leading.get(index).map(|&value| unsafe { Object::borrow(value) });
-            if place.is_some() && named[index].is_some() {
-                return Err(mistaken(function, format!("got multiple values for argument '{}'", text(names[index]))));
+            if place.is_some() && by_name[index].is_some() {
+                return Err(mistaken(
+                    function,
+                    format!("got multiple values for argument '{}'", text(names[index])),
+                ));
             }
-            *place = place.take().or_else(|| named[index].take());
+            *place = place.take().or_else(|| by_name[index].take());
         }
         args.refuse_others(function, &names, &stdlib().names.context)?;
-        let missing: Vec<_> = (0..N).filter(|&index| found[index].is_none()).map(|index| text(names[index])).collect();
+        let missing: Vec<_> =
+            (0..N).filter(|&index| found[index].is_none()).map(|index| text(names[index])).collect();
         if !missing.is_empty() {
             return Err(mistaken(function, missing_text(&missing)));
         }
@@ -142,7 +146,9 @@ fn tuple(args: &[*mut ffi::PyObject]) -> Result<Object> {
     let tuple = unsafe { Object::steal(ffi::PyTuple_New(args.len().cast_signed())) }?;
     for (index, &argument) in args.iter().enumerate() {
         // SAFETY: arguments live for the call; the place is in the new tuple, which steals the reference.
-        unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index.cast_signed(), Object::borrow(argument).into_ptr()) };
+        unsafe {
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index.cast_signed(), Object::borrow(argument).into_ptr())
+        };
     }
     Ok(tuple)
 }
@@ -198,7 +204,12 @@ unsafe extern "C" fn call_soon_threadsafe(
 
 /// What asyncio looks at in debug mode: the thread, where it matters, and the callback.
 #[cold]
-pub(super) fn check_debug(event_loop: &Object, callback: &Object, method: &str, own_thread: bool) -> Result<()> {
+pub(super) fn check_debug(
+    event_loop: &Object,
+    callback: &Object,
+    method: &str,
+    own_thread: bool,
+) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let event_loop = event_loop.bound(py);

@@ -54,7 +54,7 @@ fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<(
     let settled = current::settle(core, &Object::from_bound(slf.as_any()));
     core.engine.take_stop();
     core.set_thread(None);
-    core.track_queued();
+    core.show_queued();
     events(py)?.call_method1("_set_running_loop", (py.None(),))?;
     slf.call_method1("_set_coroutine_origin_tracking", (false,))?;
     py.import("sys")?.getattr("set_asyncgen_hooks")?.call1(hooks.extract::<(Py<PyAny>, Py<PyAny>)>()?)?;

@@ -309,13 +309,17 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     }
 }
 
-/// Whether the base's part of a freed instance is as allocation would leave it: no dict, and every byte zero.
+/// Whether a freed instance is as allocation would leave it: no finalizer ran, no dict, the base's bytes all zero.
 /// It nearly always is, since nothing uses it; what did is for the base to clear.
 ///
 /// # Safety
 /// `object` is an instance of a native class whose state is gone.
 #[inline]
 unsafe fn is_reusable(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: an allocated object of a collected class.
+    if unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0 {
+        return false;
+    }
     // SAFETY: an allocated object of a class with a dict; nothing is made by asking.
     let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
     if dict.is_some_and(|dict| !dict.is_null()) {

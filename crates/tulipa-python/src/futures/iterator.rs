@@ -101,27 +101,45 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         // SAFETY: CPython calls the slot on instances of the class.
         match unsafe { iterator(object) }.step()? {
             Some(Step::Yield(future)) => Ok(future),
+            // Null without an exception is this slot's StopIteration without a value: `await`, which comes here, makes
+            // None of it, and no exception is ever built.
+            Some(Step::Return(result)) if result.is_none() => Err(Raised),
             Some(Step::Return(result)) => Err(stop_iteration(Some(&result))),
-            None => Err(stop_iteration(None)),
+            None => Err(Raised),
         }
     })
 }
 
 /// `StopIteration(value)` set in the indicator; a tuple or exception value must not be taken apart.
-#[cold]
 fn stop_iteration(value: Option<&Object>) -> Raised {
     // SAFETY: the class lives as long as the interpreter.
     let class = unsafe { Object::borrow(ffi::PyExc_StopIteration) };
-    let exception = match value {
-        Some(value) if !value.is_none() => call::call1(&class, value),
-        _ => call::call0(&class),
-    };
-    exception.map_or_else(|raised| raised, |exception| Raised::from_object(&exception))
+    match value.filter(|value| !value.is_none()) {
+        None => set_exception(&class, &Object::none()),
+        Some(value) if !is_exception(value) && !value.is_instance_of(&raw mut ffi::PyTuple_Type) => {
+            set_exception(&class, value)
+        }
+        Some(value) => {
+            call::call1(&class, value).map_or_else(|raised| raised, |exception| Raised::from_object(&exception))
+        }
+    }
+}
+
+/// `raise class(value)`, the instance made by CPython.
+fn set_exception(class: &Object, value: &Object) -> Raised {
+    // SAFETY: a live exception class and a live object.
+    unsafe { ffi::PyErr_SetObject(class.as_ptr(), value.as_ptr()) };
+    Raised
 }
 
 unsafe extern "C" fn send(object: *mut ffi::PyObject, _value: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: same contract as `tp_iternext`: the value sent is ignored.
-    unsafe { next(object) }
+    let value = unsafe { next(object) };
+    // SAFETY: attached; reads the indicator.
+    if value.is_null() && unsafe { ffi::PyErr_Occurred() }.is_null() {
+        let Raised = stop_iteration(None);
+    }
+    value
 }
 
 unsafe extern "C" fn throw(
