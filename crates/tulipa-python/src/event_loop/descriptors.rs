@@ -14,6 +14,7 @@ use super::core::Core;
 use super::job::Source;
 use super::{EventLoop, handles};
 use crate::ffi::Object;
+use crate::ffi::raised::os_error;
 
 /// Which of a descriptor's two callbacks.
 #[derive(Clone, Copy)]
@@ -96,14 +97,15 @@ fn register(core: &Core, fd: RawFd, side: Side, file: &Bound<'_, PyAny>, handle:
     if let Some(place) = side.place(&mut source) {
         *place = Some(handle.clone());
     }
-    let token = core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| error)?;
+    let registered = core.engine.register(fd, side.interest(), source);
+    let token = registered.map_err(|(error, _source)| os_error(&error))?;
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
 }
 
 fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<()> {
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
-    core.engine.set_interest(token, interest | side.interest())?;
+    core.engine.set_interest(token, interest | side.interest()).map_err(|error| os_error(&error))?;
     let handle = handle.clone();
     let old = core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
     cancel(old.flatten())
@@ -122,7 +124,7 @@ pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResu
     if core.is_closed() {
         return Ok(false);
     }
-    let Ok(fd) = registered_number(core, file) else { return Ok(false) };
+    let fd = registered_number(core, file)?;
     let token = core.descriptors.borrow().get(&fd).copied();
     let Some(token) = token else { return Ok(false) };
     let old = core.engine.with_source(token, |source| side.place(source).and_then(Option::take)).flatten();
@@ -131,7 +133,7 @@ pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResu
         core.descriptors.borrow_mut().remove(&fd);
         drop(core.engine.deregister(token));
     } else {
-        core.engine.set_interest(token, interest)?;
+        core.engine.set_interest(token, interest).map_err(|error| os_error(&error))?;
     }
     let found = old.is_some();
     cancel(old)?;
@@ -166,9 +168,9 @@ pub(super) fn watched(py: Python<'_>, core: &Core) -> Vec<Watched> {
 }
 
 /// Lets a descriptor end a sleep only, see `Interest::BACKGROUND`.
-pub(super) fn watch_in_background(core: &Core, fd: RawFd) -> std::io::Result<()> {
+pub(super) fn watch_in_background(core: &Core, fd: RawFd) -> PyResult<()> {
     let token = core.descriptors.borrow().get(&fd).copied();
     let Some(token) = token else { return Ok(()) };
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
-    core.engine.set_interest(token, interest | Interest::BACKGROUND)
+    core.engine.set_interest(token, interest | Interest::BACKGROUND).map_err(|error| os_error(&error).into())
 }

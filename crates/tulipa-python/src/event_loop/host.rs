@@ -11,6 +11,7 @@ use tulipa::{Host, Instant, Loop, Readiness, Token};
 use super::core::Core;
 use super::job::{Job, Source};
 use super::{EventLoop, handles, timers};
+use crate::ffi::raised::os_error;
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
@@ -47,12 +48,10 @@ impl PyHost {
 
     fn run_job(&self, job: Job) -> Result<()> {
         match job {
-            Job::Step { task, exception } => {
-                tasks::run_step(self.core, &task, exception).or_else(|raised| self.step_failed(raised, &task))
-            }
-            Job::Wakeup { task, future } => {
-                tasks::run_wakeup(self.core, &task, &future).or_else(|raised| self.step_failed(raised, &task))
-            }
+            Job::Step { task, exception } => tasks::run_step(self.core, &task, exception)
+                .or_else(|raised| self.step_failed(raised, &task, None)),
+            Job::Wakeup { task, future } => tasks::run_wakeup(self.core, &task, &future)
+                .or_else(|raised| self.step_failed(raised, &task, Some(&future))),
             other => {
                 self.settle()?;
                 self.run_other(other)
@@ -105,13 +104,16 @@ impl PyHost {
     }
 
     #[cold]
-    fn step_failed(&self, raised: Raised, task: &Object) -> Result<()> {
+    fn step_failed(&self, raised: Raised, task: &Object, future: Option<&Object>) -> Result<()> {
         if raised.leaves_the_loop() {
             return Err(raised);
         }
         let exception = raised.take_object();
-        let callable = callables::step_callable(task, None)?;
-        self.report_call(&exception, &callable, None, &tasks::context_of(task))
+        let callable = match future {
+            None => callables::step_callable(task, None)?,
+            Some(_) => callables::wakeup_callable(task)?,
+        };
+        self.report_call(&exception, &callable, future, &tasks::context_of(task))
     }
 
     #[cold]
@@ -204,7 +206,7 @@ impl Host for PyHost {
     }
 
     fn wait_failed(&self, error: io::Error) -> PyErr {
-        error.into()
+        os_error(&error).into()
     }
 
     #[inline]

@@ -139,6 +139,19 @@ pub(crate) fn raise(class: &Object, text: String) -> Raised {
     }
 }
 
+/// The OSError (or the subclass for its number) that says what the kernel said.
+#[cold]
+pub(crate) fn os_error(error: &std::io::Error) -> Raised {
+    let Some(number) = error.raw_os_error() else {
+        return pyo3::exceptions::PyOSError::new_err(error.to_string()).into();
+    };
+    // SAFETY: the C library gives each thread its own.
+    unsafe { *libc::__errno_location() = number };
+    // SAFETY: attached (O1); makes the exception from the number just set.
+    unsafe { ffi::PyErr_SetFromErrno(ffi::PyExc_OSError) };
+    Raised
+}
+
 /// Sets `exception` as the `__context__` of the exception that is set, as a failing `finally` does.
 #[cold]
 pub(crate) fn chain(raised: Raised, earlier: &Object) -> Raised {
