@@ -161,7 +161,7 @@ impl EventLoop {
 
     /// Have `fd` end the loop's sleep, without making a busy loop ask the kernel about it.
     fn _watch_in_background(&self, fd: i32) -> PyResult<()> {
-        Ok(descriptors::watch_in_background(&self.core, fd)?)
+        descriptors::watch_in_background(&self.core, fd)
     }
 
     // What asyncio's inherited code schedules by.

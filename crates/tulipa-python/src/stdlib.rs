@@ -190,6 +190,7 @@ coroutine = nothing()
 name = "-".join(("probe", "name"))
 task = Task(coroutine, loop=recorder, name=name)
 step_class = type(recorder.callback)
+del recorder.callback
 task._log_destroy_pending = False
 coroutine.close()
 

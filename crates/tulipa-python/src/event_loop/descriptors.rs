@@ -123,7 +123,7 @@ pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResu
     if core.is_closed() {
         return Ok(false);
     }
-    let Ok(fd) = registered_number(core, file) else { return Ok(false) };
+    let fd = registered_number(core, file)?;
     let token = core.descriptors.borrow().get(&fd).copied();
     let Some(token) = token else { return Ok(false) };
     let old = core.engine.with_source(token, |source| side.place(source).and_then(Option::take)).flatten();
@@ -167,9 +167,9 @@ pub(super) fn watched(py: Python<'_>, core: &Core) -> Vec<Watched> {
 }
 
 /// Lets a descriptor end a sleep only, see `Interest::BACKGROUND`.
-pub(super) fn watch_in_background(core: &Core, fd: RawFd) -> std::io::Result<()> {
+pub(super) fn watch_in_background(core: &Core, fd: RawFd) -> PyResult<()> {
     let token = core.descriptors.borrow().get(&fd).copied();
     let Some(token) = token else { return Ok(()) };
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
-    core.engine.set_interest(token, interest | Interest::BACKGROUND)
+    core.engine.set_interest(token, interest | Interest::BACKGROUND).map_err(|error| os_error(&error).into())
 }

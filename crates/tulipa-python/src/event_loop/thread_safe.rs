@@ -43,7 +43,7 @@ impl ThreadSafe {
         let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
         let size = running + size_of::<Cell<u64>>();
         // SAFETY: the slots are of the documented types and static; the size covers base and extension.
-        let class = unsafe { new_class(c"tulipa._tulipa.ThreadSafeHandle", base.as_ptr(), size, flags.into(), slots) }?;
+        let class = unsafe { new_class(c"tulipa._tulipa._ThreadSafeHandle", base.as_ptr(), size, flags.into(), slots) }?;
         Ok(Some(Self {
             class: class.into_ptr().cast(),
             lock: member_offset(&base, &name)?,

@@ -140,7 +140,9 @@ unsafe extern "C" fn add_done_callback(
             let text = format!("add_done_callback() takes exactly 1 positional argument ({count} given)");
             return Err(PyTypeError::new_err(text).into());
         };
-        ensure_alive(state)?;
+        if !state.is_alive() {
+            return Err(PyRuntimeError::new_err("uninitialized Future object").into());
+        }
         let context = given.map_or_else(context::copy_current, Ok)?;
         let callback = Callback { function, context: Some(context) };
         if state.is_pending() {
@@ -218,13 +220,23 @@ unsafe extern "C" fn set_blocking(
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
         ensure_alive(state)?;
-        state.blocking.set(call::truth(&value.ok_or_else(cannot_delete)?)?);
+        let value = value.ok_or_else(|| cannot_delete(object, "_asyncio_future_blocking"))?;
+        state.blocking.set(call::truth(&value)?);
         Ok(())
     })
 }
 
-pub(crate) fn cannot_delete() -> crate::ffi::Raised {
-    PyAttributeError::new_err("cannot delete attribute").into()
+/// `del future.name`; 3.14 alone says more.
+#[cold]
+pub(crate) fn cannot_delete(object: *mut ffi::PyObject, name: &str) -> crate::ffi::Raised {
+    if cfg!(not(Py_3_14)) || cfg!(Py_3_15) {
+        return PyAttributeError::new_err("cannot delete attribute").into();
+    }
+    // SAFETY: called on an instance.
+    let is_task = unsafe { ffi::PyObject_TypeCheck(object, classes().task) } != 0;
+    let class = if is_task { "Task" } else { "Future" };
+    let text = format!("attribute '{name}' of '_asyncio.{class}' objects cannot be deleted");
+    PyAttributeError::new_err(text).into()
 }
 
 unsafe extern "C" fn event_loop(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -294,7 +306,7 @@ unsafe extern "C" fn set_log_traceback(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
-        if call::truth(&value.ok_or_else(cannot_delete)?)? {
+        if call::truth(&value.ok_or_else(|| cannot_delete(object, "_log_traceback"))?)? {
             return Err(PyValueError::new_err("_log_traceback can only be set to False").into());
         }
         state.log_traceback.set(false);
@@ -320,7 +332,7 @@ unsafe extern "C" fn set_stored_message(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
-        state.cancel_message.put(value.ok_or_else(cannot_delete)?);
+        state.cancel_message.put(value.ok_or_else(|| cannot_delete(object, "_cancel_message"))?);
         Ok(())
     })
 }

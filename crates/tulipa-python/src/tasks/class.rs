@@ -96,6 +96,12 @@ unsafe extern "C" fn init(
     keywords: *mut ffi::PyObject,
 ) -> c_int {
     enter(|py| {
+        // SAFETY: `tp_init` gets a tuple.
+        let count = unsafe { ffi::PyTuple_GET_SIZE(arguments) };
+        if count > 1 {
+            let text = format!("Task() takes exactly 1 positional argument ({count} given)");
+            return Err(PyTypeError::new_err(text).into());
+        }
         // SAFETY: `tp_init`'s own arguments.
         let (arguments, event_loop) = unsafe { parse(arguments, keywords) }?;
         // SAFETY: `tp_init` gets an instance.

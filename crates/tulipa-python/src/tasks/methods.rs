@@ -159,7 +159,8 @@ unsafe extern "C" fn set_log_destroy(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
-        state.log_destroy_pending.set(call::truth(&value.ok_or_else(cannot_delete)?)?);
+        let value = value.ok_or_else(|| cannot_delete(object, "_log_destroy_pending"))?;
+        state.log_destroy_pending.set(call::truth(&value)?);
         Ok(())
     })
 }

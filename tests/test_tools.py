@@ -1,0 +1,54 @@
+"""`python -m asyncio ps` and `pstree` see native tasks, their names, stacks and who awaits them (3.14 and later)."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import asyncio, os, subprocess, sys
+import tulipa
+
+async def leaf():
+    await asyncio.get_running_loop().create_future()
+
+async def waits(task):
+    await task
+
+async def main():
+    worker = asyncio.create_task(leaf(), name="worker")
+    waiter = asyncio.create_task(waits(worker), name="waiter")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    subprocess.run([sys.executable, "-m", "asyncio", sys.argv[1], str(os.getpid())], check=True)
+    waiter.cancel()
+
+tulipa.run(main())
+"""
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio has these tools since 3.14")
+
+
+def show(tool: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tool], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_ps_names_every_native_task_with_its_stack_and_its_awaiter() -> None:
+    lines = {line.split()[2]: line for line in show("ps").splitlines()[2:]}
+    assert set(lines) == {"Task-1", "waiter", "worker"}
+    assert re.search(r"worker +leaf +waits +waiter +0x[0-9a-f]+", lines["worker"])
+
+
+def test_pstree_puts_a_task_below_the_one_that_awaits_it() -> None:
+    tree = [line.strip(" │├└─") for line in show("pstree").splitlines()]
+    waiter, worker = tree.index("(T) waiter"), tree.index("(T) worker")
+    assert waiter < worker
+    assert tree[waiter + 1].startswith("waits ")
+    assert tree[worker + 1].startswith("leaf ")
