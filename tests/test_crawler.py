@@ -5,6 +5,7 @@ under the loop that comes with Python and under Tulipa. Nothing here waits for t
 waited for by reading its pipes to their end, which the site, inheriting them, keeps open as long as it lives.
 """
 
+import contextlib
 import errno
 import importlib.util
 import os
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -146,6 +148,7 @@ def test_ctrl_c_ends_the_program_and_the_site(launcher: list[str], style: str, t
         for line in program.stdout:
             if line.startswith("style"):
                 break
+        wait_for_a_connection(program)
         program.send_signal(signal.SIGINT)
         # Comes back when all who hold the pipes have ended, the site among them.
         _, errors = program.communicate(timeout=30)
@@ -287,6 +290,24 @@ def test_a_request_is_what_http_asks_for() -> None:
     assert request(Site("127.0.0.1", 8080), "/thread") == (
         b"GET /thread HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n"
     )
+
+
+def wait_for_a_connection(program: "subprocess.Popen[str]") -> None:
+    """Wait until the program has a TCP connection: its style is in the middle of fetching then."""
+    while program.poll() is None:
+        with open(f"/proc/{program.pid}/net/tcp", encoding="ascii") as table:
+            lines = [line.split() for line in table.readlines()[1:]]
+        established = {f"socket:[{line[9]}]" for line in lines if line[3] == "01"}
+        if not established.isdisjoint(open_files(program.pid)):
+            return
+        time.sleep(0.01)
+
+
+def open_files(process: int) -> Iterator[str]:
+    """What the descriptors of a process lead to."""
+    with contextlib.suppress(FileNotFoundError):  # one was closed meanwhile; the rest is seen the next time
+        for link in Path(f"/proc/{process}/fd").iterdir():
+            yield os.readlink(link)
 
 
 def run_program(launcher: list[str], *options: str, cwd: Path) -> "subprocess.CompletedProcess[str]":

@@ -5,8 +5,8 @@ What asyncio resolves when it is called follows at once, for code that imported 
 policy's `_loop_factory`; asyncio's own modules look up `futures.Future` and `tasks.Task` late. What a program bound
 to a name of its own beforehand (`from asyncio import Task`) stays the stock class, which Tulipa's loop runs as well.
 
-Left alone on purpose: `SelectorEventLoop`, because who names it wants that loop, and `Handle`, because the stock
-loops build theirs from it.
+`SelectorEventLoop` is swapped too: servers name it to say "asyncio's own loop", and a Tulipa loop is a subclass of the
+stock one. Left alone on purpose: `Handle`, because the stock loops build theirs from it.
 
 Called by programs and by `tulipa run`. It never touches a loop that exists already.
 """
@@ -67,9 +67,10 @@ def _replacements() -> Iterator[_Swap]:
         yield _Swap(owner, "Future", Future)
     for owner in (asyncio, tasks):
         yield _Swap(owner, "Task", Task)
-    if hasattr(asyncio, "EventLoop"):  # 3.13+
+    for name in ("SelectorEventLoop", "EventLoop"):
         for owner in (asyncio, unix_events):
-            yield _Swap(owner, "EventLoop", EventLoop)
+            if hasattr(owner, name):  # the second one: 3.13+
+                yield _Swap(owner, name, EventLoop)
     if hasattr(tasks, "create_eager_task_factory"):  # 3.12+
         # asyncio's own maker, so that the function keeps the `__code__` that libraries recognise it by.
         factory = tasks.create_eager_task_factory(Task)
