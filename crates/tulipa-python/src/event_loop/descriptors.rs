@@ -171,5 +171,5 @@ pub(super) fn watch_in_background(core: &Core, fd: RawFd) -> PyResult<()> {
     let token = core.descriptors.borrow().get(&fd).copied();
     let Some(token) = token else { return Ok(()) };
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
-    core.engine.set_interest(token, interest | Interest::BACKGROUND).map_err(|error| os_error(&error).into())
+    core.engine.set_interest(token, interest | Interest::BACKGROUND).map_err(os_error)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::BoundObject;
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use crate::ffi::args::Args;
 use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
-use crate::futures::methods::{boolean, cannot_delete};
+use crate::futures::methods::boolean;
 use crate::stdlib::stdlib;
 
 /// Defines an entry point without arguments: the body gets the interpreter, the transport and its extension.
@@ -220,7 +220,8 @@ unsafe extern "C" fn set_extra(object: *mut ffi::PyObject, value: *mut ffi::PyOb
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
-        stream.extra.put(value.ok_or_else(cannot_delete)?);
+        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        stream.extra.put(value);
         Ok(())
     })
 }
