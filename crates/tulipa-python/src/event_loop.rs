@@ -134,7 +134,8 @@ impl EventLoop {
             waiter: waiter.map(Object::from_bound),
             context: context.filter(|context| !context.is_none()).map(Object::from_bound),
         };
-        let transport = transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
+        let transport =
+            transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
         Ok(transport.bound(slf.py()).unbind())
     }
 

@@ -139,9 +139,8 @@ impl Behaviour {
     fn probe(py: Python<'_>) -> PyResult<Self> {
         let scope = PyDict::new(py);
         py.run(PROBE, Some(&scope), None)?;
-        let found = |name: &str| {
-            scope.get_item(name)?.ok_or_else(|| PyAttributeError::new_err(name.to_owned()))
-        };
+        let found =
+            |name: &str| scope.get_item(name)?.ok_or_else(|| PyAttributeError::new_err(name.to_owned()));
         let c_task_step = found("step_class")?;
         if !c_task_step.is_instance_of::<pyo3::types::PyType>() {
             return Err(PyTypeError::new_err("a stock task scheduled no step"));

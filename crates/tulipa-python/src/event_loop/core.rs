@@ -16,9 +16,9 @@ use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::{Remote, Token};
 
-use super::{EventLoop, handles};
 use super::host::PyHost;
 use super::job::{Job, Source};
+use super::{EventLoop, handles};
 use crate::ffi::{Object, Slot};
 use crate::transports::Flushing;
 
@@ -116,7 +116,8 @@ impl Core {
     /// by one comparison. The class is kept alive, so that no other can take its address.
     pub(super) fn note_class(class: &Bound<'_, PyType>) {
         let class = class.as_type_ptr();
-        if USUAL_CLASS.compare_exchange(ptr::null_mut(), class, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if USUAL_CLASS.compare_exchange(ptr::null_mut(), class, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             // SAFETY: a live class; the reference is never given back.
             unsafe { ffi::Py_INCREF(class.cast()) };
         }

@@ -96,7 +96,8 @@ fn register(core: &Core, fd: RawFd, side: Side, file: &Bound<'_, PyAny>, handle:
     if let Some(place) = side.place(&mut source) {
         *place = Some(handle.clone());
     }
-    let token = core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| os_error(error))?;
+    let token =
+        core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| os_error(error))?;
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
 }
@@ -105,7 +106,8 @@ fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<(
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
     core.engine.set_interest(token, interest | side.interest()).map_err(os_error)?;
     let handle = handle.clone();
-    let old = core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
+    let old =
+        core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
     cancel(old.flatten())
 }
 

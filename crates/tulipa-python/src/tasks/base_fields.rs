@@ -28,7 +28,10 @@ impl BaseFields {
     /// Looks into the stock objects that the probe's program has made.
     pub(crate) fn find(scope: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
         let object = |name: &str| -> PyResult<Object> {
-            Ok(scope.get_item(name)?.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?.into())
+            Ok(scope
+                .get_item(name)?
+                .ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?
+                .into())
         };
         let (task, future) = (object("task")?, object("awaited")?);
         let place = |memory: &Object, name: &str| -> PyResult<Option<usize>> {

@@ -116,7 +116,12 @@ unsafe extern "C" fn init(
 
 /// `loop.create_task` on a Tulipa loop, without an argument tuple in between.
 #[inline]
-pub(crate) fn create(py: Python<'_>, event_loop: Object, core: &Core, arguments: Arguments) -> Result<Object> {
+pub(crate) fn create(
+    py: Python<'_>,
+    event_loop: Object,
+    core: &Core,
+    arguments: Arguments,
+) -> Result<Object> {
     // SAFETY: the native class, whose extension is a TaskState.
     let task = unsafe { allocate_exact(&TASKS, classes().task, TaskState::new()) }?;
     // SAFETY: just made.

@@ -2,9 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 
+use pyo3::BoundObject;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
-use pyo3::BoundObject;
 use pyo3::prelude::*;
 use tulipa::stream::Pressure;
 
@@ -108,7 +108,10 @@ method!(make_empty_waiter, |py, transport, stream| {
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
 });
-method!(lend_descriptor, |_, _, stream| nothing(life::lend_descriptor(stream)));
+method!(lend_descriptor, |_, _, stream| {
+    life::lend_descriptor(stream);
+    Ok(Object::none())
+});
 method!(take_descriptor, |_, transport, stream| nothing(life::take_descriptor(transport, stream)));
 method!(reset_empty_waiter, |_, _, stream| {
     stream.empty_waiter.set(None);
@@ -125,20 +128,28 @@ fn log(py: Python<'_>, stream: &Stream, text: &str, transport: &Object) -> Resul
 unsafe extern "C" fn write(object: *mut ffi::PyObject, data: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
-        let (transport, stream, data) = unsafe { (Object::borrow(object), stream(object), Object::borrow(data)) };
+        let (transport, stream, data) =
+            unsafe { (Object::borrow(object), stream(object), Object::borrow(data)) };
         nothing(writing::write(&transport, stream, &data))
     })
 }
 
-unsafe extern "C" fn write_lines(object: *mut ffi::PyObject, lines: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn write_lines(
+    object: *mut ffi::PyObject,
+    lines: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
-        let (transport, stream, lines) = unsafe { (Object::borrow(object), stream(object), Object::borrow(lines)) };
+        let (transport, stream, lines) =
+            unsafe { (Object::borrow(object), stream(object), Object::borrow(lines)) };
         nothing(writing::write_lines(&transport, stream, &lines))
     })
 }
 
-unsafe extern "C" fn set_protocol(object: *mut ffi::PyObject, protocol: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn set_protocol(
+    object: *mut ffi::PyObject,
+    protocol: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
         let (stream, protocol) = unsafe { (stream(object), Object::borrow(protocol)) };
@@ -146,7 +157,10 @@ unsafe extern "C" fn set_protocol(object: *mut ffi::PyObject, protocol: *mut ffi
     })
 }
 
-unsafe extern "C" fn force_close(object: *mut ffi::PyObject, exception: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn force_close(
+    object: *mut ffi::PyObject,
+    exception: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
         let (transport, stream, exception) =
@@ -165,7 +179,8 @@ unsafe extern "C" fn set_limits(
         // SAFETY: called on an instance, with this call's arguments.
         let (transport, stream, args) =
             unsafe { (Object::borrow(object), stream(object), Args::new(arguments, count, names)) };
-        let known = ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
+        let known =
+            ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
         let [high, low] = args.keywords("set_write_buffer_limits", [&known[0], &known[1]])?;
         if args.positional.len() > 2 {
             let text = "set_write_buffer_limits() takes at most 2 positional arguments";
@@ -219,7 +234,11 @@ getter!(low_water, |py, stream| python(py, stream.queue.borrow().limits().1));
 getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
 getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("TRY_NATIVE")?.into()));
 
-unsafe extern "C" fn set_extra(object: *mut ffi::PyObject, value: *mut ffi::PyObject, _: *mut c_void) -> c_int {
+unsafe extern "C" fn set_extra(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
@@ -275,9 +294,21 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
         c"Set the water marks in bytes: pause_writing() is called above high, resume_writing() at low.",
     ),
     onearg(c"_force_close", force_close, c"Close at once because of an exception."),
-    noargs(c"_make_empty_waiter", make_empty_waiter, c"Return a future for the moment when nothing waits to be sent."),
-    noargs(c"_lend_descriptor", lend_descriptor, c"Stop watching the descriptor: somebody else uses it for a while."),
-    noargs(c"_take_descriptor", take_descriptor, c"Watch the descriptor again, unless it was closed meanwhile."),
+    noargs(
+        c"_make_empty_waiter",
+        make_empty_waiter,
+        c"Return a future for the moment when nothing waits to be sent.",
+    ),
+    noargs(
+        c"_lend_descriptor",
+        lend_descriptor,
+        c"Stop watching the descriptor: somebody else uses it for a while.",
+    ),
+    noargs(
+        c"_take_descriptor",
+        take_descriptor,
+        c"Watch the descriptor again, unless it was closed meanwhile.",
+    ),
     noargs(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future."),
     ffi::PyMethodDef::zeroed(),
 ];
