@@ -34,7 +34,7 @@ impl BaseFields {
         let place = |memory: &Object, name: &str| -> PyResult<Option<usize>> {
             let address = object(name)?.as_ptr() as usize;
             let words = words(memory);
-            let mut places = (2..words.len()).filter(|&index| words[index] == address);
+            let mut places = (HEADER..words.len()).filter(|&index| words[index] == address);
             // Found twice it would be a guess.
             Ok(places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>()))
         };
@@ -57,6 +57,9 @@ impl BaseFields {
     }
 }
 
+/// How many words of an object are CPython's own: counts, the class, and without a GIL more.
+const HEADER: usize = size_of::<ffi::PyObject>() / size_of::<usize>();
+
 /// The base part of a stock object, word by word.
 fn words(object: &Object) -> &[usize] {
     // SAFETY: a live class.
@@ -72,7 +75,7 @@ fn flag_in(task: &[usize], future: &[usize]) -> Option<usize> {
         let place = bytes.iter().position(|&byte| byte == 1)?;
         (bytes.iter().filter(|&&byte| byte != 0).count() == 1).then_some(place)
     };
-    let pairs = task.iter().zip(future).enumerate().skip(2);
+    let pairs = task.iter().zip(future).enumerate().skip(HEADER);
     let mut places = pairs
         .filter(|(_, (_, future))| **future == 0)
         .filter_map(|(index, (task, _))| alone(*task).map(|place| index * size_of::<usize>() + place));
