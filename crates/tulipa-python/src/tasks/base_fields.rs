@@ -22,6 +22,9 @@ pub(crate) struct BaseFields {
     name: usize,
     is_task: usize,
     awaited_by: usize,
+    /// Without a GIL: the thread that made the task. Where it is another's, CPython stops the world to unlink it.
+    #[cfg(Py_GIL_DISABLED)]
+    thread: usize,
 }
 
 impl BaseFields {
@@ -45,7 +48,16 @@ impl BaseFields {
             flag_in(words(&task), words(&future)),
         );
         let (Some(coroutine), Some(name), Some(awaited_by), Some(is_task)) = found else { return Ok(None) };
-        Ok(Some(Self { coroutine, name, is_task, awaited_by }))
+        #[cfg(Py_GIL_DISABLED)]
+        let Some(thread) = thread_in(words(&task)) else { return Ok(None) };
+        Ok(Some(Self {
+            coroutine,
+            name,
+            is_task,
+            awaited_by,
+            #[cfg(Py_GIL_DISABLED)]
+            thread,
+        }))
     }
 
     /// # Safety
@@ -82,6 +94,13 @@ fn flag_in(task: &[usize], future: &[usize]) -> Option<usize> {
     places.next().filter(|_| places.next().is_none())
 }
 
+/// The word that repeats the header's first one, the thread that made the object.
+#[cfg(Py_GIL_DISABLED)]
+fn thread_in(task: &[usize]) -> Option<usize> {
+    let mut places = (HEADER..task.len()).filter(|&index| task[index] == task[0]);
+    places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>())
+}
+
 /// Shows the coroutine and the name of a task that is about to be registered.
 #[inline]
 pub(super) fn show(task: &Object, state: &TaskState) -> Result<()> {
@@ -90,7 +109,25 @@ pub(super) fn show(task: &Object, state: &TaskState) -> Result<()> {
     unsafe { BaseFields::slot(task.as_ptr(), fields.coroutine) }.set(state.coroutine.get());
     // SAFETY: a native task; the field is one byte.
     unsafe { task.as_ptr().byte_add(fields.is_task).cast::<u8>().write(1) };
+    #[cfg(Py_GIL_DISABLED)]
+    share(task, fields);
     show_name(task, state)
+}
+
+/// Lets other threads find the task in CPython's list while it may be about to go.
+#[cfg(Py_GIL_DISABLED)]
+fn share(task: &Object, fields: &BaseFields) {
+    // SAFETY: a native task, just made by this thread, whose number its header holds.
+    let thread = unsafe { task.as_ptr().cast::<usize>().read() };
+    // SAFETY: a native task; the field is one word.
+    unsafe { task.as_ptr().byte_add(fields.thread).cast::<usize>().write(thread) };
+    // SAFETY: a live object.
+    unsafe { PyUnstable_EnableTryIncRef(task.as_ptr()) };
+}
+
+#[cfg(Py_GIL_DISABLED)]
+unsafe extern "C" {
+    fn PyUnstable_EnableTryIncRef(object: *mut ffi::PyObject);
 }
 
 /// Shows the name, which a reader makes from the number where there is none yet.
