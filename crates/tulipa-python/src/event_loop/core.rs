@@ -186,7 +186,7 @@ impl Core {
     /// place behind those of `call_soon`.
     pub(crate) fn schedule_from_anywhere(&self, job: Job) -> PyResult<()> {
         let owner = self.thread.get();
-        let direct = owner == current_thread() || (owner == 0 && !cfg!(Py_GIL_DISABLED));
+        let direct = owner == 0 || owner == current_thread();
         if direct {
             self.engine.schedule(job);
             // Between the turn's look at the ready queue and its sleep no Python code runs, save a clock of the

@@ -52,6 +52,7 @@ pub(crate) struct Arguments {
     pub(crate) coroutine: Object,
     pub(crate) name: Option<Object>,
     pub(crate) context: Option<Object>,
+    #[cfg_attr(not(Py_3_12), allow(dead_code, reason = "always false there"))]
     pub(crate) eager_start: bool,
 }
 
