@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from socket import socket
-from typing import Any, Final, TypeAlias, TypeVar, final
-from typing_extensions import TypeVarTuple, Unpack, disjoint_base
+from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, final
+
+from typing_extensions import disjoint_base
 
 __all__ = [
     "BaseEventLoop",
@@ -62,23 +63,23 @@ class BaseEventLoop:
     def get_debug(self) -> bool: ...
     def time(self) -> float: ...
     def call_soon(
-        self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle: ...
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
+        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> asyncio.Handle: ...
     def call_later(
         self,
         delay: float,
-        callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def call_at(
         self,
         when: float,
-        callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def create_future(self) -> Future[Any]: ...
