@@ -202,7 +202,8 @@ def case_write_arguments(log: Log) -> None:
         log.attempt(
             "writelines",
             client.transport.writelines,
-            [b" one", bytearray(b" two"), memoryview(b" three"), b""],
+            # No empty item: from 3.12 on asyncio's transport never gets past one.
+            [b" one", bytearray(b" two"), memoryview(b" three")],
         )
         client.transport.close()
         await ended(served, client)

@@ -77,12 +77,11 @@ pub(super) fn add(
     slf: &Bound<'_, EventLoop>,
     side: Side,
     file: &Bound<'_, PyAny>,
-    callback: &Bound<'_, PyAny>,
-    args: &Bound<'_, PyTuple>,
+    (callback, args, context): (&Bound<'_, PyAny>, &Bound<'_, PyTuple>, Option<&Bound<'_, PyAny>>),
 ) -> PyResult<Py<PyAny>> {
     let core = &slf.get().core;
     core.ensure_open()?;
-    let handle = handles::new_handle(slf, callback, args, None)?;
+    let handle = handles::new_handle(slf, callback, args, context)?;
     let fd = registered_number(core, file)?;
     let token = core.descriptors.borrow().get(&fd).copied();
     match token {

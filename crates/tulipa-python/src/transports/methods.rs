@@ -172,7 +172,7 @@ unsafe extern "C" fn set_limits(
             return Err(PyTypeError::new_err(text).into());
         }
         let (high, low) = (args.at(0).or(high), args.at(1).or(low));
-        let (high, low) = limits(number(py, high)?, number(py, low)?)?;
+        let (high, low) = limits(py, high, low)?;
         let pressure = stream.queue.borrow_mut().set_limits(high, low);
         if pressure == Pressure::Paused {
             writing::pause(&transport, stream)?;
@@ -181,18 +181,21 @@ unsafe extern "C" fn set_limits(
     })
 }
 
-fn number(py: Python<'_>, value: Option<Object>) -> PyResult<Option<isize>> {
-    value.filter(|value| !value.is_none()).map(|value| value.bound(py).extract()).transpose()
-}
-
-/// The water marks that asyncio derives from what was given.
-fn limits(high: Option<isize>, low: Option<isize>) -> PyResult<(usize, usize)> {
-    let high = high.unwrap_or_else(|| low.map_or(64 * 1024, |low| low.saturating_mul(4)));
-    let low = low.unwrap_or(high.div_euclid(4));
-    match (usize::try_from(high), usize::try_from(low)) {
-        (Ok(high), Ok(low)) if high >= low => Ok((high, low)),
-        _ => Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))),
+/// The water marks that asyncio derives from what was given, by Python's own arithmetic.
+fn limits(py: Python<'_>, high: Option<Object>, low: Option<Object>) -> PyResult<(usize, usize)> {
+    let given = |value: Option<Object>| value.filter(|value| !value.is_none()).map(|value| value.bound(py));
+    let (high, low) = (given(high), given(low));
+    let high = match (high, &low) {
+        (Some(high), _) => high,
+        (None, Some(low)) => low.mul(4)?,
+        (None, None) => pyo3::types::PyInt::new(py, 64 * 1024).into_any(),
+    };
+    let low = low.map_or_else(|| high.floor_div(4), Ok)?;
+    if !high.ge(&low)? || !low.ge(0)? {
+        let text = format!("high ({}) must be >= low ({}) must be >= 0", high.repr()?, low.repr()?);
+        return Err(PyValueError::new_err(text));
     }
+    Ok((high.extract()?, low.extract()?))
 }
 
 getter!(extra_property, |py, stream| extra::extra(py, stream));
