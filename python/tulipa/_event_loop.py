@@ -111,7 +111,12 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         self._accept_streams(protocol_factory, sock, server, backlog, context)
 
     def _resume_serving(
-        self, protocol_factory: Callable[[], Any], sock: socket.socket, server: Any, backlog: int, context: Any
+        self,
+        protocol_factory: Callable[[], Any],
+        sock: socket.socket,
+        server: Any,
+        backlog: int,
+        context: Any,
     ) -> None:
         """Accept again after a pause, unless the server was closed meanwhile."""
         if sock.fileno() >= 0 and not self.is_closed():
@@ -147,7 +152,8 @@ def _is_plain(sock: socket.socket) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
     return kind is socket.socket or all(
-        getattr(kind, name, None) is getattr(socket.socket, name) for name in ("recv", "recv_into", "send", "close")
+        getattr(kind, name, None) is getattr(socket.socket, name)
+        for name in ("recv", "recv_into", "send", "close")
     )
 
 

@@ -154,7 +154,8 @@ impl EventLoop {
 
     /// The transport that reads and writes `fd`, or None.
     fn _transport_of(&self, py: Python<'_>, fd: i64) -> Option<Py<PyAny>> {
-        descriptors::transport_of(&self.core, i32::try_from(fd).ok()?).map(|transport| transport.bound(py).unbind())
+        descriptors::transport_of(&self.core, i32::try_from(fd).ok()?)
+            .map(|transport| transport.bound(py).unbind())
     }
 
     /// Every watched descriptor as (file, descriptor, readable, writable, reader's handle, writer's handle).

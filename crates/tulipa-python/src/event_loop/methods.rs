@@ -27,22 +27,22 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
     fastcall(
         c"call_soon",
         call_soon,
-        c"call_soon($self, callback, /, *args, context=None)\n--\n\nHave the loop call callback(*args) in its next iteration.",
+        c"call_soon($self, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) in its next iteration.",
     ),
     fastcall(
         c"call_soon_threadsafe",
         call_soon_threadsafe,
-        c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nLike call_soon, from any thread; wakes the loop up.",
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon, from any thread; wakes the loop up.",
     ),
     fastcall(
         c"call_later",
         call_later,
-        c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nHave the loop call callback(*args) in delay seconds.",
+        c"call_later($self, delay, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) in delay seconds.",
     ),
     fastcall(
         c"call_at",
         call_at,
-        c"call_at($self, when, callback, /, *args, context=None)\n--\n\nHave the loop call callback(*args) when its clock shows when, in seconds.",
+        c"call_at($self, when, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) when its clock shows when, in seconds.",
     ),
     noargs(c"time", time, c"time($self)\n--\n\nThe loop's clock in seconds: time.monotonic()."),
     noargs(c"create_future", create_future, c"create_future($self)\n--\n\nCreate a Future attached to the loop."),

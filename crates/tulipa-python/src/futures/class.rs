@@ -89,7 +89,10 @@ fn make_future() -> Result<Object> {
         slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
         slot(
             ffi::Py_tp_doc,
-            c"A result that is not there yet, on a Tulipa loop or any other.".as_ptr().cast_mut().cast(),
+            c"Future(*, loop=None)\n--\n\nA result that is not there yet, on a Tulipa loop or any other."
+                .as_ptr()
+                .cast_mut()
+                .cast(),
         ),
     ];
     // SAFETY: the slots are of the documented types and static; size 0 stands for the base's, see `make_classes`.
