@@ -117,6 +117,35 @@ impl Args<'_> {
         Some(values)
     }
 
+    /// The one argument of a method that takes it by position or by the name `known`, with CPython's texts where the
+    /// call is wrong.
+    #[inline]
+    pub(crate) fn sole(&self, method: &str, known: &Object) -> Result<Object> {
+        match (self.positional, self.named) {
+            // SAFETY: arguments live for the call.
+            (&[value], []) => Ok(unsafe { Object::borrow(value) }),
+            _ => self.sole_or_refused(method, known),
+        }
+    }
+
+    #[cold]
+    fn sole_or_refused(&self, method: &str, known: &Object) -> Result<Object> {
+        let [named] = self.keywords(method, [known])?;
+        match (self.positional.len(), named) {
+            (0, Some(value)) => Ok(value),
+            (0, None) => {
+                // SAFETY: attached.
+                let name = known.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+                let text = format!("{method}() missing 1 required positional argument: '{name}'");
+                Err(PyTypeError::new_err(text).into())
+            }
+            (given, _) => {
+                let text = format!("{method}() takes 2 positional arguments but {} were given", given + 1);
+                Err(PyTypeError::new_err(text).into())
+            }
+        }
+    }
+
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]

@@ -125,37 +125,37 @@ fn log(py: Python<'_>, stream: &Stream, text: &str, transport: &Object) -> Resul
     Ok(())
 }
 
-unsafe extern "C" fn write(object: *mut ffi::PyObject, data: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance, with a live argument.
-        let (transport, stream, data) =
-            unsafe { (Object::borrow(object), stream(object), Object::borrow(data)) };
-        nothing(writing::write(&transport, stream, &data))
-    })
+/// Defines an entry point with one argument, by position or by its name in asyncio.
+macro_rules! one_argument {
+    ($name:ident, $text:literal, $argument:ident, $body:expr) => {
+        unsafe extern "C" fn $name(
+            object: *mut ffi::PyObject,
+            arguments: *const *mut ffi::PyObject,
+            count: ffi::Py_ssize_t,
+            names: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance.
+                let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
+                // SAFETY: this call's own arguments.
+                let args = unsafe { Args::new(arguments, count, names) };
+                let argument = args.sole($text, &stdlib().names.$argument)?;
+                let body: fn(&Object, &Stream, Object) -> Result<()> = $body;
+                nothing(body(&transport, stream, argument))
+            })
+        }
+    };
 }
 
-unsafe extern "C" fn write_lines(
-    object: *mut ffi::PyObject,
-    lines: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance, with a live argument.
-        let (transport, stream, lines) =
-            unsafe { (Object::borrow(object), stream(object), Object::borrow(lines)) };
-        nothing(writing::write_lines(&transport, stream, &lines))
-    })
-}
-
-unsafe extern "C" fn set_protocol(
-    object: *mut ffi::PyObject,
-    protocol: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance, with a live argument.
-        let (stream, protocol) = unsafe { (stream(object), Object::borrow(protocol)) };
-        nothing(life::set_protocol(stream, protocol))
-    })
-}
+one_argument!(write, "StreamTransport.write", data, |transport, stream, data| writing::write(
+    transport, stream, &data
+));
+one_argument!(write_lines, "StreamTransport.writelines", list_of_data, |transport, stream, lines| {
+    writing::write_lines(transport, stream, &lines)
+});
+one_argument!(set_protocol, "StreamTransport.set_protocol", protocol, |_, stream, protocol| {
+    life::set_protocol(stream, protocol)
+});
 
 unsafe extern "C" fn force_close(
     object: *mut ffi::PyObject,
@@ -274,8 +274,8 @@ fn description(stream: &Stream) -> String {
 }
 
 pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
-    onearg(c"write", write, c"Write bytes; they are sent at the end of the loop's iteration at the latest."),
-    onearg(c"writelines", write_lines, c"Write a list of bytes objects."),
+    fastcall(c"write", write, c"write($self, data)\n--\n\nWrite bytes; they are sent at the end of the loop's iteration at the latest."),
+    fastcall(c"writelines", write_lines, c"writelines($self, list_of_data)\n--\n\nWrite a list of bytes objects."),
     noargs(c"close", close, c"Close the transport, after what was written has been sent."),
     noargs(c"is_closing", is_closing, c"Return True if the transport is closing or closed."),
     noargs(c"abort", abort, c"Close the transport at once; what was not sent is lost."),
@@ -285,7 +285,7 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
     noargs(c"write_eof", write_eof, c"Close the writing half, after what was written has been sent."),
     noargs(c"can_write_eof", can_write_eof, c"Return True: the halves of a stream close apart."),
     noargs(c"get_protocol", get_protocol, c"Return the current protocol."),
-    onearg(c"set_protocol", set_protocol, c"Set another protocol."),
+    fastcall(c"set_protocol", set_protocol, c"set_protocol($self, protocol)\n--\n\nSet another protocol."),
     noargs(c"get_write_buffer_size", get_size, c"Return how many bytes wait to be sent."),
     noargs(c"get_write_buffer_limits", get_limits, c"Return the (low, high) water marks, in bytes."),
     fastcall(
