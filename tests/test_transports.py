@@ -1,0 +1,330 @@
+"""Native stream transports: what they promise beyond the conformance suites."""
+
+import asyncio
+import contextvars
+import gc
+import os
+import resource
+import socket
+import weakref
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+import tulipa
+
+
+def run(main: Callable[[], Awaitable[Any]]) -> Any:
+    async def entry() -> Any:
+        return await asyncio.wait_for(main(), 60)
+
+    return tulipa.run(entry())
+
+
+class Recorder(asyncio.Protocol):
+    """Keeps its transport and what it receives, and tells when the connection is lost."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.lost: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+        self.changed = asyncio.Event()
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received.append(data)
+        self.changed.set()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(exc)
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def connected() -> tuple[asyncio.AbstractServer, Recorder, Recorder]:
+    """Return a server and the two protocols of one connection to it: the server's, and the client's."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Queue[Recorder] = asyncio.Queue()
+
+    def factory() -> Recorder:
+        protocol = Recorder()
+        accepted.put_nowait(protocol)
+        return protocol
+
+    server = await loop.create_server(factory, "127.0.0.1", 0)
+    _, client = await loop.create_connection(Recorder, *server.sockets[0].getsockname())
+    return server, await accepted.get(), client
+
+
+async def close(server: asyncio.AbstractServer, *protocols: Recorder) -> None:
+    for protocol in protocols:
+        protocol.transport.close()
+        await protocol.lost
+    server.close()
+    await server.wait_closed()
+
+
+def test_what_is_written_in_one_iteration_arrives_in_one_piece() -> None:
+    async def main() -> None:
+        server, served, client = await connected()
+        for piece in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\n", bytearray(b"ok")):
+            served.transport.write(piece)
+        await client.changed.wait()
+        assert client.received == [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]
+        await close(server, client, served)
+
+    run(main)
+
+
+def test_the_write_buffer_counts_only_what_the_kernel_did_not_take() -> None:
+    async def main() -> None:
+        server, served, client = await connected()
+        client.transport.pause_reading()
+        served.transport.write(b"small")
+        assert served.transport.get_write_buffer_size() == 0
+        served.transport.write(bytes(32 * 1024 * 1024))
+        assert served.transport.get_write_buffer_size() > 0
+        served.transport.abort()
+        assert await served.lost is None
+        await close(server, client)
+
+    run(main)
+
+
+def test_a_changed_bytearray_does_not_change_what_was_written() -> None:
+    async def main() -> None:
+        server, served, client = await connected()
+        data = bytearray(b"before")
+        served.transport.write(data)
+        data[:] = b"after!"
+        await client.changed.wait()
+        assert client.received == [b"before"]
+        await close(server, client, served)
+
+    run(main)
+
+
+def test_transports_have_a_dict_and_weak_references_and_are_asyncio_transports() -> None:
+    async def main() -> None:
+        server, served, client = await connected()
+        transport = client.transport
+        assert isinstance(transport, asyncio.Transport)
+        assert weakref.ref(transport)() is transport
+        calls: list[bytes] = []
+        transport.write = calls.append
+        transport.write(b"intercepted")
+        del transport.write
+        assert calls == [b"intercepted"]
+        await close(server, client, served)
+
+    run(main)
+
+
+def test_extra_information_of_an_accepted_connection() -> None:
+    async def main() -> None:
+        server, served, client = await connected()
+        ours, theirs = served.transport, client.transport
+        assert ours.get_extra_info("peername") == theirs.get_extra_info("sockname")
+        assert ours.get_extra_info("sockname") == theirs.get_extra_info("peername")
+        sock = ours.get_extra_info("socket")
+        assert sock.fileno() == ours._sock_fd
+        assert sock.gettimeout() == 0
+        assert ours.get_extra_info("nothing", 42) == 42
+        await close(server, client, served)
+        assert ours.get_extra_info("peername") == theirs.get_extra_info("sockname")
+
+    run(main)
+
+
+def test_addresses_are_known_after_the_connection_is_gone() -> None:
+    async def main() -> None:
+        server, served, client = await connected()
+        address = client.transport.get_extra_info("sockname")
+        await close(server, client, served)
+        assert served.transport.get_extra_info("peername") == address
+        assert served.transport.get_extra_info("socket").fileno() == -1
+
+    run(main)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_accepted_connections_do_not_wait_to_fill_packets(family: socket.AddressFamily) -> None:
+    async def main() -> None:
+        listener = socket.socket(family)
+        listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        loop = asyncio.get_running_loop()
+        made = loop.create_future()
+
+        class Server(asyncio.Protocol):
+            def connection_made(self, transport: Any) -> None:
+                made.set_result(transport)
+
+        server = await loop.create_server(Server, sock=listener)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *listener.getsockname()[:2])
+        accepted = await made
+        assert accepted.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        transport.close()
+        accepted.abort()
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+
+
+def test_a_socket_class_of_the_programs_own_is_used_through_its_methods() -> None:
+    class Shouting(socket.socket):
+        def recv(self, *args: Any) -> bytes:
+            return super().recv(*args).upper()
+
+    async def main() -> None:
+        left, right = Shouting(*_pair()), _plain()
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(Recorder, sock=left)
+        right.send(b"whisper")
+        await protocol.changed.wait()
+        assert protocol.received == [b"WHISPER"]
+        transport.close()
+        await protocol.lost
+        right.close()
+
+    ends: list[socket.socket] = []
+
+    def _pair() -> tuple[int, int, int, int]:
+        first, second = socket.socketpair()
+        ends.append(second)
+        return first.family, first.type, first.proto, first.detach()
+
+    def _plain() -> socket.socket:
+        return ends[0]
+
+    run(main)
+
+
+def test_a_connections_callbacks_see_the_context_of_its_server() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    class Server(Echo):
+        def __init__(self) -> None:
+            seen.append(variable.get())
+
+        def connection_made(self, transport: Any) -> None:
+            seen.append(variable.get())
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            seen.append(variable.get())
+            variable.set("changed by a callback")
+            super().data_received(data)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        variable.set("server")
+        server = await loop.create_server(Server, "127.0.0.1", 0)
+        variable.set("main")
+        for _ in range(2):
+            _, client = await loop.create_connection(Recorder, *server.sockets[0].getsockname())
+            client.transport.write(b"x")
+            await client.changed.wait()
+            client.transport.close()
+            await client.lost
+        server.close()
+        assert variable.get() == "main"
+
+    run(main)
+    assert seen == ["server"] * 6
+
+
+@pytest.fixture
+def most_connections() -> Iterator[int]:
+    """Allow as many descriptors as the system lets us have; each connection takes two here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allowed = 20_100 if hard == resource.RLIM_INFINITY else hard
+    yield min(10_000, (allowed - 100) // 2)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_thousands_of_connections_are_held_and_echoed_and_leave_nothing(most_connections: int) -> None:
+    count = most_connections
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, "127.0.0.1", 0, backlog=4096)
+        address = server.sockets[0].getsockname()
+        clients: list[Recorder] = []
+        for _ in range(0, count, 500):
+            batch = [
+                loop.create_connection(Recorder, *address) for _ in range(min(500, count - len(clients)))
+            ]
+            clients += [protocol for _, protocol in await asyncio.gather(*batch)]
+        for number, client in enumerate(clients):
+            client.transport.write(number.to_bytes(4, "big"))
+        for number, client in enumerate(clients):
+            await client.changed.wait()
+            assert client.received == [number.to_bytes(4, "big")]
+        for client in clients:
+            client.transport.close()
+        for client in clients:
+            assert await client.lost is None
+        server.close()
+        await server.wait_closed()
+
+    run(main)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_connections_that_come_and_go_leave_no_objects() -> None:
+    async def rounds(number: int) -> None:
+        for _ in range(number):
+            server, served, client = await connected()
+            client.transport.write(b"x" * 1000)
+            await served.changed.wait()
+            await close(server, client, served)
+
+    def objects() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    tulipa.run(rounds(20))
+    before = objects()
+    tulipa.run(rounds(200))
+    assert objects() - before < 100
+
+
+def test_a_protocol_in_a_cycle_with_its_transport_is_collected() -> None:
+    async def main() -> weakref.ref[Recorder]:
+        server, served, client = await connected()
+        await close(server, client, served)
+        return weakref.ref(client)
+
+    reference = run(main)
+    gc.collect()
+    assert reference() is None
+
+
+def test_an_unclosed_transport_warns_and_closes_its_descriptor() -> None:
+    left, right = socket.socketpair()
+
+    async def main() -> int:
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=left)
+        return int(transport.get_extra_info("socket").fileno())
+
+    with pytest.warns(ResourceWarning, match=r"unclosed transport <StreamTransport fd="):
+        fd = run(main)
+        gc.collect()
+    with pytest.raises(OSError):
+        os.fstat(fd)
+    right.close()
