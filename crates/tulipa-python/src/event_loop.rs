@@ -134,7 +134,8 @@ impl EventLoop {
             waiter: waiter.map(Object::from_bound),
             context: context.filter(|context| !context.is_none()).map(Object::from_bound),
         };
-        let transport = transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
+        let transport =
+            transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
         Ok(transport.bound(slf.py()).unbind())
     }
 
@@ -152,8 +153,9 @@ impl EventLoop {
     }
 
     /// The transport that reads and writes `fd`, or None.
-    fn _transport_of(&self, py: Python<'_>, fd: i32) -> Option<Py<PyAny>> {
-        descriptors::transport_of(&self.core, fd).map(|transport| transport.bound(py).unbind())
+    fn _transport_of(&self, py: Python<'_>, fd: i64) -> Option<Py<PyAny>> {
+        descriptors::transport_of(&self.core, i32::try_from(fd).ok()?)
+            .map(|transport| transport.bound(py).unbind())
     }
 
     /// Every watched descriptor as (file, descriptor, readable, writable, reader's handle, writer's handle).

@@ -103,6 +103,7 @@ impl FutureState {
     }
 
     /// The core, whatever mode the loop is in.
+    #[cfg(Py_3_12)]
     #[inline]
     pub(crate) fn core(&self) -> Option<&'static Core> {
         self.core.get()
@@ -295,7 +296,7 @@ fn acceptable_exception(given: &Object) -> Result<Object> {
     let stop_iteration: *mut ffi::PyTypeObject = unsafe { ffi::PyExc_StopIteration }.cast();
     let wraps = stdlib().behaviour.wraps_stop_iteration;
     if wraps && exception.is_instance_of(stop_iteration) {
-        return wrapped_stop_iteration(&exception);
+        return Ok(wrapped_stop_iteration(&exception));
     }
     if !wraps && exception.class() == stop_iteration {
         return Err(pyo3::exceptions::PyTypeError::new_err(STOP_ITERATION).into());
@@ -303,15 +304,16 @@ fn acceptable_exception(given: &Object) -> Result<Object> {
     Ok(exception)
 }
 
-const STOP_ITERATION: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
+const STOP_ITERATION: &str =
+    "StopIteration interacts badly with generators and cannot be raised into a Future";
 
-fn wrapped_stop_iteration(exception: &Object) -> Result<Object> {
+fn wrapped_stop_iteration(exception: &Object) -> Object {
     let wrapper = Raised::from(pyo3::exceptions::PyRuntimeError::new_err(STOP_ITERATION)).take_object();
     // SAFETY: both are exception instances; the call steals one reference.
     unsafe { ffi::PyException_SetCause(wrapper.as_ptr(), exception.clone().into_ptr()) };
     // SAFETY: as above.
     unsafe { ffi::PyException_SetContext(wrapper.as_ptr(), exception.clone().into_ptr()) };
-    Ok(wrapper)
+    wrapper
 }
 
 fn is_exception_class(object: &Object) -> bool {

@@ -12,7 +12,10 @@ mod transports;
 use pyo3::prelude::*;
 
 /// Native asyncio.
-#[pymodule]
+///
+/// A build without a GIL gets one when it imports this, until the tests pass there with threads in parallel: slots and
+/// registries rely on one thread at a time (S1).
+#[pymodule(gil_used = true)]
 mod _tulipa {
     use pyo3::prelude::*;
     use pyo3::types::PyType;

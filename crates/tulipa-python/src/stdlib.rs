@@ -39,6 +39,9 @@ names! {
     context = "context",
     coro = "coro",
     delay = "delay",
+    data = "data",
+    list_of_data = "list_of_data",
+    protocol = "protocol",
     data_received = "data_received",
     join = "join",
     eof_received = "eof_received",
@@ -139,9 +142,8 @@ impl Behaviour {
     fn probe(py: Python<'_>) -> PyResult<Self> {
         let scope = PyDict::new(py);
         py.run(PROBE, Some(&scope), None)?;
-        let found = |name: &str| {
-            scope.get_item(name)?.ok_or_else(|| PyAttributeError::new_err(name.to_owned()))
-        };
+        let found =
+            |name: &str| scope.get_item(name)?.ok_or_else(|| PyAttributeError::new_err(name.to_owned()));
         let c_task_step = found("step_class")?;
         if !c_task_step.is_instance_of::<pyo3::types::PyType>() {
             return Err(PyTypeError::new_err("a stock task scheduled no step"));

@@ -121,10 +121,10 @@ impl TaskState {
             return Ok(false);
         }
         self.cancels.set(self.cancels.get() + 1);
-        if let Some(waiter) = self.waiter.get() {
-            if cancel_future(&waiter, message.as_ref())? {
-                return Ok(true);
-            }
+        if let Some(waiter) = self.waiter.get()
+            && cancel_future(&waiter, message.as_ref())?
+        {
+            return Ok(true);
         }
         self.must_cancel.set(true);
         self.future.cancel_message.set(message);

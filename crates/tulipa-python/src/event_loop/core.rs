@@ -16,9 +16,9 @@ use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::{Remote, Token};
 
-use super::{EventLoop, handles};
 use super::host::PyHost;
 use super::job::{Job, Source};
+use super::{EventLoop, handles};
 use crate::ffi::{Object, Slot};
 use crate::transports::Flushing;
 
@@ -116,7 +116,8 @@ impl Core {
     /// by one comparison. The class is kept alive, so that no other can take its address.
     pub(super) fn note_class(class: &Bound<'_, PyType>) {
         let class = class.as_type_ptr();
-        if USUAL_CLASS.compare_exchange(ptr::null_mut(), class, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if USUAL_CLASS.compare_exchange(ptr::null_mut(), class, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
             // SAFETY: a live class; the reference is never given back.
             unsafe { ffi::Py_INCREF(class.cast()) };
         }
@@ -185,7 +186,7 @@ impl Core {
     /// place behind those of `call_soon`.
     pub(crate) fn schedule_from_anywhere(&self, job: Job) -> PyResult<()> {
         let owner = self.thread.get();
-        let direct = owner == current_thread() || (owner == 0 && !cfg!(Py_GIL_DISABLED));
+        let direct = owner == 0 || owner == current_thread();
         if direct {
             self.engine.schedule(job);
             // Between the turn's look at the ready queue and its sleep no Python code runs, save a clock of the

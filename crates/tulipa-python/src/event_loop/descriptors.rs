@@ -5,7 +5,7 @@
 
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use tulipa::{Interest, Token};
@@ -43,8 +43,9 @@ impl Side {
 /// The number of a file object or of an integer, as `selectors` finds it.
 fn number(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     let invalid = || PyValueError::new_err(format!("Invalid file object: {}", repr(file)));
+    let too_large = || PyOverflowError::new_err("Python int too large to convert to C int");
     let fd: i64 = if file.is_instance_of::<pyo3::types::PyInt>() {
-        file.extract()?
+        file.extract().map_err(|_| too_large())?
     } else {
         let number = file.call_method0("fileno").and_then(|number| number.call_method0("__int__"));
         number.and_then(|number| number.extract()).map_err(|_| invalid())?
@@ -52,7 +53,7 @@ fn number(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     if fd < 0 {
         return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
     }
-    RawFd::try_from(fd).map_err(|_| invalid())
+    RawFd::try_from(fd).map_err(|_| too_large())
 }
 
 fn repr(file: &Bound<'_, PyAny>) -> String {
@@ -96,7 +97,8 @@ fn register(core: &Core, fd: RawFd, side: Side, file: &Bound<'_, PyAny>, handle:
     if let Some(place) = side.place(&mut source) {
         *place = Some(handle.clone());
     }
-    let token = core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| os_error(error))?;
+    let token =
+        core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| os_error(error))?;
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
 }
@@ -105,7 +107,8 @@ fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<(
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
     core.engine.set_interest(token, interest | side.interest()).map_err(os_error)?;
     let handle = handle.clone();
-    let old = core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
+    let old =
+        core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(handle)));
     cancel(old.flatten())
 }
 

@@ -118,7 +118,9 @@ impl Layout {
     fn own_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
         match &self.thread_safe {
             // SAFETY: a live object and class.
-            Some(class) if unsafe { ffi::PyObject_TypeCheck(object, class.class) } != 0 => ([class.lock, 0], 1),
+            Some(class) if unsafe { ffi::PyObject_TypeCheck(object, class.class) } != 0 => {
+                ([class.lock, 0], 1)
+            }
             _ if is_timer(object) => ([self.scheduled, self.when], 2),
             _ => ([0, 0], 0),
         }
@@ -144,7 +146,7 @@ fn make(
     slots.push(slot(ffi::Py_tp_methods, methods.cast()));
     let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
     // SAFETY: the slots are of the documented types and static; size 0 stands for the base's.
-    unsafe { new_class(name, base.as_ptr(), size, flags.into(), slots) }
+    unsafe { new_class(name, base.as_ptr(), size, flags, slots) }
 }
 
 /// The slot at `offset`.
@@ -165,7 +167,8 @@ fn is_timer(object: *mut ffi::PyObject) -> bool {
     // Subclasses are rare, and the walk over their bases is not free.
     // SAFETY: a live object and a live class.
     class != layout.handle
-        && (class == layout.timer_handle || unsafe { ffi::PyObject_TypeCheck(object, layout.timer_handle) != 0 })
+        && (class == layout.timer_handle
+            || unsafe { ffi::PyObject_TypeCheck(object, layout.timer_handle) != 0 })
 }
 
 /// Where a TimerHandle keeps its timer.
@@ -212,7 +215,11 @@ pub(crate) fn new_queued_handle(event_loop: *mut ffi::PyObject, core: &Core, par
 }
 
 /// The same for `call_soon_threadsafe`.
-pub(crate) fn new_thread_safe_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
+pub(crate) fn new_thread_safe_handle(
+    event_loop: *mut ffi::PyObject,
+    core: &Core,
+    parts: Parts,
+) -> Result<Object> {
     let Some(thread_safe) = &layout().thread_safe else { return new_queued_handle(event_loop, core, parts) };
     let handle = fill(&THREAD_SAFE_HANDLES, thread_safe.class, event_loop, core, parts)?;
     gc::track(&handle);
@@ -491,7 +498,9 @@ unsafe fn keep(object: *mut ffi::PyObject) -> bool {
     let free = match class {
         class if class == layout().handle => &HANDLES,
         class if class == layout().timer_handle => &TIMER_HANDLES,
-        class if layout().thread_safe.as_ref().is_some_and(|kind| kind.class == class) => &THREAD_SAFE_HANDLES,
+        class if layout().thread_safe.as_ref().is_some_and(|kind| kind.class == class) => {
+            &THREAD_SAFE_HANDLES
+        }
         _ => return false,
     };
     // SAFETY: passed on.

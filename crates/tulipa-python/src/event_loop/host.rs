@@ -35,6 +35,7 @@ impl PyHost {
         &self.event_loop
     }
 
+    #[allow(clippy::unused_self, reason = "the host is the proof that its thread is attached")]
     fn py(&self) -> Python<'_> {
         // SAFETY: a host is used by the attached thread that runs the loop.
         unsafe { Python::assume_attached() }
@@ -48,13 +49,10 @@ impl PyHost {
 
     fn run_job(&self, job: Job) -> Result<()> {
         match job {
-            Job::Step { task, exception } => {
-                tasks::run_step(self.core, &task, exception).or_else(|raised| self.step_failed(raised, &task, None))
-            }
-            Job::Wakeup { task, future } => {
-                tasks::run_wakeup(self.core, &task, &future)
-                    .or_else(|raised| self.step_failed(raised, &task, Some(&future)))
-            }
+            Job::Step { task, exception } => tasks::run_step(self.core, &task, exception)
+                .or_else(|raised| self.step_failed(raised, &task, None)),
+            Job::Wakeup { task, future } => tasks::run_wakeup(self.core, &task, &future)
+                .or_else(|raised| self.step_failed(raised, &task, Some(&future))),
             other => {
                 self.settle()?;
                 self.run_other(other)
@@ -73,12 +71,14 @@ impl PyHost {
                     Some(argument) => call::call1(&function, argument),
                     None => call::call0(&function),
                 });
-                outcome.map(drop).or_else(|raised| {
-                    self.callback_failed(raised, &function, argument.as_ref(), &context)
-                })
+                outcome
+                    .map(drop)
+                    .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
-            Job::Io { target, event, context } => transports::run(self.core, &target, event, context.as_ref())
-                .or_else(|raised| self.io_failed(raised, &target, event)),
+            Job::Io { target, event, context } => {
+                transports::run(self.core, &target, event, context.as_ref())
+                    .or_else(|raised| self.io_failed(raised, &target, event))
+            }
             Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
         }
     }

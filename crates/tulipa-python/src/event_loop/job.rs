@@ -35,7 +35,9 @@ impl Job {
             Self::Call { function, argument, context } => {
                 [function, context].into_iter().chain(argument).for_each(see);
             }
-            Self::Io { target, context, .. } => [Some(target), context.as_ref()].into_iter().flatten().for_each(see),
+            Self::Io { target, context, .. } => {
+                [Some(target), context.as_ref()].into_iter().flatten().for_each(see);
+            }
         }
     }
 }

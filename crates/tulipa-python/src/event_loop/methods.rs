@@ -108,7 +108,7 @@ impl<'a, const N: usize> Scheduling<'a, N> {
             if place.is_some() && by_name[index].is_some() {
                 return Err(mistaken(
                     function,
-                    format!("got multiple values for argument '{}'", text(names[index])),
+                    &format!("got multiple values for argument '{}'", text(names[index])),
                 ));
             }
             *place = place.take().or_else(|| by_name[index].take());
@@ -117,14 +117,14 @@ impl<'a, const N: usize> Scheduling<'a, N> {
         let missing: Vec<_> =
             (0..N).filter(|&index| found[index].is_none()).map(|index| text(names[index])).collect();
         if !missing.is_empty() {
-            return Err(mistaken(function, missing_text(&missing)));
+            return Err(mistaken(function, &missing_text(&missing)));
         }
         let leading = found.map(|value| value.expect("missing ones were refused"));
         Ok(Self { leading, rest, context: args.named_value(&stdlib().names.context) })
     }
 }
 
-fn mistaken(function: &str, complaint: String) -> crate::ffi::Raised {
+fn mistaken(function: &str, complaint: &str) -> crate::ffi::Raised {
     PyTypeError::new_err(format!("{function}() {complaint}")).into()
 }
 
@@ -147,7 +147,7 @@ fn tuple(args: &[*mut ffi::PyObject]) -> Result<Object> {
     for (index, &argument) in args.iter().enumerate() {
         // SAFETY: arguments live for the call; the place is in the new tuple, which steals the reference.
         unsafe {
-            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index.cast_signed(), Object::borrow(argument).into_ptr())
+            ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index.cast_signed(), Object::borrow(argument).into_ptr());
         };
     }
     Ok(tuple)
@@ -188,7 +188,8 @@ unsafe extern "C" fn call_soon_threadsafe(
     enter(|_| {
         // SAFETY: called on a loop, with this call's arguments.
         let (core, args) = unsafe { (Core::inside(object), Args::new(arguments, count, names)) };
-        let given = Scheduling::parse("BaseEventLoop.call_soon_threadsafe", [&stdlib().names.callback], &args)?;
+        let given =
+            Scheduling::parse("BaseEventLoop.call_soon_threadsafe", [&stdlib().names.callback], &args)?;
         let [callback] = given.leading;
         core.ensure_open()?;
         if core.is_debug() {
@@ -283,7 +284,11 @@ unsafe extern "C" fn create_task(
         let keywords = args.known_keywords([&known.coro, &known.name, &known.context, &known.eager_start]);
         let own = core.task_factory.is_empty() && tasks::is_usual_class();
         let [_, name, context, eager] = match keywords {
-            Some(keywords) if own && (keywords[3].is_none() || stdlib().behaviour.create_task_passes_keywords) => keywords,
+            Some(keywords)
+                if own && (keywords[3].is_none() || stdlib().behaviour.create_task_passes_keywords) =>
+            {
+                keywords
+            }
             _ => return create_by_asyncio(py, &event_loop, &coroutine, &args),
         };
         let eager_start = eager.map_or(Ok(false), |eager| call::truth(&eager))?;
@@ -297,11 +302,11 @@ fn coroutine_of(args: &Args<'_>) -> Result<Object> {
     const FUNCTION: &str = "BaseEventLoop.create_task";
     let named = args.named_value(&stdlib().names.coro);
     match (args.at(0), named) {
-        (Some(_), Some(_)) => Err(mistaken(FUNCTION, "got multiple values for argument 'coro'".into())),
-        (None, None) => Err(mistaken(FUNCTION, missing_text(&["coro".into()]))),
+        (Some(_), Some(_)) => Err(mistaken(FUNCTION, "got multiple values for argument 'coro'")),
+        (None, None) => Err(mistaken(FUNCTION, &missing_text(&["coro".into()]))),
         _ if args.positional.len() > 1 => {
             let count = args.positional.len() + 1;
-            Err(mistaken(FUNCTION, format!("takes 2 positional arguments but {count} were given")))
+            Err(mistaken(FUNCTION, &format!("takes 2 positional arguments but {count} were given")))
         }
         (positional, named) => Ok(positional.or(named).expect("one of the two was found")),
     }
@@ -310,7 +315,12 @@ fn coroutine_of(args: &Args<'_>) -> Result<Object> {
 /// What a factory, or another class of tasks, is given, and who sets the name, differs from Python to Python, as does
 /// what is said of an unknown keyword: asyncio's own method knows.
 #[cold]
-fn create_by_asyncio(py: Python<'_>, event_loop: &Object, coroutine: &Object, args: &Args<'_>) -> Result<Object> {
+fn create_by_asyncio(
+    py: Python<'_>,
+    event_loop: &Object,
+    coroutine: &Object,
+    args: &Args<'_>,
+) -> Result<Object> {
     let keywords = PyDict::new(py);
     args.for_each_named(|name, value| {
         if name.is(stdlib().names.coro.as_ptr()) {

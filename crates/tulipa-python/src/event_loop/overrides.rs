@@ -25,7 +25,7 @@ pub(super) fn set_attribute(
     name: &Bound<'_, PyAny>,
     value: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    let pointer = value.map_or(std::ptr::null_mut(), |value| value.as_ptr());
+    let pointer = value.map_or(std::ptr::null_mut(), pyo3::Bound::as_ptr);
     // SAFETY: live objects; a null value deletes.
     if unsafe { ffi::PyObject_GenericSetAttr(slf.as_ptr(), name.as_ptr(), pointer) } < 0 {
         return Err(PyErr::fetch(slf.py()));

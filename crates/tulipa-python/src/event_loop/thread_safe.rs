@@ -43,7 +43,8 @@ impl ThreadSafe {
         let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
         let size = running + size_of::<Cell<u64>>();
         // SAFETY: the slots are of the documented types and static; the size covers base and extension.
-        let class = unsafe { new_class(c"tulipa._tulipa._ThreadSafeHandle", base.as_ptr(), size, flags.into(), slots) }?;
+        let class =
+            unsafe { new_class(c"tulipa._tulipa._ThreadSafeHandle", base.as_ptr(), size, flags, slots) }?;
         Ok(Some(Self {
             class: class.into_ptr().cast(),
             lock: member_offset(&base, &name)?,
@@ -112,7 +113,11 @@ fn release(lock: &Object) -> Result<()> {
 
 static mut METHODS: [ffi::PyMethodDef; 4] = [
     noargs(c"cancel", cancel, c"Cancel the callback, after its end if another thread is running it."),
-    noargs(c"cancelled", cancelled, c"Whether the callback was cancelled; waits while another thread runs it."),
+    noargs(
+        c"cancelled",
+        cancelled,
+        c"Whether the callback was cancelled; waits while another thread runs it.",
+    ),
     noargs(c"_run", run, c"Run the callback unless it was cancelled."),
     ffi::PyMethodDef::zeroed(),
 ];

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn a_deadline_is_the_first_nanosecond_that_shows_the_time() {
-        for when in [1e-9, 0.1, 1.5, 12345.678_901_234, 1e6 / 3.0, 98_765_432.1] {
+        for when in [1e-9, 0.1, 1.5, 12_345.678_901_234, 1e6 / 3.0, 98_765_432.1] {
             let due = deadline(when);
             assert!(seconds(due) >= when);
             assert!(seconds(Instant::from_nanos(due.as_nanos() - 2)) < when);

@@ -14,7 +14,7 @@ pub(crate) struct Args<'a> {
     names: *mut ffi::PyObject,
 }
 
-impl<'a> Args<'a> {
+impl Args<'_> {
     /// # Safety
     /// The four are the arguments of a fast call that is still running.
     #[inline]
@@ -24,19 +24,19 @@ impl<'a> Args<'a> {
         names: *mut ffi::PyObject,
     ) -> Self {
         let count = count.cast_unsigned();
-        let named = if names.is_null() {
+        let extra = if names.is_null() {
             0
         } else {
             // SAFETY: keyword names come as a tuple.
             unsafe { ffi::PyTuple_GET_SIZE(names) }.cast_unsigned()
         };
-        if count + named == 0 {
+        if count + extra == 0 {
             return Self { positional: &[], named: &[], names };
         }
         // SAFETY: the caller passes positional arguments first, then one for each name.
-        let all = unsafe { std::slice::from_raw_parts(arguments, count + named) };
-        let (positional, named) = all.split_at(count);
-        Self { positional, named, names }
+        let all = unsafe { std::slice::from_raw_parts(arguments, count + extra) };
+        let (positional, by_name) = all.split_at(count);
+        Self { positional, named: by_name, names }
     }
 
     /// The positional argument at `index`.
@@ -48,6 +48,10 @@ impl<'a> Args<'a> {
 
     /// The value of the only keyword there may be, if it was given; `None` where others were.
     #[inline]
+    #[allow(
+        clippy::option_option,
+        reason = "given, absent, and 'something else was given' are three answers"
+    )]
     pub(crate) fn sole_keyword(&self, known: &Object) -> Option<Option<Object>> {
         match self.named {
             [] => Some(None),
@@ -80,7 +84,10 @@ impl<'a> Args<'a> {
         for (index, &value) in self.named.iter().enumerate() {
             // SAFETY: names and arguments live for the call; the names tuple has one item for each.
             let (name, value) = unsafe {
-                (Object::borrow(ffi::PyTuple_GET_ITEM(self.names, index.cast_signed())), Object::borrow(value))
+                (
+                    Object::borrow(ffi::PyTuple_GET_ITEM(self.names, index.cast_signed())),
+                    Object::borrow(value),
+                )
             };
             each(&name, &value)?;
         }
@@ -89,9 +96,11 @@ impl<'a> Args<'a> {
 
     /// Refuses keywords that are neither in `known` nor `also`, as CPython does.
     pub(crate) fn refuse_others(&self, function: &str, known: &[&Object], also: &Object) -> Result<()> {
-        self.for_each_named(|name, _| match place_of(name.as_ptr(), known).or(place_of(name.as_ptr(), &[also])) {
-            Some(_) => Ok(()),
-            None => Err(unexpected(function, name.as_ptr())),
+        self.for_each_named(|name, _| {
+            match place_of(name.as_ptr(), known).or(place_of(name.as_ptr(), &[also])) {
+                Some(_) => Ok(()),
+                None => Err(unexpected(function, name.as_ptr())),
+            }
         })
     }
 
@@ -108,10 +117,43 @@ impl<'a> Args<'a> {
         Some(values)
     }
 
+    /// The one argument of a method that takes it by position or by the name `known`, with CPython's texts where the
+    /// call is wrong.
+    #[inline]
+    pub(crate) fn sole(&self, method: &str, known: &Object) -> Result<Object> {
+        match (self.positional, self.named) {
+            // SAFETY: arguments live for the call.
+            (&[value], []) => Ok(unsafe { Object::borrow(value) }),
+            _ => self.sole_or_refused(method, known),
+        }
+    }
+
+    #[cold]
+    fn sole_or_refused(&self, method: &str, known: &Object) -> Result<Object> {
+        let [named] = self.keywords(method, [known])?;
+        match (self.positional.len(), named) {
+            (0, Some(value)) => Ok(value),
+            (0, None) => {
+                // SAFETY: attached.
+                let name = known.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+                let text = format!("{method}() missing 1 required positional argument: '{name}'");
+                Err(PyTypeError::new_err(text).into())
+            }
+            (given, _) => {
+                let text = format!("{method}() takes 2 positional arguments but {} were given", given + 1);
+                Err(PyTypeError::new_err(text).into())
+            }
+        }
+    }
+
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]
-    pub(crate) fn keywords<const N: usize>(&self, function: &str, known: [&Object; N]) -> Result<[Option<Object>; N]> {
+    pub(crate) fn keywords<const N: usize>(
+        &self,
+        function: &str,
+        known: [&Object; N],
+    ) -> Result<[Option<Object>; N]> {
         let mut values = [const { None }; N];
         for (index, &value) in self.named.iter().enumerate() {
             // SAFETY: the names tuple has one item for each named argument.
@@ -143,7 +185,8 @@ fn unexpected(function: &str, name: *mut ffi::PyObject) -> Raised {
     let name = name.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
     // asyncio's own C methods said it differently before 3.13, its Python ones (their names have a dot) never did.
     if cfg!(not(Py_3_13)) && !function.contains('.') {
-        return PyTypeError::new_err(format!("'{name}' is an invalid keyword argument for {function}()")).into();
+        return PyTypeError::new_err(format!("'{name}' is an invalid keyword argument for {function}()"))
+            .into();
     }
     PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")).into()
 }

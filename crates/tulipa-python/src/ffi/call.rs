@@ -1,6 +1,7 @@
 //! Calls into Python: functions and methods by vectorcall, attributes by interned name.
 
 use pyo3::ffi;
+use pyo3::types::PyAnyMethods;
 
 use super::{Object, Raised, Result};
 
@@ -43,7 +44,8 @@ pub(crate) fn call_tuple(function: &Object, arguments: *mut ffi::PyObject) -> Re
         return call0(function);
     }
     // SAFETY: a tuple's items lie side by side from its first on, and live as long as the tuple.
-    let items = unsafe { (&raw mut (*arguments.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>() };
+    let items =
+        unsafe { (&raw mut (*arguments.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>() };
     // SAFETY: `count` live items; no free place before them is announced.
     unsafe {
         Object::steal(ffi::PyObject_Vectorcall(
@@ -147,6 +149,5 @@ pub(crate) fn equal(left: &Object, right: &Object) -> Result<bool> {
 pub(crate) fn repr(object: &Object) -> Result<String> {
     // SAFETY: the caller is attached.
     let py = unsafe { pyo3::Python::assume_attached() };
-    use pyo3::types::PyAnyMethods;
     Ok(object.bound(py).repr()?.to_string())
 }

@@ -4,7 +4,7 @@
 //! with slots are not such: their size differs from one Python to the next. So a native class is made from a
 //! spec at run time: the base's bytes first, then a Rust struct, its **extension**, at an aligned offset.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int, c_ulong, c_void};
 
 use pyo3::ffi;
 
@@ -34,7 +34,7 @@ pub(crate) unsafe fn new_class(
     name: &'static CStr,
     bases: *mut ffi::PyObject,
     size: usize,
-    flags: u64,
+    flags: c_ulong,
     mut slots: Vec<ffi::PyType_Slot>,
 ) -> Result<Object> {
     slots.push(slot(0, std::ptr::null_mut()));
@@ -42,7 +42,7 @@ pub(crate) unsafe fn new_class(
         name: name.as_ptr(),
         basicsize: size as c_int,
         itemsize: 0,
-        flags: (ffi::Py_TPFLAGS_DEFAULT | flags as std::ffi::c_ulong) as std::ffi::c_uint,
+        flags: (ffi::Py_TPFLAGS_DEFAULT | flags) as std::ffi::c_uint,
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the caller vouches for the spec; a single class is accepted in place of a tuple of bases.
@@ -59,7 +59,11 @@ pub(crate) fn member_offset(class: &Object, name: &Object) -> Result<usize> {
 }
 
 /// Shorthand for a table entry of a method without arguments.
-pub(crate) const fn noargs(name: &'static CStr, function: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+pub(crate) const fn noargs(
+    name: &'static CStr,
+    function: ffi::PyCFunction,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
@@ -69,7 +73,11 @@ pub(crate) const fn noargs(name: &'static CStr, function: ffi::PyCFunction, doc:
 }
 
 /// Shorthand for a table entry of a method with exactly one positional argument.
-pub(crate) const fn onearg(name: &'static CStr, function: ffi::PyCFunction, doc: &'static CStr) -> ffi::PyMethodDef {
+pub(crate) const fn onearg(
+    name: &'static CStr,
+    function: ffi::PyCFunction,
+    doc: &'static CStr,
+) -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: name.as_ptr(),
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },

@@ -19,6 +19,7 @@ pub(crate) struct Raised;
 
 pub(crate) type Result<T> = std::result::Result<T, Raised>;
 
+#[allow(clippy::unused_self, reason = "the value is the proof that the indicator is set")]
 impl Raised {
     /// Takes the exception out of the indicator.
     pub(crate) fn take(self, py: Python<'_>) -> PyErr {

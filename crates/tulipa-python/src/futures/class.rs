@@ -66,7 +66,12 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     let future: *mut ffi::PyTypeObject = future.into_ptr().cast();
     // SAFETY: C1: no instance and no subclass but Task exists yet.
     unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
-    Ok(Classes { future, task: task.into_ptr().cast(), iterator: iterator::make_class()?.into_ptr().cast(), offset })
+    Ok(Classes {
+        future,
+        task: task.into_ptr().cast(),
+        iterator: iterator::make_class()?.into_ptr().cast(),
+        offset,
+    })
 }
 
 fn make_future() -> Result<Object> {
@@ -82,14 +87,20 @@ fn make_future() -> Result<Object> {
         slot(ffi::Py_am_await, methods::iterate as *mut c_void),
         slot(ffi::Py_tp_methods, (&raw mut FUTURE_METHODS).cast()),
         slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
-        slot(ffi::Py_tp_doc, c"Future(*, loop=None)\n--\n\nA result that is not there yet, on a Tulipa loop or any other.".as_ptr().cast_mut().cast()),
+        slot(
+            ffi::Py_tp_doc,
+            c"Future(*, loop=None)\n--\n\nA result that is not there yet, on a Tulipa loop or any other."
+                .as_ptr()
+                .cast_mut()
+                .cast(),
+        ),
     ];
     // SAFETY: the slots are of the documented types and static; size 0 stands for the base's, see `make_classes`.
     unsafe { new_class(c"tulipa._tulipa.Future", stdlib().c_future.as_ptr(), 0, FLAGS, slots) }
 }
 
-pub(crate) const FLAGS: u64 =
-    (ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_IMMUTABLETYPE) as u64;
+pub(crate) const FLAGS: std::ffi::c_ulong =
+    ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_IMMUTABLETYPE;
 
 /// Memory for an instance of `class`, with `state` written behind the base's zeroed bytes.
 ///
@@ -111,7 +122,11 @@ pub(crate) unsafe fn allocate<S>(class: *mut ffi::PyTypeObject, offset: usize, s
 /// # Safety
 /// As for `allocate`; `free` is given instances of `class` alone, by `dealloc_with`.
 #[inline]
-pub(crate) unsafe fn allocate_exact<S>(free: &FreeList, class: *mut ffi::PyTypeObject, state: S) -> Result<Object> {
+pub(crate) unsafe fn allocate_exact<S>(
+    free: &FreeList,
+    class: *mut ffi::PyTypeObject,
+    state: S,
+) -> Result<Object> {
     // SAFETY: passed on.
     let Some(object) = (unsafe { free.take(class) }) else {
         // SAFETY: passed on.
@@ -156,7 +171,10 @@ pub(crate) fn ensure_fresh(future: &Object, state: &FutureState) -> Result<()> {
     if cfg!(Py_3_15) && state.is_alive() {
         // SAFETY: attached.
         let name = qualified_name(unsafe { Python::assume_attached() }, future)?;
-        return Err(pyo3::exceptions::PyRuntimeError::new_err(format!("{name} object is already initialized")).into());
+        return Err(pyo3::exceptions::PyRuntimeError::new_err(format!(
+            "{name} object is already initialized"
+        ))
+        .into());
     }
     Ok(())
 }
@@ -274,11 +292,12 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     let own_class = unsafe { ffi::Py_TYPE(object) };
     // SAFETY: written by `tp_new`, and still whole.
     let state = unsafe { object.byte_add(offset()).cast::<S>() };
+    // SAFETY: as above.
+    let must_report = unsafe { (*state).must_report() };
     // A subclass's dealloc has run the finalizer already.
-    // SAFETY: still a whole object; a finalizer that revives it is obeyed.
     if own_class == class
-        && unsafe { (*state).must_report() }
-        // SAFETY: as above.
+        && must_report
+        // SAFETY: still a whole object; a finalizer that revives it is obeyed.
         && unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0
     {
         return;
@@ -375,7 +394,10 @@ pub(crate) fn report_unretrieved(future: &Object, state: &FutureState) {
 }
 
 /// `loop.call_exception_handler(context)`.
-pub(crate) fn call_exception_handler(state: &FutureState, context: Bound<'_, pyo3::types::PyDict>) -> PyResult<()> {
+pub(crate) fn call_exception_handler(
+    state: &FutureState,
+    context: Bound<'_, pyo3::types::PyDict>,
+) -> PyResult<()> {
     let event_loop = state.event_loop.or_none();
     call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())?;
     Ok(())
@@ -402,13 +424,21 @@ fn make_metaclass() -> Result<Object> {
     // SAFETY: size 0 inherits the layout of `type`; the slots are static.
     unsafe {
         let base = (&raw mut ffi::PyType_Type).cast();
-        new_class(c"tulipa._tulipa.FutureType", base, 0, ffi::Py_TPFLAGS_BASETYPE.into(), slots)
+        new_class(c"tulipa._tulipa.FutureType", base, 0, ffi::Py_TPFLAGS_BASETYPE, slots)
     }
 }
 
 static mut METACLASS_METHODS: [ffi::PyMethodDef; 3] = [
-    crate::ffi::class::onearg(c"__instancecheck__", instance_check, c"Whether an object is a future (a task)."),
-    crate::ffi::class::onearg(c"__subclasscheck__", subclass_check, c"Whether a class is one of futures (of tasks)."),
+    crate::ffi::class::onearg(
+        c"__instancecheck__",
+        instance_check,
+        c"Whether an object is a future (a task).",
+    ),
+    crate::ffi::class::onearg(
+        c"__subclasscheck__",
+        subclass_check,
+        c"Whether a class is one of futures (of tasks).",
+    ),
     ffi::PyMethodDef::zeroed(),
 ];
 
@@ -421,7 +451,10 @@ fn kin(class: *mut ffi::PyObject) -> Option<*mut ffi::PyTypeObject> {
     (class == classes.task.cast()).then(|| stdlib().c_task.as_ptr().cast())
 }
 
-unsafe extern "C" fn instance_check(class: *mut ffi::PyObject, object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn instance_check(
+    class: *mut ffi::PyObject,
+    object: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: both are live.
         let (class_object, object) = unsafe { (Object::borrow(class), Object::borrow(object)) };
@@ -435,7 +468,10 @@ unsafe extern "C" fn instance_check(class: *mut ffi::PyObject, object: *mut ffi:
     })
 }
 
-unsafe extern "C" fn subclass_check(class: *mut ffi::PyObject, other: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn subclass_check(
+    class: *mut ffi::PyObject,
+    other: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: both are live.
         let (class_object, other) = unsafe { (Object::borrow(class), Object::borrow(other)) };

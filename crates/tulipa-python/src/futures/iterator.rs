@@ -119,9 +119,8 @@ fn stop_iteration(value: Option<&Object>) -> Raised {
         Some(value) if !is_exception(value) && !value.is_instance_of(&raw mut ffi::PyTuple_Type) => {
             set_exception(&class, value)
         }
-        Some(value) => {
-            call::call1(&class, value).map_or_else(|raised| raised, |exception| Raised::from_object(&exception))
-        }
+        Some(value) => call::call1(&class, value)
+            .map_or_else(|raised| raised, |exception| Raised::from_object(&exception)),
     }
 }
 
@@ -156,7 +155,12 @@ unsafe extern "C" fn throw(
             return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
         };
         if cfg!(Py_3_12) && args.positional.len() > 1 {
-            pyo3::PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), THROW_SIGNATURE, 1)?;
+            pyo3::PyErr::warn(
+                py,
+                &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(),
+                THROW_SIGNATURE,
+                1,
+            )?;
         }
         // SAFETY: CPython calls methods on instances of the class.
         unsafe { iterator(object) }.future.set(None);
@@ -193,7 +197,10 @@ fn exception_for(kind: &Object, value: Option<Object>) -> Result<Object> {
     }
     // SAFETY: the class check looks at flags only.
     if unsafe { ffi::PyExceptionClass_Check(kind.as_ptr()) } == 0 {
-        return Err(PyTypeError::new_err("exceptions must be classes deriving BaseException or instances of such a class").into());
+        return Err(PyTypeError::new_err(
+            "exceptions must be classes deriving BaseException or instances of such a class",
+        )
+        .into());
     }
     match value {
         Some(value) if value.is_instance_of(kind.as_ptr().cast()) => Ok(value),
@@ -254,6 +261,6 @@ pub(super) fn make_class() -> Result<Object> {
     // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
     unsafe {
         let base = (&raw mut ffi::PyBaseObject_Type).cast();
-        new_class(c"tulipa._tulipa.FutureIter", base, size_of::<Iterator>(), flags.into(), slots)
+        new_class(c"tulipa._tulipa.FutureIter", base, size_of::<Iterator>(), flags, slots)
     }
 }

@@ -81,7 +81,10 @@ unsafe extern "C" fn set_result(object: *mut ffi::PyObject, value: *mut ffi::PyO
     })
 }
 
-unsafe extern "C" fn set_exception(object: *mut ffi::PyObject, value: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn set_exception(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
         let ((future, state), value) = unsafe { (this(object), Object::borrow(value)) };

@@ -22,19 +22,25 @@ pub(crate) struct BaseFields {
     name: usize,
     is_task: usize,
     awaited_by: usize,
+    /// Without a GIL: the thread that made the task. Where it is another's, CPython stops the world to unlink it.
+    #[cfg(Py_GIL_DISABLED)]
+    thread: usize,
 }
 
 impl BaseFields {
     /// Looks into the stock objects that the probe's program has made.
     pub(crate) fn find(scope: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
         let object = |name: &str| -> PyResult<Object> {
-            Ok(scope.get_item(name)?.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?.into())
+            Ok(scope
+                .get_item(name)?
+                .ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?
+                .into())
         };
         let (task, future) = (object("task")?, object("awaited")?);
         let place = |memory: &Object, name: &str| -> PyResult<Option<usize>> {
             let address = object(name)?.as_ptr() as usize;
             let words = words(memory);
-            let mut places = (2..words.len()).filter(|&index| words[index] == address);
+            let mut places = (HEADER..words.len()).filter(|&index| words[index] == address);
             // Found twice it would be a guess.
             Ok(places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>()))
         };
@@ -45,7 +51,16 @@ impl BaseFields {
             flag_in(words(&task), words(&future)),
         );
         let (Some(coroutine), Some(name), Some(awaited_by), Some(is_task)) = found else { return Ok(None) };
-        Ok(Some(Self { coroutine, name, is_task, awaited_by }))
+        #[cfg(Py_GIL_DISABLED)]
+        let Some(thread) = thread_in(words(&task)) else { return Ok(None) };
+        Ok(Some(Self {
+            coroutine,
+            name,
+            is_task,
+            awaited_by,
+            #[cfg(Py_GIL_DISABLED)]
+            thread,
+        }))
     }
 
     /// # Safety
@@ -56,6 +71,9 @@ impl BaseFields {
         unsafe { &*object.byte_add(offset).cast::<Slot>() }
     }
 }
+
+/// How many words of an object are CPython's own: counts, the class, and without a GIL more.
+const HEADER: usize = size_of::<ffi::PyObject>() / size_of::<usize>();
 
 /// The base part of a stock object, word by word.
 fn words(object: &Object) -> &[usize] {
@@ -72,11 +90,18 @@ fn flag_in(task: &[usize], future: &[usize]) -> Option<usize> {
         let place = bytes.iter().position(|&byte| byte == 1)?;
         (bytes.iter().filter(|&&byte| byte != 0).count() == 1).then_some(place)
     };
-    let pairs = task.iter().zip(future).enumerate().skip(2);
+    let pairs = task.iter().zip(future).enumerate().skip(HEADER);
     let mut places = pairs
         .filter(|(_, (_, future))| **future == 0)
         .filter_map(|(index, (task, _))| alone(*task).map(|place| index * size_of::<usize>() + place));
     places.next().filter(|_| places.next().is_none())
+}
+
+/// The word that repeats the header's first one, the thread that made the object.
+#[cfg(Py_GIL_DISABLED)]
+fn thread_in(task: &[usize]) -> Option<usize> {
+    let mut places = (HEADER..task.len()).filter(|&index| task[index] == task[0]);
+    places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>())
 }
 
 /// Shows the coroutine and the name of a task that is about to be registered.
@@ -87,7 +112,25 @@ pub(super) fn show(task: &Object, state: &TaskState) -> Result<()> {
     unsafe { BaseFields::slot(task.as_ptr(), fields.coroutine) }.set(state.coroutine.get());
     // SAFETY: a native task; the field is one byte.
     unsafe { task.as_ptr().byte_add(fields.is_task).cast::<u8>().write(1) };
+    #[cfg(Py_GIL_DISABLED)]
+    share(task, fields);
     show_name(task, state)
+}
+
+/// Lets other threads find the task in CPython's list while it may be about to go.
+#[cfg(Py_GIL_DISABLED)]
+fn share(task: &Object, fields: &BaseFields) {
+    // SAFETY: a native task, just made by this thread, whose number its header holds.
+    let thread = unsafe { task.as_ptr().cast::<usize>().read() };
+    // SAFETY: a native task; the field is one word.
+    unsafe { task.as_ptr().byte_add(fields.thread).cast::<usize>().write(thread) };
+    // SAFETY: a live object.
+    unsafe { PyUnstable_EnableTryIncRef(task.as_ptr()) };
+}
+
+#[cfg(Py_GIL_DISABLED)]
+unsafe extern "C" {
+    fn PyUnstable_EnableTryIncRef(object: *mut ffi::PyObject);
 }
 
 /// Shows the name, which a reader makes from the number where there is none yet.

@@ -34,6 +34,7 @@ impl TaskStepMethWrapper {
     }
 
     #[getter]
+    #[allow(clippy::unused_self, reason = "a property of instances")]
     fn __qualname__(&self) -> &'static str {
         "TaskStepMethWrapper"
     }

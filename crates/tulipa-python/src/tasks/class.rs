@@ -52,6 +52,7 @@ pub(crate) struct Arguments {
     pub(crate) coroutine: Object,
     pub(crate) name: Option<Object>,
     pub(crate) context: Option<Object>,
+    #[cfg_attr(not(Py_3_12), allow(dead_code, reason = "always false there"))]
     pub(crate) eager_start: bool,
 }
 
@@ -116,7 +117,12 @@ unsafe extern "C" fn init(
 
 /// `loop.create_task` on a Tulipa loop, without an argument tuple in between.
 #[inline]
-pub(crate) fn create(py: Python<'_>, event_loop: Object, core: &Core, arguments: Arguments) -> Result<Object> {
+pub(crate) fn create(
+    py: Python<'_>,
+    event_loop: Object,
+    core: &Core,
+    arguments: Arguments,
+) -> Result<Object> {
     // SAFETY: the native class, whose extension is a TaskState.
     let task = unsafe { allocate_exact(&TASKS, classes().task, TaskState::new()) }?;
     // SAFETY: just made.

@@ -110,7 +110,8 @@ unsafe extern "C" fn print_stack(
     enter(|py| {
         // SAFETY: called on an instance, with this call's arguments.
         let (task, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
-        let known = ["limit", "file"].map(|name| Object::from_bound(pyo3::types::PyString::intern(py, name).as_any()));
+        let known = ["limit", "file"]
+            .map(|name| Object::from_bound(pyo3::types::PyString::intern(py, name).as_any()));
         let [limit, file] = args.keywords("print_stack", [&known[0], &known[1]])?;
         no_positional("print_stack", &args)?;
         let or_none = |value: Option<Object>| value.unwrap_or_else(Object::none);
@@ -167,15 +168,34 @@ unsafe extern "C" fn set_log_destroy(
 
 #[cfg(Py_3_12)]
 pub(super) static mut TASK_METHODS: [ffi::PyMethodDef; 20] = method_table![
-    SET_RESULT, SET_EXCEPTION, CANCEL, CANCELLING, UNCANCEL, GET_CORO, GET_NAME, SET_NAME, GET_STACK, PRINT_STACK,
+    SET_RESULT,
+    SET_EXCEPTION,
+    CANCEL,
+    CANCELLING,
+    UNCANCEL,
+    GET_CORO,
+    GET_NAME,
+    SET_NAME,
+    GET_STACK,
+    PRINT_STACK,
     noargs(c"get_context", get_context, c"Return the context that the coroutine runs in."),
 ];
 #[cfg(not(Py_3_12))]
 pub(super) static mut TASK_METHODS: [ffi::PyMethodDef; 19] = method_table![
-    SET_RESULT, SET_EXCEPTION, CANCEL, CANCELLING, UNCANCEL, GET_CORO, GET_NAME, SET_NAME, GET_STACK, PRINT_STACK,
+    SET_RESULT,
+    SET_EXCEPTION,
+    CANCEL,
+    CANCELLING,
+    UNCANCEL,
+    GET_CORO,
+    GET_NAME,
+    SET_NAME,
+    GET_STACK,
+    PRINT_STACK,
 ];
 
-const SET_RESULT: ffi::PyMethodDef = onearg(c"set_result", refuse_result, c"Not for tasks: raises RuntimeError.");
+const SET_RESULT: ffi::PyMethodDef =
+    onearg(c"set_result", refuse_result, c"Not for tasks: raises RuntimeError.");
 const SET_EXCEPTION: ffi::PyMethodDef =
     onearg(c"set_exception", refuse_exception, c"Not for tasks: raises RuntimeError.");
 const CANCEL: ffi::PyMethodDef = fastcall(
@@ -187,7 +207,8 @@ const CANCELLING: ffi::PyMethodDef =
     noargs(c"cancelling", cancelling, c"Return how many cancellations were requested and not taken back.");
 const UNCANCEL: ffi::PyMethodDef =
     noargs(c"uncancel", uncancel, c"Take one cancellation request back; return how many remain.");
-const GET_CORO: ffi::PyMethodDef = noargs(c"get_coro", get_coro, c"Return the coroutine that the task drives.");
+const GET_CORO: ffi::PyMethodDef =
+    noargs(c"get_coro", get_coro, c"Return the coroutine that the task drives.");
 const GET_NAME: ffi::PyMethodDef = noargs(c"get_name", get_name, c"Return the task's name.");
 const SET_NAME: ffi::PyMethodDef = onearg(c"set_name", set_name, c"Set the task's name.");
 const GET_STACK: ffi::PyMethodDef =

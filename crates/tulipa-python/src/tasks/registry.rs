@@ -25,7 +25,11 @@ pub(crate) struct Links {
 
 impl Links {
     pub(crate) const fn new() -> Self {
-        Self { owner: Cell::new(ptr::null_mut()), previous: Cell::new(ptr::null()), next: Cell::new(ptr::null()) }
+        Self {
+            owner: Cell::new(ptr::null_mut()),
+            previous: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+        }
     }
 
     fn is_linked(&self) -> bool {

@@ -76,7 +76,8 @@ pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
     let previous = current::swap(&event_loop, task)?;
     call::call1(&stdlib().register_eager_task, task)?;
     // Kept aside: what follows calls into Python.
-    let failure = context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
+    let failure =
+        context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
     call::call1(&stdlib().unregister_eager_task, task)?;
     current::swap(&event_loop, &previous)?;
     if state.future.is_pending() {
@@ -111,7 +112,8 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
     if !state.future.is_pending() {
         return Err(already_done(task, exception.as_ref()));
     }
-    let exception = if state.must_cancel.replace(false) { Some(cancellation(state, exception)?) } else { exception };
+    let exception =
+        if state.must_cancel.replace(false) { Some(cancellation(state, exception)?) } else { exception };
     forget_waiter(task, state)?;
     let Some(coroutine) = state.coroutine.get() else {
         return Err(PyRuntimeError::new_err("uninitialized Task object").into());
@@ -229,7 +231,9 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
         return schedule(task, state, None);
     }
     if value.is(task.as_ptr()) {
-        return fail_soon(task, state, |task| Ok(format!("Task cannot await on itself: {}", call::repr(task)?)));
+        return fail_soon(task, state, |task| {
+            Ok(format!("Task cannot await on itself: {}", call::repr(task)?))
+        });
     }
     if !futures::is_exact(&value) {
         return wait_on_foreign(task, state, value);
@@ -270,7 +274,8 @@ fn await_cancellable(_task: &Object, state: &TaskState, future: Object) -> Resul
 /// Anything that is not exactly ours: a stock future, a library's own, or no future at all.
 fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     let names = &stdlib().names;
-    let blocking = call::getattr_opt(&value, &names.asyncio_future_blocking)?.filter(|value| !value.is_none());
+    let blocking =
+        call::getattr_opt(&value, &names.asyncio_future_blocking)?.filter(|value| !value.is_none());
     let Some(blocking) = blocking else { return bad_yield(task, state, &value) };
     let blocking = call::truth(&blocking)?;
     if !state.future.event_loop.or_none().is(loop_of(&value)?.as_ptr()) {

@@ -75,12 +75,15 @@ fn make(base: &Object, offset: usize) -> Result<Object> {
         slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
         slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
         slot(ffi::Py_tp_members, std::ptr::from_mut(members).cast()),
-        slot(ffi::Py_tp_doc, c"A stream over a socket, as asyncio's own transport is.".as_ptr().cast_mut().cast()),
+        slot(
+            ffi::Py_tp_doc,
+            c"A stream over a socket, as asyncio's own transport is.".as_ptr().cast_mut().cast(),
+        ),
     ];
     let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     let size = offset + size_of::<Stream>();
     // SAFETY: the slots are of the documented types, the size covers base and extension, everything is static.
-    unsafe { new_class(c"tulipa._tulipa.StreamTransport", base.as_ptr(), size, flags.into(), slots) }
+    unsafe { new_class(c"tulipa._tulipa.StreamTransport", base.as_ptr(), size, flags, slots) }
 }
 
 /// A transport that is not connected to anything yet.
@@ -175,7 +178,8 @@ fn warn_unclosed(py: Python<'_>, transport: &Object) -> Result<()> {
 
 // The names under which the exception handler is told of a failure in a transport's own jobs.
 
-pub(super) static mut READ_READY: ffi::PyMethodDef = noargs(c"_read_ready", read_ready, c"Read what has come in.");
+pub(super) static mut READ_READY: ffi::PyMethodDef =
+    noargs(c"_read_ready", read_ready, c"Read what has come in.");
 pub(super) static mut OPENED: ffi::PyMethodDef = noargs(c"_start_reading", opened, c"Begin to read.");
 pub(super) static mut CONNECTION_LOST: ffi::PyMethodDef =
     noargs(c"_call_connection_lost", connection_lost, c"Tell the protocol that the connection is lost.");
@@ -188,7 +192,10 @@ unsafe extern "C" fn opened(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -
     run(object, super::Event::Opened)
 }
 
-unsafe extern "C" fn connection_lost(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn connection_lost(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     run(object, super::Event::Lost)
 }
 

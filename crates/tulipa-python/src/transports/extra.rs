@@ -80,7 +80,11 @@ pub(super) fn python_socket(py: Python<'_>, stream: &Stream) -> Result<Object> {
 }
 
 /// Fills in what asyncio knows of a socket that a program brought along.
-pub(crate) fn describe(stream: &Stream, socket: &Bound<'_, PyAny>, given: Option<&Bound<'_, PyAny>>) -> Result<()> {
+pub(crate) fn describe(
+    stream: &Stream,
+    socket: &Bound<'_, PyAny>,
+    given: Option<&Bound<'_, PyAny>>,
+) -> Result<()> {
     let py = socket.py();
     let extra = PyDict::new(py);
     if let Some(given) = given.filter(|given| !given.is_none()) {
@@ -107,7 +111,7 @@ fn name_or_none(socket: &Bound<'_, PyAny>, method: &str) -> PyResult<Py<PyAny>> 
 }
 
 /// An address as Python's socket module writes it.
-fn address<'py>(py: Python<'py>, address: Option<SocketAddr>) -> PyResult<Bound<'py, PyAny>> {
+fn address(py: Python<'_>, address: Option<SocketAddr>) -> PyResult<Bound<'_, PyAny>> {
     match address {
         None => Ok(py.None().into_bound(py)),
         Some(SocketAddr::V4(v4)) => (v4.ip().to_string(), v4.port()).into_pyobject(py).map(Bound::into_any),

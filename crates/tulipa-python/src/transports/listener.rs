@@ -13,8 +13,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use socket2::{SockAddr, SockAddrStorage, socklen_t};
 use tulipa::Interest;
 
-use crate::errors::os_error;
 use super::{Opening, extra, open};
+use crate::errors::os_error;
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Source;
@@ -76,7 +76,10 @@ pub(crate) fn start_serving(
         backlog: backlog.max(1),
     };
     let listening: Object = Bound::new(py, listening)?.into_any().into();
-    let token = core.engine.register(fd, Interest::READABLE, Source::Native(listening)).map_err(|(error, _)| os_error(error))?;
+    let token = core
+        .engine
+        .register(fd, Interest::READABLE, Source::Native(listening))
+        .map_err(|(error, _)| os_error(error))?;
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
 }
@@ -171,7 +174,8 @@ impl Listening {
         let context = PyDict::new(py);
         context.set_item("message", "Error on transport creation for incoming connection")?;
         context.set_item("exception", exception.bound(py))?;
-        call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into()).map(drop)
+        call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
+            .map(drop)
     }
 
     /// Stops accepting for a while, and says so once.
@@ -185,7 +189,8 @@ impl Listening {
         stop_serving(core, self.fd);
         let resume = event_loop.getattr("_resume_serving")?;
         let context = self.shared_context.then(|| self.context.clone_ref(py));
-        let arguments = (RETRY_DELAY, resume, &self.factory, &self.socket, &self.server, self.backlog, context);
+        let arguments =
+            (RETRY_DELAY, resume, &self.factory, &self.socket, &self.server, self.backlog, context);
         event_loop.call_method1("call_later", arguments)?;
         Ok(())
     }

@@ -2,9 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 
+use pyo3::BoundObject;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
-use pyo3::BoundObject;
 use pyo3::prelude::*;
 use tulipa::stream::Pressure;
 
@@ -108,7 +108,10 @@ method!(make_empty_waiter, |py, transport, stream| {
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
 });
-method!(lend_descriptor, |_, _, stream| nothing(life::lend_descriptor(stream)));
+method!(lend_descriptor, |_, _, stream| {
+    life::lend_descriptor(stream);
+    Ok(Object::none())
+});
 method!(take_descriptor, |_, transport, stream| nothing(life::take_descriptor(transport, stream)));
 method!(reset_empty_waiter, |_, _, stream| {
     stream.empty_waiter.set(None);
@@ -122,31 +125,42 @@ fn log(py: Python<'_>, stream: &Stream, text: &str, transport: &Object) -> Resul
     Ok(())
 }
 
-unsafe extern "C" fn write(object: *mut ffi::PyObject, data: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance, with a live argument.
-        let (transport, stream, data) = unsafe { (Object::borrow(object), stream(object), Object::borrow(data)) };
-        nothing(writing::write(&transport, stream, &data))
-    })
+/// Defines an entry point with one argument, by position or by its name in asyncio.
+macro_rules! one_argument {
+    ($name:ident, $text:literal, $argument:ident, $body:expr) => {
+        unsafe extern "C" fn $name(
+            object: *mut ffi::PyObject,
+            arguments: *const *mut ffi::PyObject,
+            count: ffi::Py_ssize_t,
+            names: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance.
+                let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
+                // SAFETY: this call's own arguments.
+                let args = unsafe { Args::new(arguments, count, names) };
+                let argument = args.sole($text, &stdlib().names.$argument)?;
+                let body: fn(&Object, &Stream, Object) -> Result<()> = $body;
+                nothing(body(&transport, stream, argument))
+            })
+        }
+    };
 }
 
-unsafe extern "C" fn write_lines(object: *mut ffi::PyObject, lines: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance, with a live argument.
-        let (transport, stream, lines) = unsafe { (Object::borrow(object), stream(object), Object::borrow(lines)) };
-        nothing(writing::write_lines(&transport, stream, &lines))
-    })
-}
+one_argument!(write, "StreamTransport.write", data, |transport, stream, data| writing::write(
+    transport, stream, &data
+));
+one_argument!(write_lines, "StreamTransport.writelines", list_of_data, |transport, stream, lines| {
+    writing::write_lines(transport, stream, &lines)
+});
+one_argument!(set_protocol, "StreamTransport.set_protocol", protocol, |_, stream, protocol| {
+    life::set_protocol(stream, protocol)
+});
 
-unsafe extern "C" fn set_protocol(object: *mut ffi::PyObject, protocol: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance, with a live argument.
-        let (stream, protocol) = unsafe { (stream(object), Object::borrow(protocol)) };
-        nothing(life::set_protocol(stream, protocol))
-    })
-}
-
-unsafe extern "C" fn force_close(object: *mut ffi::PyObject, exception: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn force_close(
+    object: *mut ffi::PyObject,
+    exception: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
         let (transport, stream, exception) =
@@ -165,7 +179,8 @@ unsafe extern "C" fn set_limits(
         // SAFETY: called on an instance, with this call's arguments.
         let (transport, stream, args) =
             unsafe { (Object::borrow(object), stream(object), Args::new(arguments, count, names)) };
-        let known = ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
+        let known =
+            ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
         let [high, low] = args.keywords("set_write_buffer_limits", [&known[0], &known[1]])?;
         if args.positional.len() > 2 {
             let text = "set_write_buffer_limits() takes at most 2 positional arguments";
@@ -219,7 +234,11 @@ getter!(low_water, |py, stream| python(py, stream.queue.borrow().limits().1));
 getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
 getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("TRY_NATIVE")?.into()));
 
-unsafe extern "C" fn set_extra(object: *mut ffi::PyObject, value: *mut ffi::PyObject, _: *mut c_void) -> c_int {
+unsafe extern "C" fn set_extra(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
@@ -255,8 +274,8 @@ fn description(stream: &Stream) -> String {
 }
 
 pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
-    onearg(c"write", write, c"Write bytes; they are sent at the end of the loop's iteration at the latest."),
-    onearg(c"writelines", write_lines, c"Write a list of bytes objects."),
+    fastcall(c"write", write, c"write($self, data)\n--\n\nWrite bytes; they are sent at the end of the loop's iteration at the latest."),
+    fastcall(c"writelines", write_lines, c"writelines($self, list_of_data)\n--\n\nWrite a list of bytes objects."),
     noargs(c"close", close, c"Close the transport, after what was written has been sent."),
     noargs(c"is_closing", is_closing, c"Return True if the transport is closing or closed."),
     noargs(c"abort", abort, c"Close the transport at once; what was not sent is lost."),
@@ -266,7 +285,7 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
     noargs(c"write_eof", write_eof, c"Close the writing half, after what was written has been sent."),
     noargs(c"can_write_eof", can_write_eof, c"Return True: the halves of a stream close apart."),
     noargs(c"get_protocol", get_protocol, c"Return the current protocol."),
-    onearg(c"set_protocol", set_protocol, c"Set another protocol."),
+    fastcall(c"set_protocol", set_protocol, c"set_protocol($self, protocol)\n--\n\nSet another protocol."),
     noargs(c"get_write_buffer_size", get_size, c"Return how many bytes wait to be sent."),
     noargs(c"get_write_buffer_limits", get_limits, c"Return the (low, high) water marks, in bytes."),
     fastcall(
@@ -275,9 +294,21 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
         c"Set the water marks in bytes: pause_writing() is called above high, resume_writing() at low.",
     ),
     onearg(c"_force_close", force_close, c"Close at once because of an exception."),
-    noargs(c"_make_empty_waiter", make_empty_waiter, c"Return a future for the moment when nothing waits to be sent."),
-    noargs(c"_lend_descriptor", lend_descriptor, c"Stop watching the descriptor: somebody else uses it for a while."),
-    noargs(c"_take_descriptor", take_descriptor, c"Watch the descriptor again, unless it was closed meanwhile."),
+    noargs(
+        c"_make_empty_waiter",
+        make_empty_waiter,
+        c"Return a future for the moment when nothing waits to be sent.",
+    ),
+    noargs(
+        c"_lend_descriptor",
+        lend_descriptor,
+        c"Stop watching the descriptor: somebody else uses it for a while.",
+    ),
+    noargs(
+        c"_take_descriptor",
+        take_descriptor,
+        c"Watch the descriptor again, unless it was closed meanwhile.",
+    ),
     noargs(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future."),
     ffi::PyMethodDef::zeroed(),
 ];

@@ -163,7 +163,8 @@ fn not_writable(buffer: &Object) -> Raised {
     let py = unsafe { Python::assume_attached() };
     // Instead of what asking for the buffer raised.
     drop(PyErr::take(py));
-    let kind = buffer.bound(py).get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    let kind =
+        buffer.bound(py).get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     let text = format!("recv_into() argument 1 must be read-write bytes-like object, not {kind}");
     PyTypeError::new_err(text).into()
 }

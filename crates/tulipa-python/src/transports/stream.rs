@@ -195,7 +195,8 @@ pub(crate) fn open(
 /// Enters the descriptor into the driver; nothing is wanted of it yet.
 fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<()> {
     let source = Source::Native(transport.clone());
-    let token = core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
+    let token =
+        core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
     stream.token.set(Some(token));
     core.descriptors.borrow_mut().insert(fd, token);
     Ok(())
@@ -210,9 +211,8 @@ fn unwatch(stream: &Stream) {
 }
 
 /// Leaves the descriptor to somebody else, who sends a file through it.
-pub(super) fn lend_descriptor(stream: &Stream) -> Result<()> {
+pub(super) fn lend_descriptor(stream: &Stream) {
     unwatch(stream);
-    Ok(())
 }
 
 /// Watches the descriptor again.
@@ -322,7 +322,8 @@ pub(super) fn abort(transport: &Object, stream: &Stream) -> Result<()> {
 pub(super) fn emptied(transport: &Object, stream: &Stream) -> Result<()> {
     if let Some(waiter) = stream.empty_waiter.get() {
         // SAFETY: attached.
-        waiter.bound(unsafe { Python::assume_attached() }).call_method1("set_result", (Option::<()>::None,))?;
+        let py = unsafe { Python::assume_attached() };
+        waiter.bound(py).call_method1("set_result", (py.None(),))?;
     }
     let emptied = stream.state.borrow_mut().emptied();
     match emptied {
@@ -452,11 +453,10 @@ fn close_descriptor(stream: &Stream) -> Result<()> {
     extra::remember_addresses(stream);
     unwatch(stream);
     stream.fd.set(-1);
-    match stream.socket.get() {
-        Some(socket) => call::method0(&socket, &stdlib().names.close).map(drop),
-        None => {
-            extra::close(fd);
-            Ok(())
-        }
+    if let Some(socket) = stream.socket.get() {
+        call::method0(&socket, &stdlib().names.close).map(drop)
+    } else {
+        extra::close(fd);
+        Ok(())
     }
 }

@@ -46,11 +46,20 @@ pub(super) fn write(transport: &Object, stream: &Stream, data: &Object) -> Resul
 pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -> Result<()> {
     if !cfg!(Py_3_12) {
         // There asyncio joins the lines and writes the result.
-        let joined = call::method1(&Object::from(PyBytes::new(py(), b"").into_any()), &stdlib().names.join, lines)?;
+        let joined =
+            call::method1(&Object::from(PyBytes::new(py(), b"").into_any()), &stdlib().names.join, lines)?;
         return write(transport, stream, &joined);
     }
-    check(stream, "Cannot call writelines() after write_eof()", "unable to writelines; sendfile is in progress")?;
-    let chunks = lines.bound(py()).try_iter()?.map(|line| line_bytes(&Object::from(line?))).collect::<Result<Vec<_>>>()?;
+    check(
+        stream,
+        "Cannot call writelines() after write_eof()",
+        "unable to writelines; sendfile is in progress",
+    )?;
+    let chunks = lines
+        .bound(py())
+        .try_iter()?
+        .map(|line| line_bytes(&Object::from(line?)))
+        .collect::<Result<Vec<_>>>()?;
     if chunks.is_empty() {
         return Ok(());
     }
