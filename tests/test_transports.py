@@ -322,9 +322,13 @@ def test_an_unclosed_transport_warns_and_closes_its_descriptor() -> None:
         transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=left)
         return int(transport.get_extra_info("socket").fileno())
 
-    with pytest.warns(ResourceWarning, match=r"unclosed transport <StreamTransport fd="):
-        fd = run(main)
+    def abandoned() -> int:
+        fd = int(run(main))
         gc.collect()
-    with pytest.raises(OSError):
+        return fd
+
+    with pytest.warns(ResourceWarning, match=r"unclosed transport <StreamTransport fd="):
+        fd = abandoned()
+    with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
     right.close()

@@ -1,0 +1,163 @@
+"""Nothing native outlives its last use: every class takes part in garbage collection, and nothing accumulates."""
+
+import asyncio
+import contextlib
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tulipa
+
+
+def objects() -> int:
+    gc.collect()
+    return len(gc.get_objects())
+
+
+def growth(work: Callable[[], None]) -> int:
+    """Return how many objects more there are after many runs than after a few."""
+    for _ in range(3):
+        work()
+    before = objects()
+    for _ in range(50):
+        work()
+    return objects() - before
+
+
+class Witness:
+    """Something whose disappearance can be observed."""
+
+
+@pytest.fixture
+def loop() -> Any:
+    loop = tulipa.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def test_tasks_and_futures_leave_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    async def child(number: int) -> int:
+        await asyncio.sleep(0)
+        if number % 3 == 0:
+            raise ValueError(number)
+        return number
+
+    async def main() -> None:
+        await asyncio.gather(*(child(number) for number in range(20)), return_exceptions=True)
+        task = asyncio.create_task(asyncio.sleep(100))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        future = loop.create_future()
+        loop.call_soon(future.set_result, None)
+        await future
+
+    assert growth(lambda: loop.run_until_complete(main())) < 20
+
+
+def test_handles_and_timers_leave_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    def work() -> None:
+        handles: list[asyncio.Handle] = [loop.call_later(1000, print, number) for number in range(20)]
+        handles += [loop.call_soon(lambda: None) for _ in range(20)]
+        for handle in handles[::2]:
+            handle.cancel()
+        for handle in handles[:20]:
+            handle.cancel()
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+    assert growth(work) < 20
+
+
+def test_loops_leave_nothing() -> None:
+    def work() -> None:
+        loop = tulipa.new_event_loop()
+        loop.call_soon(lambda: loop)
+        loop.call_later(1000, lambda: loop)
+        loop.close()
+
+    assert growth(work) < 20
+
+
+def test_a_cancelled_timer_lets_its_arguments_go_at_once(loop: asyncio.AbstractEventLoop) -> None:
+    witness = Witness()
+    reference = weakref.ref(witness)
+    handle = loop.call_later(1000, print, witness)
+    del witness
+    assert reference() is not None
+    handle.cancel()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("kind", ["future", "task", "handle", "timer", "iterator"])
+def test_cycles_are_collected(kind: str, loop: asyncio.AbstractEventLoop) -> None:
+    witness = Witness()
+
+    async def forever() -> None:
+        await loop.create_future()
+
+    made: Any
+    if kind == "future":
+        made = loop.create_future()
+        made.add_done_callback(lambda _future, made=made, witness=witness: None)
+    elif kind == "task":
+        made = loop.create_task(forever())
+        made._log_destroy_pending = False
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        made.own = (made, witness)
+    elif kind == "iterator":
+        future = loop.create_future()
+        made = future.__await__()
+        future.add_done_callback(lambda _future, made=made, witness=witness: None)
+        del future
+    else:
+        bound = [witness]
+        made = loop.call_soon(bound.append) if kind == "handle" else loop.call_later(1000, bound.append)
+        made._args = (made, bound)
+        bound.append(made)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        if kind == "timer":
+            made.cancel()
+        del bound
+    reference = weakref.ref(witness)
+    del made, witness
+    gc.collect()
+    assert reference() is None
+
+
+def test_an_abandoned_loop_is_collected_with_what_it_holds() -> None:
+    witness = Witness()
+    loop = tulipa.new_event_loop()
+    loop.call_soon(lambda loop=loop, witness=witness: None)
+    loop.call_later(1000, lambda loop=loop, witness=witness: None)
+    reference = weakref.ref(witness)
+
+    def abandon() -> None:
+        nonlocal loop, witness
+        del loop, witness
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        abandon()
+    assert reference() is None
+
+
+def test_a_pending_task_that_nobody_holds_is_reported(loop: asyncio.AbstractEventLoop) -> None:
+    messages: list[str] = []
+    loop.set_exception_handler(lambda _loop, context: messages.append(context["message"]))
+
+    async def forever() -> None:
+        await loop.create_future()
+
+    loop.create_task(forever())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    gc.collect()
+    assert messages == ["Task was destroyed but it is pending!"]
+    assert asyncio.all_tasks(loop) == set()
