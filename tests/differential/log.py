@@ -22,8 +22,6 @@ _DIFFERENCES = [
     (re.compile(r"\btulipa\._tulipa\."), ""),
     (re.compile(r"0x[0-9a-fA-F]+"), "0xADDRESS"),
     (re.compile(r"\bfd=\d+"), "fd=NUMBER"),
-    # The class that carries a stream is an implementation's own.
-    (re.compile(r"<(_SelectorSocketTransport|StreamTransport)\b"), "<STREAM TRANSPORT"),
     (re.compile(r"(\('[^']*', )\d+"), r"\1PORT"),
     (re.compile(r"when=[0-9.e+-]+"), "when=TIME"),
     (re.compile(r"took [0-9.]+ seconds"), "took TIME seconds"),
