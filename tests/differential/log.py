@@ -2,7 +2,8 @@
 
 Whatever legitimately differs from one process to the next is made equal here and nowhere else: memory addresses, times,
 ports, file descriptors, the names of the classes of loops (the stock one is a chain of three) and of stream transports
-(the stock one is private), and the module of a class written in Rust. A bare port or descriptor cannot be told from other numbers, so no case may record one.
+(the stock one is private), and the module of a class written in Rust. A bare port or descriptor cannot be told from
+other numbers, so no case may record one.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ _DIFFERENCES = [
     (re.compile(r"\btulipa\._tulipa\."), ""),
     (re.compile(r"0x[0-9a-fA-F]+"), "0xADDRESS"),
     (re.compile(r"\bfd=\d+"), "fd=NUMBER"),
-    # The class that carries a stream is an implementation's own.
-    (re.compile(r"<(_SelectorSocketTransport|StreamTransport)\b"), "<STREAM TRANSPORT"),
     (re.compile(r"(\('[^']*', )\d+"), r"\1PORT"),
     (re.compile(r"when=[0-9.e+-]+"), "when=TIME"),
     (re.compile(r"took [0-9.]+ seconds"), "took TIME seconds"),
