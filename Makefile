@@ -87,7 +87,7 @@ lint: $(BUILT) $(VENV)/.test $(VENV)/.lint  ## Check formatting, lints, types, s
 	$(CARGO) fmt --all --check
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python $(CARGO) clippy --workspace --all-targets -- -D warnings
 	scripts/check-engine
-	if command -v cargo-deny >/dev/null; then $(CARGO) deny check; fi
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; else echo 'left out: cargo-deny' >&2; fi
 	$(BIN)/ruff check $(PYTHON_FOLDERS)
 	$(BIN)/ruff format --check $(PYTHON_FOLDERS)
 	$(BIN)/mypy

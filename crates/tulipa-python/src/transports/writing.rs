@@ -116,7 +116,8 @@ fn as_bytes(data: &Object) -> Result<Object> {
     if !is_bytes_like(data) {
         // SAFETY: attached.
         let name = data.bound(unsafe { Python::assume_attached() }).get_type().name()?.repr()?.to_string();
-        let text = format!("data argument must be a bytes-like object, not {name}");
+        let wanted = if cfg!(Py_3_14) { "bytes, bytearray, or memoryview" } else { "bytes-like" };
+        let text = format!("data argument must be a {wanted} object, not {name}");
         return Err(PyTypeError::new_err(text).into());
     }
     // `bytes(data)` would give a subclass's own; the buffer is what counts.
