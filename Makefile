@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 CARGO ?= $(or $(shell command -v cargo 2>/dev/null),$(HOME)/.cargo/bin/cargo)
+# For what calls cargo itself: maturin, the scripts, the benchmarks.
+export PATH := $(PATH):$(dir $(CARGO))
 
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2] + getattr(sys, "abiflags", ""))')
 SUFFIX := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
@@ -105,8 +107,7 @@ build: $(BUILT)  ## Build the extension module and the environment
 # maturin puts the module beside the package's sources, where the environment finds both: editing Python code needs no
 # rebuild. The stamp belongs to the environment and the module to the checkout; when either goes, both are renewed.
 $(BUILT): $(RUST_SOURCES) pyproject.toml $(VENV)/.created $(MODULE)
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) CARGO_TARGET_DIR=$(PYTHON_TARGET) PATH="$(dir $(CARGO)):$$PATH" \
-	  $(BIN)/maturin develop --release --quiet
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) CARGO_TARGET_DIR=$(PYTHON_TARGET) $(BIN)/maturin develop --release --quiet
 	touch $(MODULE) $@
 
 # Nothing to do by itself: a missing module counts as new, which makes the stamp above out of date.
