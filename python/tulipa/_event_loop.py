@@ -102,12 +102,15 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         server: Any = None,
         backlog: int = 100,
         *arguments: Any,
+        **keywords: Any,
     ) -> None:
         if sslcontext is not None or not _is_plain(sock) or sock.family not in _INTERNET:
-            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *arguments)
+            super()._start_serving(
+                protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
+            )
             return
-        # From 3.15 on a context follows the two time limits of TLS.
-        context = arguments[2] if len(arguments) > 2 else None
+        # From 3.15 on a context comes by name, or behind the two time limits of TLS.
+        context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
         self._accept_streams(protocol_factory, sock, server, backlog, context)
 
     def _resume_serving(

@@ -93,6 +93,7 @@ functions! {
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",
+    warn = "warnings"."warn",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
     cancelled_error = "asyncio.exceptions"."CancelledError",

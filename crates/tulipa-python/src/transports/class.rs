@@ -172,7 +172,8 @@ fn warn_unclosed(py: Python<'_>, transport: &Object) -> Result<()> {
     let keywords = pyo3::types::PyDict::new(py);
     keywords.set_item("source", transport.bound(py))?;
     let category = py.get_type::<PyResourceWarning>();
-    py.import("warnings")?.call_method("warn", (text, category), Some(&keywords))?;
+    // Looked up early: at the interpreter's end nothing can be imported any more.
+    stdlib().warn.bound(py).call((text, category), Some(&keywords))?;
     Ok(())
 }
 
