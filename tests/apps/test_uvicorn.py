@@ -13,7 +13,7 @@ import pytest
 from .process import LOOP, Program
 
 LOOP_OPTIONS = ["asyncio", "none"] + (["tulipa:new_event_loop"] if LOOP == "tulipa" else [])
-"""`asyncio` is its default where uvloop is not installed: it names asyncio's class instead of leaving asyncio the choice."""
+"""`asyncio`, the default where uvloop is missing, names asyncio's class instead of leaving asyncio the choice."""
 
 
 def started(loop: str = "asyncio") -> Program:
