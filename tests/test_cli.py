@@ -158,10 +158,18 @@ def test_interrupted_program_ends_as_under_python(tmp_path: Path) -> None:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             process.send_signal(signal.SIGINT)
-            output, errors = process.communicate(timeout=60)
+            output, errors = communicate(process)
         assert output == "cleaned up\n"
         assert errors.endswith("KeyboardInterrupt\n")
         assert process.returncode == -signal.SIGINT  # which a shell shows as 130
+
+
+def communicate(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return what it says until it ends; one that does not end is killed, and fails the test."""
+    try:
+        return process.communicate(timeout=60)
+    finally:
+        process.kill()
 
 
 def test_python_m_tulipa_is_the_same_command(tmp_path: Path) -> None:

@@ -141,8 +141,6 @@ def test_ctrl_c_ends_the_program_and_the_site(launcher: list[str], style: str, t
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever runs the tests may have turned Ctrl-C off for their children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as program:
         assert program.stdout is not None
         for line in program.stdout:
@@ -150,8 +148,11 @@ def test_ctrl_c_ends_the_program_and_the_site(launcher: list[str], style: str, t
                 break
         wait_for_a_connection(program)
         program.send_signal(signal.SIGINT)
-        # Comes back when all who hold the pipes have ended, the site among them.
-        _, errors = program.communicate(timeout=30)
+        try:
+            # Comes back when all who hold the pipes have ended, the site among them.
+            _, errors = program.communicate(timeout=30)
+        finally:
+            program.kill()
     assert program.returncode == 1
     assert errors.strip() == "Aborted!"
 

@@ -12,11 +12,11 @@ import pytest
 
 from .process import LOOP, Program
 
-LOOP_OPTIONS = ["auto", "none"] + (["tulipa:new_event_loop"] if LOOP == "tulipa" else [])
-"""`auto` is uvicorn's default; it names asyncio's class itself instead of leaving the choice to asyncio."""
+LOOP_OPTIONS = ["asyncio", "none"] + (["tulipa:new_event_loop"] if LOOP == "tulipa" else [])
+"""`asyncio`, the default where uvloop is missing, names asyncio's class instead of leaving asyncio the choice."""
 
 
-def started(loop: str = "auto") -> Program:
+def started(loop: str = "asyncio") -> Program:
     return Program(
         "-m",
         "uvicorn",
