@@ -116,9 +116,9 @@ def test_cycles_are_collected(kind: str, loop: asyncio.AbstractEventLoop) -> Non
         future.add_done_callback(lambda _future, made=made, witness=witness: None)
         del future
     else:
-        bound = [witness]
-        made = loop.call_soon(bound.append) if kind == "handle" else loop.call_later(1000, bound.append)
-        made._args = (made, bound)
+        # The handle's callback is a method of a list that holds the handle.
+        bound: list[Any] = [witness]
+        made = loop.call_soon(bound.append, 1) if kind == "handle" else loop.call_later(1000, bound.append, 1)
         bound.append(made)
         loop.call_soon(loop.stop)
         loop.run_forever()
