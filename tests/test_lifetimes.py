@@ -116,15 +116,14 @@ def test_cycles_are_collected(kind: str, loop: asyncio.AbstractEventLoop) -> Non
         future.add_done_callback(lambda _future, made=made, witness=witness: None)
         del future
     else:
-        bound = [witness]
-        made = loop.call_soon(bound.append) if kind == "handle" else loop.call_later(1000, bound.append)
-        made._args = (made, bound)
-        bound.append(made)
+        argument: list[Any] = [witness]
+        made = loop.call_soon(id, argument) if kind == "handle" else loop.call_later(1000, id, argument)
+        argument.append(made)
         loop.call_soon(loop.stop)
         loop.run_forever()
         if kind == "timer":
             made.cancel()
-        del bound
+        del argument
     reference = weakref.ref(witness)
     del made, witness
     gc.collect()
