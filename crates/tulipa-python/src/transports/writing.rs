@@ -1,7 +1,7 @@
 //! From the program to the descriptor.
 //!
 //! What is written during a turn of the loop is queued and goes out at the turn's end with one system call, so a
-//! response written in pieces is one packet. Once more is queued than the high-water mark allows, it is sent at
+//! response written in pieces is one packet. Larger amounts are sent at
 //! once, and the protocol is paused only for what the kernel does not take: the marks mean what they mean in
 //! asyncio. Where nothing will end the turn (the loop does not run) it is sent at once too.
 
@@ -22,6 +22,10 @@ use crate::event_loop::core::current_thread;
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
+
+/// Bytes up to which writes wait for the end of the turn, to go out together. More is sent at once, while it is in the
+/// processor's cache: echoing 64 KiB on 100 connections at a turn's end ran at a third of the speed.
+const COALESCED: usize = 16 * 1024;
 
 /// Writes to a lost connection after which each further one is logged.
 const SILENT_WRITES: u32 = 5;
@@ -161,7 +165,7 @@ fn send_or_schedule(transport: &Object, stream: &Stream) -> Result<()> {
         return maybe_pause(transport, stream);
     }
     let (high, _) = stream.queue.borrow().limits();
-    let over = stream.queue.borrow().len() > high;
+    let over = stream.queue.borrow().len() > high.min(COALESCED);
     let Some(core) = stream.core() else { return Ok(()) };
     if !over && core.thread() == Some(current_thread()) {
         if !stream.listed.replace(true) {
