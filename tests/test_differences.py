@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import random
 import selectors
@@ -43,6 +44,18 @@ def test_a_timer_is_never_early_by_the_loops_clock() -> None:
             loop.call_at(when, lambda finished=finished, when=when: finished.set_result(loop.time() - when))
             waits.append(finished)
         assert min(await asyncio.gather(*waits)) >= 0
+
+    tulipa.run(main())
+
+
+def test_a_timer_at_nan_runs_at_once_whatever_other_timers_there_are() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.call_later(1000, print)
+        finished = loop.create_future()
+        loop.call_later(math.nan, finished.set_result, None)
+        await finished
+        later.cancel()
 
     tulipa.run(main())
 

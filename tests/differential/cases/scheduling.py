@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -239,7 +240,8 @@ def case_sleeps_end_in_order_of_deadline(log: Log) -> None:
 def case_sleep_arguments(log: Log) -> None:
     async def main() -> None:
         log(await asyncio.sleep(0, "result"), await asyncio.sleep(-1, "negative"))
-        for delay in (None, "1", [], float("nan")):
+        # Until 3.13 sleep() takes "nan", and what comes of it depends on the other timers.
+        for delay in (None, "1", [], *[float("nan")] * (sys.version_info >= (3, 13))):
             await log.attempt_await(repr(delay), asyncio.wait_for(asyncio.sleep(delay), 0.05))
 
     asyncio.run(main())
