@@ -96,12 +96,16 @@ impl<J, N: Notify> Inbox<J, N> {
 
 /// For the loop's own thread.
 impl<J, N: Notify> Inbox<J, N> {
-    /// Moves what has arrived behind the jobs in `ready`. One relaxed load when nothing has.
+    /// Moves what has arrived behind the jobs in `ready`, and says whether there was a notification: it may
+    /// have come without a job, and then the loop must not sleep on it either. One relaxed load when there
+    /// was none.
     #[inline]
-    pub fn drain_into(&self, ready: &mut ReadyQueue<J>) {
-        if self.state.load(Ordering::Relaxed) == NOTIFIED {
+    pub fn drain_into(&self, ready: &mut ReadyQueue<J>) -> bool {
+        let notified = self.state.load(Ordering::Relaxed) == NOTIFIED;
+        if notified {
             self.drain_notified(ready);
         }
+        notified
     }
 
     /// The state is reset before the queue is read: a push in between sets it again and is found next time,

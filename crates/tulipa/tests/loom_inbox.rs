@@ -43,12 +43,27 @@ impl Signal {
 
 /// The loop's side of a turn, as `turn.rs` does it.
 fn turn<J>(inbox: &Inbox<J, &'static Signal>, signal: &Signal, ready: &mut ReadyQueue<J>) {
-    inbox.drain_into(ready);
-    if ready.is_empty() && inbox.begin_park() {
+    let notified = inbox.drain_into(ready);
+    if !notified && ready.is_empty() && inbox.begin_park() {
         signal.wait();
         inbox.end_park();
     }
     inbox.drain_into(ready);
+}
+
+#[test]
+fn a_notification_without_a_job_ends_the_turn_it_meets_or_the_next() {
+    loom::model(|| {
+        let signal = Signal::leak();
+        let inbox = Arc::new(Inbox::new(signal));
+        let notifier = {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || inbox.notify())
+        };
+        // Lost, it would leave the turn asleep, which loom reports as a deadlock.
+        turn(&inbox, signal, &mut ReadyQueue::<()>::new());
+        notifier.join().unwrap();
+    });
 }
 
 #[test]

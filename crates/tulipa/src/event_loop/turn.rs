@@ -32,11 +32,11 @@ impl<H: Host> Loop<H> {
         flushed
     }
 
-    /// 1. How long may the turn wait? Not at all if there is something to run or the loop is stopping; else
-    ///    until the nearest deadline; else (`None`) for as long as it takes.
+    /// 1. How long may the turn wait? Not at all if there is something to run, the loop is stopping or
+    ///    somebody has notified it; else until the nearest deadline; else (`None`) for as long as it takes.
     fn choose_timeout(&self, host: &H) -> ControlFlow<H::Break, Option<Duration>> {
-        self.drain_inbox();
-        if self.is_stopping() || self.ready_len() > 0 {
+        let notified = self.drain_inbox();
+        if notified || self.is_stopping() || self.ready_len() > 0 {
             return ControlFlow::Continue(Some(Duration::ZERO));
         }
         let deadline = self.timers.borrow().next_deadline();
@@ -116,9 +116,10 @@ impl<H: Host> Loop<H> {
         ControlFlow::Continue(())
     }
 
-    /// Takes over what other threads have sent.
+    /// Takes over what other threads have sent. Says whether they have notified the loop, with or without a
+    /// job.
     #[inline]
-    fn drain_inbox(&self) {
-        self.inbox.drain_into(&mut self.ready.borrow_mut());
+    fn drain_inbox(&self) -> bool {
+        self.inbox.drain_into(&mut self.ready.borrow_mut())
     }
 }
