@@ -104,7 +104,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _INTERNET:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _STREAMS:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
@@ -148,7 +148,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_STREAMS = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 def _is_plain(sock: socket.socket) -> bool:

@@ -24,7 +24,8 @@ use self::core::Core;
 use self::descriptors::Side;
 use crate::ffi::Object;
 use crate::tasks;
-use crate::transports::{self, Opening};
+use crate::transports::pipe::{self, Given};
+use crate::transports::{self, Kind, Opening};
 
 /// Native part of the event loop.
 // The name appears in what CPython says of wrong arguments, where it should be asyncio's.
@@ -128,6 +129,7 @@ impl EventLoop {
         let fd = transports::extra::number(sock)?;
         transports::extra::set_no_delay(fd);
         let opening = Opening {
+            kind: Kind::Socket,
             event_loop: &Object::from_bound(slf.as_any()),
             protocol: Object::from_bound(protocol),
             server: server.map(Object::from_bound),
@@ -137,6 +139,30 @@ impl EventLoop {
         let transport =
             transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
         Ok(transport.bound(slf.py()).unbind())
+    }
+
+    /// Make the native transport of a pipe's end that is read.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_read_pipe_transport(
+        slf: &Bound<'_, Self>,
+        pipe: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        pipe::open_read(slf, &Given { pipe, protocol, waiter, extra })
+    }
+
+    /// Make the native transport of a pipe's end that is written to.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_write_pipe_transport(
+        slf: &Bound<'_, Self>,
+        pipe: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        pipe::open_write(slf, &Given { pipe, protocol, waiter, extra })
     }
 
     /// Accept connections of a listening socket as native transports, until its reader is removed.

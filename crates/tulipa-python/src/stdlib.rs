@@ -90,6 +90,7 @@ functions! {
     logger = "asyncio.log"."logger",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
     abstract_transport = "asyncio.transports"."_FlowControlMixin",
+    read_transport = "asyncio.transports"."ReadTransport",
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",
