@@ -6,6 +6,7 @@ arguments, defaults and texts of errors are that Python's. This module is the se
 makes a wake-up socket only for signal handlers.
 """
 
+import os
 import socket
 import weakref
 from asyncio import events, unix_events
@@ -18,6 +19,7 @@ from ._selector import SelectorView
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
 _getaddrinfo = socket.getaddrinfo
+_os_sendfile = os.sendfile
 
 
 class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
@@ -131,14 +133,31 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         was_reading = transp.is_reading()
         transp.pause_reading()
         await transp._make_empty_waiter()
-        transp._lend_descriptor()
         try:
             return int(await self.sock_sendfile(transp._sock, file, offset, count, fallback=False))
         finally:
             transp._reset_empty_waiter()
-            transp._take_descriptor()
             if was_reading:
                 transp.resume_reading()
+
+    def _sock_sendfile_native_impl(
+        self,
+        fut: Any,
+        registered_fd: int | None,
+        sock: socket.socket,
+        fileno: int,
+        offset: int,
+        count: int | None,
+        blocksize: int,
+        total_sent: int,
+    ) -> None:
+        if os.sendfile is not _os_sendfile or registered_fd is not None:
+            # A program's own sendfile is called, as asyncio does.
+            super()._sock_sendfile_native_impl(
+                fut, registered_fd, sock, fileno, offset, count, blocksize, total_sent
+            )
+            return
+        self._send_file(fut, sock, fileno, offset, count or None, blocksize)
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         super()._ensure_fd_no_transport(fd)

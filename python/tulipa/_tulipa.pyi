@@ -50,8 +50,6 @@ class StreamTransport(asyncio.Transport):
     _sock: socket
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
-    def _lend_descriptor(self) -> None: ...
-    def _take_descriptor(self) -> None: ...
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport): ...
@@ -137,6 +135,15 @@ class BaseEventLoop:
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> WritePipeTransport: ...
+    def _send_file(
+        self,
+        future: asyncio.Future[int],
+        sock: socket,
+        file: int,
+        offset: int,
+        count: int | None,
+        size: int,
+    ) -> None: ...
     def _accept_streams(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -19,12 +19,14 @@ mod timers;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
+use tulipa::stream::SendFile;
 
 use self::core::Core;
 use self::descriptors::Side;
 use crate::ffi::Object;
 use crate::tasks;
 use crate::transports::pipe::{self, Given};
+use crate::transports::sending::{self, Transfer};
 use crate::transports::{self, Kind, Opening};
 
 /// Native part of the event loop.
@@ -163,6 +165,22 @@ impl EventLoop {
         extra: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         pipe::open_write(slf, &Given { pipe, protocol, waiter, extra })
+    }
+
+    /// Send from a file through a socket: `count` bytes, or up to the end of the file, which has `size` now. The
+    /// future is told how many were sent.
+    #[pyo3(signature = (future, sock, file, offset, count, size))]
+    fn _send_file(
+        slf: &Bound<'_, Self>,
+        future: &Bound<'_, PyAny>,
+        sock: &Bound<'_, PyAny>,
+        file: i32,
+        offset: u64,
+        count: Option<u64>,
+        size: u64,
+    ) -> PyResult<()> {
+        let socket = transports::extra::number(sock)?;
+        sending::start(slf, future, Transfer { socket, file, progress: SendFile::new(offset, count, size) })
     }
 
     /// Accept connections of a listening socket as native transports, until its reader is removed.

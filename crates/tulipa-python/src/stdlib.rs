@@ -98,6 +98,7 @@ functions! {
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
     cancelled_error = "asyncio.exceptions"."CancelledError",
+    sendfile_not_available = "asyncio.exceptions"."SendfileNotAvailableError",
     invalid_state_error = "asyncio.exceptions"."InvalidStateError",
     extract_stack = "asyncio.format_helpers"."extract_stack",
     format_callback_source = "asyncio.format_helpers"."_format_callback_source",

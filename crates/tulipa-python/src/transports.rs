@@ -2,7 +2,7 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
-//! `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
+//! `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
 
 mod address;
 mod class;
@@ -13,6 +13,7 @@ mod methods;
 pub(crate) mod pipe;
 mod pipe_methods;
 mod reading;
+pub(crate) mod sending;
 mod stream;
 mod writing;
 

@@ -114,11 +114,6 @@ method!(make_empty_waiter, |py, transport, stream| {
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
 });
-method!(lend_descriptor, |_, _, stream| {
-    life::lend_descriptor(stream);
-    Ok(Object::none())
-});
-method!(take_descriptor, |_, transport, stream| nothing(life::take_descriptor(transport, stream)));
 method!(reset_empty_waiter, |_, _, stream| {
     stream.empty_waiter.set(None);
     Ok(Object::none())
@@ -281,7 +276,7 @@ fn description(stream: &Stream) -> String {
     format!("<{}>", words.join(" "))
 }
 
-pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
+pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
     fastcall(c"write", write, c"write($self, data)\n--\n\nWrite bytes; they are sent at the end of the loop's iteration at the latest."),
     fastcall(c"writelines", write_lines, c"writelines($self, list_of_data)\n--\n\nWrite a list of bytes objects."),
     noargs(c"close", close, c"Close the transport, after what was written has been sent."),
@@ -306,16 +301,6 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
         c"_make_empty_waiter",
         make_empty_waiter,
         c"Return a future for the moment when nothing waits to be sent.",
-    ),
-    noargs(
-        c"_lend_descriptor",
-        lend_descriptor,
-        c"Stop watching the descriptor: somebody else uses it for a while.",
-    ),
-    noargs(
-        c"_take_descriptor",
-        take_descriptor,
-        c"Watch the descriptor again, unless it was closed meanwhile.",
     ),
     noargs(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future."),
     ffi::PyMethodDef::zeroed(),

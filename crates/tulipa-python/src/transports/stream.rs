@@ -14,7 +14,7 @@ use tulipa::{Interest, Readiness, Token, sys};
 
 use super::address::Address;
 use super::kind::Kind;
-use super::{Event, class, extra, pipe, reading, writing};
+use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
@@ -53,6 +53,8 @@ pub(crate) struct Stream {
     pub(super) context: Slot,
     /// Who waits for the write queue to drain, while a file is sent past it.
     pub(super) empty_waiter: Slot,
+    /// The transfer of a file that waits for room.
+    sending: Slot,
     /// `__dict__` and weak references, where CPython's offsets point.
     pub(super) dict: Cell<*mut ffi::PyObject>,
     pub(super) weak_references: Cell<*mut ffi::PyObject>,
@@ -96,6 +98,7 @@ impl Stream {
             waiter: Slot::empty(),
             context: Slot::empty(),
             empty_waiter: Slot::empty(),
+            sending: Slot::empty(),
             dict: Cell::new(std::ptr::null_mut()),
             weak_references: Cell::new(std::ptr::null_mut()),
             core: Cell::new(None),
@@ -117,7 +120,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 8] {
+    pub(super) fn slots(&self) -> [&Slot; 9] {
         [
             &self.event_loop,
             &self.protocol,
@@ -127,6 +130,7 @@ impl Stream {
             &self.waiter,
             &self.context,
             &self.empty_waiter,
+            &self.sending,
         ]
     }
 
@@ -162,10 +166,18 @@ impl Stream {
         if self.watches_read() {
             interest = interest | Interest::READABLE;
         }
-        if self.blocked.get() {
+        if self.blocked.get() || !self.sending.is_empty() {
             interest = interest | Interest::WRITABLE;
         }
         Ok(core.engine.set_interest(token, interest).map_err(os_error)?)
+    }
+}
+
+impl Stream {
+    /// Has a file's transfer told of room, instead of the write queue, which is empty meanwhile; or ends that.
+    pub(super) fn set_sending(&self, sending: Option<Object>) -> Result<()> {
+        self.sending.set(sending);
+        self.update_interest()
     }
 }
 
@@ -241,21 +253,6 @@ pub(super) fn forget_descriptor(stream: &Stream) {
     stream.socket.set(None);
 }
 
-/// Leaves the descriptor to somebody else, who sends a file through it.
-pub(super) fn lend_descriptor(stream: &Stream) {
-    unwatch(stream);
-}
-
-/// Watches the descriptor again.
-pub(super) fn take_descriptor(transport: &Object, stream: &Stream) -> Result<()> {
-    let (Some(core), fd) = (stream.core(), stream.fd.get()) else { return Ok(()) };
-    if fd < 0 || stream.token.get().is_some() {
-        return Ok(());
-    }
-    watch(core, transport, stream, fd)?;
-    stream.update_interest()
-}
-
 fn copy_of(context: Option<&Object>) -> Result<Object> {
     context.map_or_else(context::copy_current, |context| Ok(context.clone()))
 }
@@ -314,8 +311,13 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
             stream.update_interest()?;
         }
     }
-    if readiness.is_writable() && stream.blocked.get() {
-        return writing::flush_blocked(transport, stream);
+    if readiness.is_writable() {
+        if let Some(sending) = stream.sending.get() {
+            return sending::writable(&sending);
+        }
+        if stream.blocked.get() {
+            return writing::flush_blocked(transport, stream);
+        }
     }
     Ok(())
 }
@@ -437,8 +439,10 @@ fn lose(transport: &Object, stream: &Stream) -> Result<()> {
         // Of a pipe only writes are counted.
         stream.lost.set(stream.lost.get() + 1);
     }
-    let Some(core) = stream.core() else { return Ok(()) };
+    let cut_off = stream.sending.take().map_or(Ok(()), |sending| sending::connection_lost(&sending));
+    let Some(core) = stream.core() else { return cut_off };
     stream.update_interest()?;
+    cut_off?;
     core.ensure_open()?;
     let context = Some(context::copy_current()?);
     core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
@@ -465,8 +469,11 @@ fn wake_empty_waiter(stream: &Stream) -> Result<()> {
     let Some(waiter) = stream.empty_waiter.get() else { return Ok(()) };
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
-    waiter.bound(py).call_method1("set_exception", (error.into_value(py),))?;
+    let waiter = waiter.bound(py);
+    if !waiter.call_method0("done")?.is_truthy()? {
+        let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
+        waiter.call_method1("set_exception", (error.into_value(py),))?;
+    }
     Ok(())
 }
 

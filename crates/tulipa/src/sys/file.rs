@@ -43,6 +43,34 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     check_len(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) })
 }
 
+/// Sends up to `count` bytes of `file`, from `offset` on, through `socket`; 0 is the file's end. The file's own position
+/// stays.
+///
+/// # Errors
+///
+/// What `sendfile(2)` says; among them `EINVAL` for a file that is no plain one.
+pub fn sendfile(socket: RawFd, file: RawFd, offset: u64, count: usize) -> io::Result<usize> {
+    let mut offset =
+        libc::off64_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    // SAFETY: `offset` is valid for the length of the call.
+    check_len(unsafe { libc::sendfile64(socket, file, &raw mut offset, count) })
+}
+
+/// Moves the position of `file` to `offset`.
+///
+/// # Errors
+///
+/// What `lseek(2)` says.
+pub fn seek(file: RawFd, offset: u64) -> io::Result<()> {
+    let offset =
+        libc::off64_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EOVERFLOW))?;
+    // SAFETY: no pointers are passed.
+    match unsafe { libc::lseek64(file, offset, libc::SEEK_SET) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
 /// What `fd` stands for.
 ///
 /// # Errors
