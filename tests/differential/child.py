@@ -6,10 +6,10 @@ not be raised, and the exception with which the case ended.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
 import importlib
-import asyncio
 import logging
 import signal
 import sys
