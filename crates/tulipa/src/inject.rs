@@ -68,14 +68,23 @@ impl<J, N: Notify> Inbox<J, N> {
     ///
     /// Hands the job back when the loop is closed.
     pub fn push(&self, job: J) -> Result<(), J> {
-        {
-            let mut queue = self.lock();
-            if queue.closed {
-                return Err(job);
-            }
-            queue.jobs.push_back(job);
-        }
+        self.leave(job)?;
         self.notify();
+        Ok(())
+    }
+
+    /// Leaves a job without waking the loop, for a thread that calls [`Inbox::notify`] itself soon after. The
+    /// loop may find the job before that.
+    ///
+    /// # Errors
+    ///
+    /// Hands the job back when the loop is closed.
+    pub fn leave(&self, job: J) -> Result<(), J> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(job);
+        }
+        queue.jobs.push_back(job);
         Ok(())
     }
 
