@@ -74,18 +74,18 @@ impl<J, N: Notify> Inbox<J, N> {
     }
 
     /// Leaves a job without waking the loop, for a thread that calls [`Inbox::notify`] itself soon after. The
-    /// loop may find the job before that.
+    /// loop may find the job before that. Says how many jobs wait, this one included.
     ///
     /// # Errors
     ///
     /// Hands the job back when the loop is closed.
-    pub fn leave(&self, job: J) -> Result<(), J> {
+    pub fn leave(&self, job: J) -> Result<usize, J> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(job);
         }
         queue.jobs.push_back(job);
-        Ok(())
+        Ok(queue.jobs.len())
     }
 
     /// Wakes the loop if it sleeps; otherwise it looks at its inbox once more before it does. Takes no lock,

@@ -19,7 +19,7 @@ use tulipa::{Remote, Token};
 use super::host::PyHost;
 use super::job::{Job, Source};
 use super::{EventLoop, handles};
-use crate::ffi::{Object, Slot};
+use crate::ffi::{Object, Slot, attached};
 use crate::transports::Flushing;
 
 /// Reasons for which jobs may not be pushed past `call_soon`.
@@ -34,6 +34,11 @@ mod reason {
 
 /// The class that `Core::note_class` found.
 static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
+
+/// A thread that has left so many jobs lets the loop run before it leaves more. Otherwise it goes on for the
+/// interpreter's whole switch interval, and ten thousand callbacks and more are out of the caches and in the
+/// collector's way before they run: 280 ns of processor time each instead of 173, and 196 with 256 in place of 1000.
+const CROWD: usize = 1000;
 
 #[inline(never)]
 fn is_loop(object: &Object) -> bool {
@@ -202,7 +207,13 @@ impl Core {
             }
             return Ok(());
         }
-        self.remote.schedule(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))
+        let waiting =
+            self.remote.leave(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))?;
+        self.remote.notify();
+        if waiting % CROWD == 0 {
+            attached::release(std::thread::yield_now);
+        }
+        Ok(())
     }
 
     /// As `schedule_from_anywhere`, for a worker thread: what wakes the loop is handed back, to be notified once the

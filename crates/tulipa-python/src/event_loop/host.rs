@@ -13,7 +13,7 @@ use super::job::{Job, Source};
 use super::{EventLoop, handles, timers};
 use crate::errors::os_error;
 use crate::executors::{self, Outcome};
-use crate::ffi::{Object, Raised, Result, call, context};
+use crate::ffi::{Object, Raised, Result, attached, call, context};
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
 use crate::transports::{self, Event};
@@ -217,12 +217,7 @@ impl Host for PyHost {
     }
 
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
-        // SAFETY: this thread is attached, and `wait` touches nothing of Python.
-        let state = unsafe { ffi::PyEval_SaveThread() };
-        let answer = wait();
-        // SAFETY: the state that was saved above, on the same thread.
-        unsafe { ffi::PyEval_RestoreThread(state) };
-        answer
+        attached::release(wait)
     }
 
     fn interrupted(&self) -> ControlFlow<PyErr> {

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
@@ -20,7 +19,7 @@ use super::{Outcome, pending};
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::as_py;
 use crate::event_loop::job::Job;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Result, attached, call};
 use crate::futures::state_of;
 use crate::stdlib::stdlib;
 
@@ -170,7 +169,7 @@ impl WorkQueue {
             }
             state.waiting += 1;
         }
-        detached(|| {
+        attached::release(|| {
             wake();
             self.wait()
         })
@@ -187,16 +186,6 @@ impl WorkQueue {
             state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
-
-/// Runs `wait`, which touches nothing of Python's, without the interpreter.
-fn detached<T>(wait: impl FnOnce() -> T) -> T {
-    // SAFETY: this thread is attached, and `wait` moves references at the most.
-    let state = unsafe { ffi::PyEval_SaveThread() };
-    let answer = wait();
-    // SAFETY: the state that was saved above, on the same thread.
-    unsafe { ffi::PyEval_RestoreThread(state) };
-    answer
 }
 
 /// Leaves a call for the workers of `executor`, the loop's own pool. `None`: its `submit()` must decide.

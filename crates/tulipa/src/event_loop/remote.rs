@@ -28,12 +28,13 @@ impl<J> Remote<J> {
     }
 
     /// As [`Remote::schedule`], but leaves waking the loop to a [`Remote::notify`] that must follow: a thread
-    /// that first lets go of a lock which the loop will want spares both a wait for it.
+    /// that first lets go of a lock which the loop will want spares both a wait for it. Says how many jobs wait
+    /// for the loop, this one included.
     ///
     /// # Errors
     ///
     /// Hands the job back when the loop is closed.
-    pub fn leave(&self, job: J) -> Result<(), J> {
+    pub fn leave(&self, job: J) -> Result<usize, J> {
         self.inbox.leave(job)
     }
 
