@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _tulipa
+from ._executors import ThreadPool
 from ._selector import SelectorView
 
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
@@ -86,6 +87,11 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
     def _close_self_pipe(self) -> None:
         if self._csock is not None:
             super()._close_self_pipe()
+
+    def _make_default_executor(self) -> ThreadPool:
+        """Make the executor that stands for None."""
+        self._default_executor = executor = ThreadPool()
+        return executor
 
     async def getaddrinfo(
         self,
