@@ -6,6 +6,7 @@ arguments, defaults and texts of errors are that Python's. This module is the se
 makes a wake-up socket only for signal handlers.
 """
 
+import os
 import socket
 import weakref
 from asyncio import events, unix_events
@@ -19,6 +20,7 @@ from ._selector import SelectorView
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
 _getaddrinfo = socket.getaddrinfo
+_os_sendfile = os.sendfile
 
 
 class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
@@ -35,7 +37,6 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         "_coroutine_origin_tracking_saved_depth",
         "_csock",
         "_current_handle",
-        "_default_executor",
         "_exception_handler",
         "_executor_shutdown_called",
         "_internal_fds",
@@ -138,7 +139,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _INTERNET:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _STREAMS:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
@@ -165,14 +166,31 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         was_reading = transp.is_reading()
         transp.pause_reading()
         await transp._make_empty_waiter()
-        transp._lend_descriptor()
         try:
             return int(await self.sock_sendfile(transp._sock, file, offset, count, fallback=False))
         finally:
             transp._reset_empty_waiter()
-            transp._take_descriptor()
             if was_reading:
                 transp.resume_reading()
+
+    def _sock_sendfile_native_impl(
+        self,
+        fut: Any,
+        registered_fd: int | None,
+        sock: socket.socket,
+        fileno: int,
+        offset: int,
+        count: int | None,
+        blocksize: int,
+        total_sent: int,
+    ) -> None:
+        if os.sendfile is not _os_sendfile or registered_fd is not None:
+            # A program's own sendfile is called, as asyncio does.
+            super()._sock_sendfile_native_impl(
+                fut, registered_fd, sock, fileno, offset, count, blocksize, total_sent
+            )
+            return
+        self._send_file(fut, sock, fileno, offset, count or None, blocksize)
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         super()._ensure_fd_no_transport(fd)
@@ -182,7 +200,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_STREAMS = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 def _is_plain(sock: socket.socket) -> bool:

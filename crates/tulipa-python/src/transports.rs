@@ -2,13 +2,19 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
+//! `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
 
+mod address;
 mod batch;
 mod class;
 pub(crate) mod extra;
+mod kind;
 mod listener;
 mod methods;
+pub(crate) mod pipe;
+mod pipe_methods;
 mod reading;
+pub(crate) mod sending;
 mod stream;
 mod writing;
 
@@ -18,6 +24,7 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
+pub(crate) use kind::Kind;
 pub(crate) use listener::start_serving;
 pub(crate) use stream::{Opening, open};
 
@@ -38,7 +45,7 @@ pub(crate) enum Event {
 /// Runs the job of a native transport or listener.
 #[inline]
 pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&Object>) -> Result<()> {
-    if target.is_instance_of(class::stream_class()) {
+    if class::is_stream(target) {
         return stream::run(target, event, context);
     }
     listener::run(core, target)

@@ -88,12 +88,14 @@ impl State {
 }
 
 impl<'a> Member<'a> {
-    /// A stream that has one chunk to send, and room in the kernel as far as we know.
+    /// A socket that has one chunk to send, and room in the kernel as far as we know.
     fn of(transport: &'a Object) -> Option<Self> {
         // SAFETY: only streams are listed.
         let stream: &Stream = unsafe { class::stream(transport.as_ptr()) };
         let queue = stream.queue.borrow();
-        let plain = !stream.blocked.get() && queue.slices(&mut [IoSlice::new(&[]); 2]) == 1;
+        let plain = !stream.kind.get().is_pipe()
+            && !stream.blocked.get()
+            && queue.slices(&mut [IoSlice::new(&[]); 2]) == 1;
         plain.then_some(Self { transport, stream, queue })
     }
 
