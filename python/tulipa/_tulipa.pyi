@@ -8,6 +8,7 @@ those are here that the package uses.
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, final
@@ -22,6 +23,7 @@ __all__ = [
     "StreamTransport",
     "Task",
     "TimerHandle",
+    "WorkQueue",
     "WritePipeTransport",
     "__version__",
 ]
@@ -58,9 +60,19 @@ class ReadPipeTransport(asyncio.ReadTransport): ...
 @final
 class WritePipeTransport(asyncio.Transport): ...
 
+@final
+class WorkQueue:
+    def __new__(cls) -> WorkQueue: ...
+    def put(self, item: object) -> None: ...
+    def get_nowait(self) -> Any: ...
+    def qsize(self) -> int: ...
+    def wants_worker(self) -> bool: ...
+    def serve(self) -> Any: ...
+
 @disjoint_base
 class BaseEventLoop:
     _debug: bool
+    _default_executor: Executor | None
     _driver: str
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Any: ...
     def run_forever(self) -> None: ...
@@ -90,6 +102,9 @@ class BaseEventLoop:
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def create_future(self) -> Future[Any]: ...
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
+    ) -> asyncio.Future[_T]: ...
     if sys.version_info >= (3, 13):
         # The keywords are the task factory's: it gets those that were given.
         def create_task(

@@ -23,6 +23,7 @@ use tulipa::stream::SendFile;
 
 use self::core::Core;
 use self::descriptors::Side;
+use crate::executors;
 use crate::ffi::Object;
 use crate::tasks;
 use crate::transports::pipe::{self, Given};
@@ -290,6 +291,27 @@ impl EventLoop {
     #[setter(_task_factory)]
     fn set_task_factory_slot(&self, factory: &Bound<'_, PyAny>) {
         self.core.task_factory.set((!factory.is_none()).then(|| Object::from_bound(factory)));
+    }
+
+    /// Have an executor call `func(*args)`; the returned Future has the answer.
+    #[pyo3(signature = (executor, func, *args))]
+    fn run_in_executor(
+        slf: &Bound<'_, Self>,
+        executor: &Bound<'_, PyAny>,
+        func: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        executors::run_in_executor(slf, executor, func, args)
+    }
+
+    #[getter(_default_executor)]
+    fn default_executor_property(&self, py: Python<'_>) -> Py<PyAny> {
+        self.core.default_executor.or_none().bound(py).unbind()
+    }
+
+    #[setter(_default_executor)]
+    fn set_default_executor_slot(&self, executor: &Bound<'_, PyAny>) -> PyResult<()> {
+        executors::set_default(&self.core, executor)
     }
 
     /// The name of what polls the kernel.

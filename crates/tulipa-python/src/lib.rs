@@ -2,6 +2,7 @@
 
 mod errors;
 mod event_loop;
+mod executors;
 mod ffi;
 mod futures;
 mod gc;
@@ -22,6 +23,8 @@ mod _tulipa {
 
     #[pymodule_export]
     use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::executors::WorkQueue;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

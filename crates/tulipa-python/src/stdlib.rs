@@ -59,6 +59,12 @@ names! {
     eager_start = "eager_start",
     connection_made = "connection_made",
     task_class = "Task",
+    add_worker = "_add_worker",
+    cancelled = "cancelled",
+    exception = "exception",
+    native_queue = "_native_queue",
+    set_exception = "set_exception",
+    set_result = "set_result",
 }
 
 macro_rules! functions {
@@ -97,6 +103,9 @@ functions! {
     warn = "warnings"."warn",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
+    convert_future_exception = "asyncio.futures"."_convert_future_exc",
+    concurrent_future = "concurrent.futures"."Future",
+    wrap_future = "asyncio.futures"."wrap_future",
     cancelled_error = "asyncio.exceptions"."CancelledError",
     sendfile_not_available = "asyncio.exceptions"."SendfileNotAvailableError",
     invalid_state_error = "asyncio.exceptions"."InvalidStateError",

@@ -217,66 +217,60 @@ pub(super) fn flush_blocked(transport: &Object, stream: &Stream) -> Result<()> {
 
 /// Sends what is queued, as far as the kernel takes it.
 pub(super) fn flush(transport: &Object, stream: &Stream) -> Result<()> {
-    loop {
-        if stream.queue.borrow().is_empty() {
-            return Ok(());
-        }
-        match send(stream) {
-            Ok(Sent { pressure, all }) => {
-                let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
-                if all {
-                    return resumed.and(emptied(transport, stream));
-                }
-                resumed?;
+    while !stream.queue.borrow().is_empty() && !stream.blocked.get() {
+        let sent = offer(&stream.queue.borrow(), stream);
+        settle(transport, stream, sent)?;
+    }
+    Ok(())
+}
+
+/// How much was offered to the kernel in one call, and how much it took.
+pub(super) struct Sent {
+    pub(super) offered: usize,
+    pub(super) written: usize,
+}
+
+/// Draws the consequences of one system call.
+pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>) -> Result<()> {
+    match sent {
+        Ok(sent) => advance(transport, stream, &sent),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => block(stream),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(error) => {
+            let kind = stream.kind.get();
+            if kind.is_pipe() {
+                stream.lost.set(stream.lost.get() + 1);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return block(stream),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let kind = stream.kind.get();
-                if kind.is_pipe() {
-                    stream.lost.set(stream.lost.get() + 1);
-                }
-                let raised = Raised::from(os_error(error));
-                return fatal_error(transport, stream, raised, kind.write_failure());
-            }
-        }
-        if stream.blocked.get() {
-            return Ok(());
+            let raised = Raised::from(os_error(error));
+            fatal_error(transport, stream, raised, kind.write_failure())
         }
     }
 }
 
-/// What one system call achieved.
-struct Sent {
-    pressure: Pressure,
-    /// The queue is empty.
-    all: bool,
-}
-
-/// One `send` or `writev`. A short one means that the kernel's buffer is full.
-fn send(stream: &Stream) -> io::Result<Sent> {
+/// The kernel took something. A short write means that its buffer is full.
+fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
     let mut queue = stream.queue.borrow_mut();
-    let (offered, written) = offer(&queue, stream)?;
     let mut released = Vec::new();
-    let pressure = queue.advance(written, &mut |chunk| released.push(chunk));
+    let pressure = queue.advance(sent.written, &mut |chunk| released.push(chunk));
     let all = queue.is_empty();
     drop(queue);
     // Exactly bytes objects: letting go of them runs no foreign code, but costs; it happens outside the borrow.
     drop(released);
-    if written < offered {
-        block(stream).map_err(|_raised| io::Error::from(io::ErrorKind::NotConnected))?;
+    if sent.written < sent.offered {
+        block(stream)?;
     }
-    Ok(Sent { pressure, all })
+    let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
+    if all { resumed.and(emptied(transport, stream)) } else { resumed }
 }
 
-/// How much was offered to the kernel, and how much it took.
-fn offer(queue: &WriteQueue<Chunk>, stream: &Stream) -> io::Result<(usize, usize)> {
+/// One system call.
+fn offer(queue: &WriteQueue<Chunk>, stream: &Stream) -> io::Result<Sent> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = queue.slices(&mut slices);
     let slices = &slices[..count];
     let offered = slices.iter().map(|slice| slice.len()).sum();
     let written = stream.kind.get().send(stream.fd.get(), slices)?;
-    Ok((offered, written))
+    Ok(Sent { offered, written })
 }
 
 fn block(stream: &Stream) -> Result<()> {
