@@ -6,6 +6,7 @@ mod ffi;
 mod futures;
 mod gc;
 mod stdlib;
+mod streams;
 mod tasks;
 mod transports;
 
@@ -35,6 +36,7 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
+        crate::streams::initialise(py)?;
         let stream_transport = crate::transports::initialise(py)?;
         add("StreamTransport", stream_transport)?;
         add("Future", classes.future)?;

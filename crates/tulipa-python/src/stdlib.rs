@@ -59,6 +59,11 @@ names! {
     eager_start = "eager_start",
     connection_made = "connection_made",
     task_class = "Task",
+    stream_reader_wr = "_stream_reader_wr",
+    private_buffer = "_buffer",
+    private_eof = "_eof",
+    private_limit = "_limit",
+    waiter = "_waiter",
 }
 
 macro_rules! functions {
