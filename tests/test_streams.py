@@ -94,7 +94,8 @@ def test_a_subclass_of_the_stock_reader_or_protocol_is_called() -> None:
         async with stock_pair(reader_class=CountingReader) as (reader, _, peer):
             peer.send(b"data")
             assert await reader.read(100) == b"data"
-            assert isinstance(reader, CountingReader) and reader.fed == 1
+            assert isinstance(reader, CountingReader)
+            assert reader.fed == 1
         async with stock_pair(protocol_class=CountingProtocol) as (reader, transport, peer):
             peer.send(b"data")
             assert await reader.read(100) == b"data"
