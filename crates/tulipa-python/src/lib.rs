@@ -7,6 +7,7 @@ mod ffi;
 mod futures;
 mod gc;
 mod stdlib;
+mod streams;
 mod tasks;
 mod transports;
 
@@ -38,6 +39,7 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
+        crate::streams::initialise(py)?;
         for (name, class) in crate::transports::initialise(py)? {
             add(name, class)?;
         }

@@ -65,6 +65,11 @@ names! {
     native_queue = "_native_queue",
     set_exception = "set_exception",
     set_result = "set_result",
+    stream_reader_wr = "_stream_reader_wr",
+    private_buffer = "_buffer",
+    private_eof = "_eof",
+    private_limit = "_limit",
+    waiter = "_waiter",
 }
 
 macro_rules! functions {
