@@ -2,6 +2,8 @@
 //!
 //! What works on the futures that a program hands over (`gather`, `wait`, task groups) asks them through here.
 
+use pyo3::ffi;
+
 use super::{FutureState, Phase, is_exact, state_of};
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result, call};
@@ -20,6 +22,10 @@ pub(crate) fn native<'a>(future: &'a Object) -> Option<&'a FutureState> {
 pub(crate) fn is_future(object: &Object) -> Result<bool> {
     if is_exact(object) {
         return Ok(true);
+    }
+    if object.class() == &raw mut ffi::PyCoro_Type {
+        // What is asked about most, next to futures; looking for the attribute would make an exception.
+        return Ok(false);
     }
     let name = &stdlib().names.asyncio_future_blocking;
     // SAFETY: attached.
