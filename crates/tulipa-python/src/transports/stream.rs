@@ -21,6 +21,7 @@ use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::stdlib::stdlib;
+use crate::streams::Feeding;
 
 /// A chunk of the write queue: always exactly a `bytes` object, which nobody can change meanwhile.
 pub(super) struct Chunk(pub(super) Object);
@@ -83,6 +84,8 @@ pub(crate) struct Stream {
     pub(super) protocol_paused: Cell<bool>,
     /// The protocol hands out its own buffers.
     pub(super) buffered: Cell<bool>,
+    /// How what comes in reaches the protocol otherwise.
+    pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
     pub(super) lost: Cell<u32>,
 }
@@ -116,6 +119,7 @@ impl Stream {
             listed: Cell::new(false),
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
+            feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
         }
     }
@@ -264,6 +268,7 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     let buffered = stream.kind.get() == Kind::Socket
         && protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
     stream.buffered.set(buffered);
+    stream.feeding.set(Feeding::of(&protocol));
     stream.protocol.put(protocol);
     Ok(())
 }
