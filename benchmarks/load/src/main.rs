@@ -6,6 +6,7 @@
 //! one JSON line; a command that fails says why on standard error and exits with 1, or with 3 when the server hangs.
 //! Nothing here is part of Tulipa.
 
+mod address;
 mod connect;
 mod drive;
 mod exchange;
@@ -14,13 +15,16 @@ mod hold;
 mod report;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::address::Address;
+use crate::connect::Server;
 use crate::drive::{Plan, Until};
 use crate::exchange::{Echo, Http};
 
@@ -85,8 +89,11 @@ struct Target {
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
     /// TCP port.
-    #[arg(long)]
-    port: u16,
+    #[arg(long, required_unless_present = "unix")]
+    port: Option<u16>,
+    /// Path of a Unix socket, in place of host and port.
+    #[arg(long, conflicts_with = "port")]
+    unix: Option<PathBuf>,
 }
 
 /// How hard and how long.
@@ -146,21 +153,29 @@ fn run(command: Command) -> io::Result<()> {
     raise_descriptor_limit()?;
     match command {
         Command::EchoLoad { target, size, load } => {
-            report::print(&drive::run(target.address()?, &Echo::new(size as usize), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Echo::new(size as usize), &load.plan())?)
         }
         Command::HttpLoad { target, path, load } => {
-            report::print(&drive::run(target.address()?, &Http::new(&target.host, &path), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Http::new(&target.host, &path), &load.plan())?)
         }
-        Command::Connections { target, count, echo } => hold::run(target.address()?, count as usize, echo),
+        Command::Connections { target, count, echo } => hold::run(&target.server()?, count as usize, echo),
         Command::Floor { port } => floor::run(port),
     }
 }
 
 impl Target {
-    fn address(&self) -> io::Result<SocketAddr> {
-        (self.host.as_str(), self.port)
+    fn server(&self) -> io::Result<Server> {
+        Ok(Server { address: self.address()? })
+    }
+
+    fn address(&self) -> io::Result<Address> {
+        if let Some(path) = &self.unix {
+            return Ok(Address::Unix(path.clone()));
+        }
+        (self.host.as_str(), self.port.expect("required without a path"))
             .to_socket_addrs()?
             .next()
+            .map(Address::Internet)
             .ok_or_else(|| io::Error::other(format!("{} has no address", self.host)))
     }
 }
