@@ -148,18 +148,6 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
         self._accept_streams(protocol_factory, sock, server, backlog, context)
 
-    def _resume_serving(
-        self,
-        protocol_factory: Callable[[], Any],
-        sock: socket.socket,
-        server: Any,
-        backlog: int,
-        context: Any,
-    ) -> None:
-        """Accept again after a pause, unless the server was closed meanwhile."""
-        if sock.fileno() >= 0 and not self.is_closed():
-            self._accept_streams(protocol_factory, sock, server, backlog, context)
-
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _tulipa.StreamTransport):
             return int(await super()._sendfile_native(transp, file, offset, count))

@@ -176,11 +176,13 @@ impl EventLoop {
         future: &Bound<'_, PyAny>,
         sock: &Bound<'_, PyAny>,
         file: i32,
-        offset: u64,
-        count: Option<u64>,
+        offset: i64,
+        count: Option<i64>,
         size: u64,
     ) -> PyResult<()> {
         let socket = transports::extra::number(sock)?;
+        // The inherited code has refused what is negative.
+        let (offset, count) = (offset.cast_unsigned(), count.map(i64::cast_unsigned));
         sending::start(slf, future, Transfer { socket, file, progress: SendFile::new(offset, count, size) })
     }
 

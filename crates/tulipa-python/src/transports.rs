@@ -29,6 +29,7 @@ pub(crate) use listener::start_serving;
 pub(crate) use stream::{Opening, open};
 
 use crate::event_loop::core::Core;
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
 
 /// What a job of a transport or listener is about.
@@ -98,9 +99,9 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
     while !core.flushing.is_empty() {
         let streams = core.flushing.take();
-        outcome = outcome.and(core.flushing.batch.send(&streams));
+        outcome = finally(outcome, || core.flushing.batch.send(&streams));
         for stream in &streams {
-            outcome = outcome.and(writing::flush_scheduled(stream));
+            outcome = finally(outcome, || writing::flush_scheduled(stream));
         }
     }
     outcome

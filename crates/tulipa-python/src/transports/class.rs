@@ -45,6 +45,12 @@ pub(super) fn is_stream(object: &Object) -> bool {
     class == layout.stream || class == layout.read_pipe || class == layout.write_pipe
 }
 
+/// Whether `object` is a transport through whose socket a file is to be sent.
+pub(super) fn lends_its_socket(object: &Object) -> bool {
+    // SAFETY: checked by the first half.
+    is_stream(object) && !unsafe { stream(object.as_ptr()) }.empty_waiter.is_empty()
+}
+
 /// The classes by name, made if need be; called by the module's initialisation.
 pub(crate) fn initialise(_py: Python<'_>) -> Result<[(&'static str, *mut ffi::PyTypeObject); 3]> {
     if LAYOUT.get().is_none() {

@@ -18,7 +18,7 @@ use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
@@ -329,7 +329,6 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
 
 fn opened(stream: &Stream) -> Result<()> {
     stream.started.set(true);
-    let outcome = stream.update_interest();
     if let Some(waiter) = stream.waiter.take() {
         // SAFETY: attached.
         let waiter = waiter.bound(unsafe { Python::assume_attached() });
@@ -337,7 +336,8 @@ fn opened(stream: &Stream) -> Result<()> {
             waiter.call_method1("set_result", (waiter.py().None(),))?;
         }
     }
-    outcome
+    // Last: a descriptor that cannot be watched is an error, and no more Python may be called then.
+    stream.update_interest()
 }
 
 /// `close()`: what was written still goes out.
@@ -437,21 +437,20 @@ pub(super) fn protocol_failed(
 
 /// Neither half works any more: the queue goes, watching stops, and telling the protocol is scheduled.
 fn lose(transport: &Object, stream: &Stream) -> Result<()> {
-    let chunks = stream.queue.borrow_mut().take_all();
-    drop(chunks);
+    writing::drop_queue(stream);
     stream.blocked.set(false);
     if !stream.kind.get().is_pipe() {
         // Of a pipe only writes are counted.
         stream.lost.set(stream.lost.get() + 1);
     }
-    let cut_off = stream.sending.take().map_or(Ok(()), |sending| sending::connection_lost(&sending));
-    let Some(core) = stream.core() else { return cut_off };
-    stream.update_interest()?;
-    cut_off?;
-    core.ensure_open()?;
-    let context = Some(context::copy_current()?);
-    core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
-    Ok(())
+    let sending = stream.sending.take();
+    if let Some(core) = stream.core() {
+        stream.update_interest()?;
+        core.ensure_open()?;
+        let context = Some(context::copy_current()?);
+        core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
+    }
+    sending.map_or(Ok(()), |sending| sending::connection_lost(&sending))
 }
 
 /// Tells the protocol, whatever it does closes the descriptor, and lets go of everything.
@@ -465,9 +464,8 @@ pub(super) fn connection_lost(transport: &Object, stream: &Stream) -> Result<()>
     } else {
         call::method1(&protocol, &stdlib().names.connection_lost, &error).map(drop)
     };
-    let closed = dispose(transport, stream);
-    wake_empty_waiter(stream)?;
-    told.and(closed)
+    let told = finally(told, || dispose(transport, stream));
+    finally(told, || wake_empty_waiter(stream))
 }
 
 fn wake_empty_waiter(stream: &Stream) -> Result<()> {
@@ -489,11 +487,8 @@ pub(super) fn dispose(transport: &Object, stream: &Stream) -> Result<()> {
     stream.context.set(None);
     stream.core.set(None);
     stream.event_loop.set(None);
-    let detached = match stream.server.take() {
-        Some(server) => tell_server(&server, &stdlib().names.detach, transport),
-        None => Ok(()),
-    };
-    closed.and(detached)
+    let Some(server) = stream.server.take() else { return closed };
+    finally(closed, || tell_server(&server, &stdlib().names.detach, transport))
 }
 
 fn close_descriptor(stream: &Stream) -> Result<()> {

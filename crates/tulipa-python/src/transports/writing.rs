@@ -20,7 +20,7 @@ use super::kind::Kind;
 use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 
@@ -237,6 +237,7 @@ pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => block(stream),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(error) => {
+            drop_queue(stream);
             let kind = stream.kind.get();
             if kind.is_pipe() {
                 stream.lost.set(stream.lost.get() + 1);
@@ -245,6 +246,12 @@ pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>
             fatal_error(transport, stream, raised, kind.write_failure())
         }
     }
+}
+
+/// Throws away what was not sent.
+pub(super) fn drop_queue(stream: &Stream) {
+    let chunks = stream.queue.borrow_mut().take_all();
+    drop(chunks);
 }
 
 /// The kernel took something. A short write means that its buffer is full.
@@ -260,7 +267,7 @@ fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
         block(stream)?;
     }
     let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
-    if all { resumed.and(emptied(transport, stream)) } else { resumed }
+    if all { finally(resumed, || emptied(transport, stream)) } else { resumed }
 }
 
 /// One system call.
