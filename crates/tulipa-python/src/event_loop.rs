@@ -13,6 +13,7 @@ pub(crate) mod job;
 pub(crate) mod methods;
 mod overrides;
 mod run;
+pub(crate) mod sock;
 mod thread_safe;
 mod timers;
 

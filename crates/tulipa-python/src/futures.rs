@@ -7,7 +7,7 @@
 
 pub(crate) mod callbacks;
 pub(crate) mod class;
-mod iterator;
+pub(crate) mod iterator;
 pub(crate) mod methods;
 
 use std::cell::Cell;

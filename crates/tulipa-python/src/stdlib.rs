@@ -27,6 +27,15 @@ macro_rules! names {
 names! {
     add_done_callback = "add_done_callback",
     asyncio_future_blocking = "_asyncio_future_blocking",
+    sock_recv = "sock_recv",
+    sock_recv_into = "sock_recv_into",
+    sock_recvfrom = "sock_recvfrom",
+    sock_recvfrom_into = "sock_recvfrom_into",
+    sock_sendall = "sock_sendall",
+    sock_sendto = "sock_sendto",
+    sock_connect = "sock_connect",
+    sock_accept = "sock_accept",
+    private_transports = "_transports",
     attach = "_attach",
     detach = "_detach",
     buffer_updated = "buffer_updated",
@@ -93,6 +102,7 @@ functions! {
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",
+    selector_event_loop = "asyncio.selector_events"."BaseSelectorEventLoop",
     warn = "warnings"."warn",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
@@ -137,6 +147,7 @@ pub(crate) struct Behaviour {
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
+    pub(crate) socket: crate::event_loop::sock::Members,
 }
 
 impl Behaviour {
@@ -161,6 +172,7 @@ impl Behaviour {
             c_task_step: Object::from_bound(&c_task_step),
             create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
+            socket: crate::event_loop::sock::Members::find(py)?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
         scope.clear();

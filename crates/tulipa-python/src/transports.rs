@@ -18,6 +18,7 @@ use tulipa::Readiness;
 
 pub(crate) use class::initialise;
 pub(crate) use listener::start_serving;
+pub(crate) use reading::RECEIVE_SIZE;
 pub(crate) use stream::{Opening, open};
 
 use crate::event_loop::core::Core;

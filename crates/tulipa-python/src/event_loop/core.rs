@@ -14,11 +14,13 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
-use tulipa::{Remote, Token};
+use tulipa::{Interest, Remote, Token};
 
 use super::host::PyHost;
 use super::job::{Job, Source};
+use super::sock::{self, Resting};
 use super::{EventLoop, handles};
+use crate::errors::os_error;
 use crate::ffi::{Object, Slot};
 use crate::transports::Flushing;
 
@@ -60,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) receive_buffer: Cell<Vec<u8>>,
     /// Streams written to in this turn.
     pub(crate) flushing: Flushing,
+    /// Registrations of `sock_*` operations that are done.
+    pub(crate) resting: Resting,
 }
 
 // SAFETY: S1: whoever touches a core is attached, and borrows nothing while Python code runs. On a free-threaded
@@ -82,6 +86,7 @@ impl Core {
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
             flushing: Flushing::default(),
+            resting: Resting::default(),
         })
     }
 
@@ -199,6 +204,14 @@ impl Core {
         self.remote.schedule(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))
     }
 
+    /// Watches a descriptor that nobody watches yet, and lists it.
+    pub(crate) fn register(&self, fd: RawFd, interest: Interest, source: Source) -> PyResult<Token> {
+        sock::forget_resting(self, fd);
+        let token = self.engine.register(fd, interest, source).map_err(|(error, _source)| os_error(error))?;
+        self.descriptors.borrow_mut().insert(fd, token);
+        Ok(token)
+    }
+
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();
@@ -217,6 +230,7 @@ impl Core {
     pub(crate) fn release(&self) {
         self.set_closed(true);
         let descriptors = std::mem::take(&mut *self.descriptors.borrow_mut());
+        self.resting.clear();
         drop((self.engine.close(), descriptors));
         self.task_factory.set(None);
         self.idle_task.set(None);

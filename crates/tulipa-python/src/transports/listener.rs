@@ -76,11 +76,7 @@ pub(crate) fn start_serving(
         backlog: backlog.max(1),
     };
     let listening: Object = Bound::new(py, listening)?.into_any().into();
-    let token = core
-        .engine
-        .register(fd, Interest::READABLE, Source::Native(listening))
-        .map_err(|(error, _)| os_error(error))?;
-    core.descriptors.borrow_mut().insert(fd, token);
+    core.register(fd, Interest::READABLE, Source::Native(listening))?;
     Ok(())
 }
 

@@ -195,10 +195,7 @@ pub(crate) fn open(
 /// Enters the descriptor into the driver; nothing is wanted of it yet.
 fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<()> {
     let source = Source::Native(transport.clone());
-    let token =
-        core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
-    stream.token.set(Some(token));
-    core.descriptors.borrow_mut().insert(fd, token);
+    stream.token.set(Some(core.register(fd, Interest::NONE, source)?));
     Ok(())
 }
 
