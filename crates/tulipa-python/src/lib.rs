@@ -3,10 +3,12 @@
 mod addresses;
 mod errors;
 mod event_loop;
+mod executors;
 mod ffi;
 mod futures;
 mod gc;
 mod stdlib;
+mod streams;
 mod tasks;
 mod transports;
 
@@ -23,6 +25,8 @@ mod _tulipa {
 
     #[pymodule_export]
     use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::executors::WorkQueue;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -38,8 +42,10 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
-        let stream_transport = crate::transports::initialise(py)?;
-        add("StreamTransport", stream_transport)?;
+        crate::streams::initialise(py)?;
+        for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
         add("Future", classes.future)?;
         add("Task", classes.task)?;
         add("Handle", handles.handle)?;

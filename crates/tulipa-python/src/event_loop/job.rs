@@ -5,6 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::handles;
+use crate::executors::Outcome;
 use crate::ffi::Object;
 use crate::stdlib::stdlib;
 use crate::transports::Event;
@@ -21,6 +22,8 @@ pub(crate) enum Job {
     Call { function: Object, argument: Option<Object>, context: Object },
     /// A `sock_*` operation whose socket is ready.
     Operation(Object),
+    /// What another thread has found out for a native future.
+    Answer { future: Object, outcome: Outcome },
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -36,6 +39,10 @@ impl Job {
             Self::Wakeup { task, future } => [task, future].into_iter().for_each(see),
             Self::Call { function, argument, context } => {
                 [function, context].into_iter().chain(argument).for_each(see);
+            }
+            Self::Answer { future, outcome } => {
+                see(future);
+                outcome.value().into_iter().for_each(see);
             }
             Self::Io { target, context, .. } => {
                 [Some(target), context.as_ref()].into_iter().flatten().for_each(see);
