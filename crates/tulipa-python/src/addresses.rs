@@ -3,6 +3,8 @@
 //! What it reads without a look-up of names is read here; all else is `None`, which means that the socket's own
 //! methods must be asked, as they must for other families.
 
+mod cache;
+
 use std::ffi::c_long;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
@@ -10,6 +12,8 @@ use std::os::unix::ffi::OsStrExt;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use socket2::SockAddr;
+
+pub(crate) use cache::Cache;
 
 use crate::ffi::{Object, Result};
 

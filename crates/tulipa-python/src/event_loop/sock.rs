@@ -144,7 +144,8 @@ fn member(socket: &Object, offset: usize) -> c_int {
     unsafe { *socket.as_ptr().byte_add(offset).cast::<c_int>() }
 }
 
-fn family(socket: &Object) -> c_int {
+/// The family of addresses of an instance of the socket class.
+pub(crate) fn family(socket: &Object) -> c_int {
     member(socket, stdlib().behaviour.socket.family)
 }
 

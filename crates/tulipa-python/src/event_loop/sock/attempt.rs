@@ -21,7 +21,6 @@ use crate::errors::os_error;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
-use crate::transports::RECEIVE_SIZE;
 
 /// What came of an attempt.
 pub(super) enum Performed {
@@ -84,27 +83,12 @@ fn pair(first: &Object, second: &Object) -> Result<Object> {
     unsafe { Object::steal(ffi::PyTuple_Pack(2, first.as_ptr(), second.as_ptr())) }
 }
 
-/// Lends `size` bytes to receive into: the loop's own, or for more than it has, some that are given back at once.
-/// Nothing of Python's is called meanwhile.
-fn with_buffer<T>(core: &Core, size: usize, receive: impl FnOnce(&mut [u8]) -> T) -> T {
-    if size > RECEIVE_SIZE {
-        return receive(&mut vec![0; size]);
-    }
-    let mut buffer = core.receive_buffer.take();
-    if buffer.is_empty() {
-        buffer.resize(RECEIVE_SIZE, 0);
-    }
-    let answer = receive(&mut buffer[..size]);
-    core.receive_buffer.set(buffer);
-    answer
-}
-
 fn receive(core: &Core, fd: RawFd, size: usize) -> Result<Option<Object>> {
     if size == 0 {
         // Python's own method does not ask the kernel for nothing.
         return new_bytes(&[]).map(Some);
     }
-    let received = with_buffer(core, size, |buffer| {
+    let received = core.with_receive_buffer(size, |buffer| {
         let received = sys::recv(fd, buffer)?;
         Ok(new_bytes(&buffer[..received]))
     });
@@ -112,7 +96,7 @@ fn receive(core: &Core, fd: RawFd, size: usize) -> Result<Option<Object>> {
 }
 
 fn receive_from(core: &Core, fd: RawFd, size: usize) -> Result<Option<Object>> {
-    let received = with_buffer(core, size, |buffer| {
+    let received = core.with_receive_buffer(size, |buffer| {
         let (received, sender) = sys::recv_from(fd, buffer)?;
         Ok((new_bytes(&buffer[..received]), sender))
     });
