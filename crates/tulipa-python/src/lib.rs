@@ -5,11 +5,14 @@ mod errors;
 mod event_loop;
 mod executors;
 mod ffi;
+mod functions;
 mod futures;
+mod gather;
 mod gc;
 mod stdlib;
 mod streams;
 mod tasks;
+mod toolbox;
 mod transports;
 
 use pyo3::prelude::*;
@@ -50,6 +53,10 @@ mod _tulipa {
         add("Task", classes.task)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
+        for (name, place, entry) in crate::toolbox::FUNCTIONS {
+            let function = crate::functions::stand_for(py, place, name, *entry)?;
+            module.add(*name, function.bound(py))?;
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
