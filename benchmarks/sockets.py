@@ -65,7 +65,9 @@ def datagrams(sockets: int) -> Served:
 def operations(kib: int, connections: int) -> Served:
     """A row of `sock_recv` and `sock_sendall`."""
     title = f"sock_recv, sock_sendall echo {kib} KiB, {connections} conn"
-    return Served(f"sock_{kib}k_{connections}", title, serve_sockets, load(kib * KIB, connections), floor=True)
+    return Served(
+        f"sock_{kib}k_{connections}", title, serve_sockets, load(kib * KIB, connections), floor=True
+    )
 
 
 ROWS = (datagrams(1), datagrams(10), datagrams(100), operations(1, 10), operations(1, 100))

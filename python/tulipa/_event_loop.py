@@ -211,9 +211,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-def _is_plain(
-    sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")
-) -> bool:
+def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
     return kind is socket.socket or all(

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
-from _typeshed import ReadableBuffer, WriteableBuffer
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, final
 
+from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
 
 __all__ = [
