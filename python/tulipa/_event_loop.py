@@ -129,6 +129,14 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             sock, protocol, waiter, extra=extra, server=server, context=context
         )
 
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in _FAMILIES or not _is_plain(sock, ("recvfrom", "send", "sendto", "close")):
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return self._open_datagrams(sock, protocol, address, waiter, extra)
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], Any],
@@ -139,7 +147,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _STREAMS:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _FAMILIES:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
@@ -188,15 +196,14 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
 
-_STREAMS = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-def _is_plain(sock: socket.socket) -> bool:
+def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
     return kind is socket.socket or all(
-        getattr(kind, name, None) is getattr(socket.socket, name)
-        for name in ("recv", "recv_into", "send", "close")
+        getattr(kind, name, None) is getattr(socket.socket, name) for name in methods
     )
 
 

@@ -13,6 +13,7 @@ pub(crate) mod job;
 pub(crate) mod methods;
 mod overrides;
 mod run;
+pub(crate) mod sock;
 mod thread_safe;
 mod timers;
 
@@ -141,6 +142,28 @@ impl EventLoop {
         };
         let transport =
             transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
+        Ok(transport.bound(slf.py()).unbind())
+    }
+
+    /// Make the native transport of a datagram socket, which it takes over.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _open_datagrams(
+        slf: &Bound<'_, Self>,
+        sock: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        address: Option<&Bound<'_, PyAny>>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let opening = Opening {
+            kind: Kind::Datagram,
+            event_loop: &Object::from_bound(slf.as_any()),
+            protocol: Object::from_bound(protocol),
+            server: None,
+            waiter: waiter.map(Object::from_bound),
+            context: None,
+        };
+        let transport = transports::open_datagrams(opening, sock, address, extra)?;
         Ok(transport.bound(slf.py()).unbind())
     }
 

@@ -9,7 +9,7 @@ pub(crate) mod any;
 pub(crate) mod callbacks;
 pub(crate) mod chain;
 pub(crate) mod class;
-mod iterator;
+pub(crate) mod iterator;
 pub(crate) mod methods;
 pub(crate) mod observers;
 

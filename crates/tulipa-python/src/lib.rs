@@ -1,5 +1,6 @@
 //! The extension module `tulipa._tulipa`: its table of contents.
 
+mod addresses;
 mod errors;
 mod event_loop;
 mod executors;
@@ -37,6 +38,8 @@ mod _tulipa {
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
+        crate::event_loop::sock::initialise(py)?;
+        crate::event_loop::sock::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };

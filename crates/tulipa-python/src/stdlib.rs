@@ -45,6 +45,15 @@ names! {
     set_exception = "set_exception",
     set_result = "set_result",
     asyncio_future_blocking = "_asyncio_future_blocking",
+    sock_recv = "sock_recv",
+    sock_recv_into = "sock_recv_into",
+    sock_recvfrom = "sock_recvfrom",
+    sock_recvfrom_into = "sock_recvfrom_into",
+    sock_sendall = "sock_sendall",
+    sock_sendto = "sock_sendto",
+    sock_connect = "sock_connect",
+    sock_accept = "sock_accept",
+    private_transports = "_transports",
     attach = "_attach",
     detach = "_detach",
     buffer_updated = "buffer_updated",
@@ -59,6 +68,9 @@ names! {
     coro_or_future = "coro_or_future",
     delay = "delay",
     data = "data",
+    addr = "addr",
+    datagram_received = "datagram_received",
+    error_received = "error_received",
     list_of_data = "list_of_data",
     protocol = "protocol",
     data_received = "data_received",
@@ -116,10 +128,12 @@ functions! {
     logger = "asyncio.log"."logger",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
     abstract_transport = "asyncio.transports"."_FlowControlMixin",
+    abstract_datagram_transport = "asyncio.transports"."DatagramTransport",
     read_transport = "asyncio.transports"."ReadTransport",
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",
+    selector_event_loop = "asyncio.selector_events"."BaseSelectorEventLoop",
     warn = "warnings"."warn",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
@@ -173,6 +187,7 @@ pub(crate) struct Behaviour {
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
+    pub(crate) socket: crate::event_loop::sock::Members,
 }
 
 impl Behaviour {
@@ -197,6 +212,7 @@ impl Behaviour {
             c_task_step: Object::from_bound(&c_task_step),
             create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
+            socket: crate::event_loop::sock::Members::find(py)?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
         scope.clear();

@@ -23,6 +23,8 @@ pub(crate) enum Job {
     Notify { observer: Object, kind: &'static Kind, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
     Call { function: Object, argument: Option<Object>, context: Object },
+    /// A `sock_*` operation whose socket is ready.
+    Operation(Object),
     /// What another thread has found out for a native future.
     Answer { future: Object, outcome: Outcome },
     /// Something of a native transport's or listener's; `context` where it is not their own.
@@ -32,7 +34,7 @@ pub(crate) enum Job {
 impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
-            Self::Handle(handle) => see(handle),
+            Self::Handle(object) | Self::Operation(object) => see(object),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);
@@ -56,7 +58,8 @@ impl Job {
 
 /// What a watched descriptor stands for.
 pub(crate) enum Source {
-    /// Callbacks of `add_reader` and `add_writer`; `file` is the object they were registered with.
+    /// Callbacks of `add_reader` and `add_writer`, or operations that wait; `file` is the object that they were
+    /// registered with, an operation's socket.
     Handles { file: Object, reader: Option<Object>, writer: Option<Object> },
     /// A native transport or listener.
     Native(Object),

@@ -191,6 +191,13 @@ pub(crate) fn truth(object: &Object) -> Result<bool> {
     }
 }
 
+/// `len(object)`.
+#[inline]
+pub(crate) fn length(object: &Object) -> Result<usize> {
+    // SAFETY: a live object.
+    usize::try_from(unsafe { ffi::PyObject_Size(object.as_ptr()) }).map_err(|_| Raised)
+}
+
 /// `left == right`.
 #[inline]
 pub(crate) fn equal(left: &Object, right: &Object) -> Result<bool> {

@@ -5,6 +5,8 @@
 
 pub(crate) mod args;
 pub(crate) mod attached;
+pub(crate) mod audit;
+pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;

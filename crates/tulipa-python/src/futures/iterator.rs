@@ -111,7 +111,7 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 }
 
 /// `StopIteration(value)` set in the indicator; a tuple or exception value must not be taken apart.
-fn stop_iteration(value: Option<&Object>) -> Raised {
+pub(crate) fn stop_iteration(value: Option<&Object>) -> Raised {
     // SAFETY: the class lives as long as the interpreter.
     let class = unsafe { Object::borrow(ffi::PyExc_StopIteration) };
     match value.filter(|value| !value.is_none()) {
@@ -149,23 +149,34 @@ unsafe extern "C" fn throw(
 ) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: the arguments of this very call.
-        let args = unsafe { crate::ffi::args::Args::new(arguments, count, names) };
-        args.keywords::<0>("throw", [])?;
-        let (Some(kind), true) = (args.at(0), args.positional.len() <= 3) else {
-            return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
-        };
-        if cfg!(Py_3_12) && args.positional.len() > 1 {
-            pyo3::PyErr::warn(
-                py,
-                &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(),
-                THROW_SIGNATURE,
-                1,
-            )?;
-        }
+        let raised = unsafe { thrown_by(py, arguments, count, names) }?;
         // SAFETY: CPython calls methods on instances of the class.
         unsafe { iterator(object) }.future.set(None);
-        Err::<Object, _>(thrown(&kind, args.at(1), args.at(2)))
+        Err::<Object, _>(raised)
     })
+}
+
+/// The exception that a call of `throw` stands for, set in the indicator; `Err` where the call is wrong.
+///
+/// # Safety
+/// These are the arguments of a fast call that is still running.
+pub(crate) unsafe fn thrown_by(
+    py: pyo3::Python<'_>,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> Result<Raised> {
+    // SAFETY: passed on.
+    let args = unsafe { crate::ffi::args::Args::new(arguments, count, names) };
+    args.keywords::<0>("throw", [])?;
+    let (Some(kind), true) = (args.at(0), args.positional.len() <= 3) else {
+        return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
+    };
+    if cfg!(Py_3_12) && args.positional.len() > 1 {
+        let category = py.get_type::<pyo3::exceptions::PyDeprecationWarning>();
+        pyo3::PyErr::warn(py, &category, THROW_SIGNATURE, 1)?;
+    }
+    Ok(thrown(&kind, args.at(1), args.at(2)))
 }
 
 const THROW_SIGNATURE: &std::ffi::CStr =

@@ -3,7 +3,7 @@
 //! The rules are those of asyncio's selector transports, kept by the engine's `StreamState`; here they meet the
 //! descriptor and the protocol. No borrow is held while Python code runs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use pyo3::ffi;
@@ -13,6 +13,7 @@ use tulipa::stream::{Close, Emptied, Fail, StreamState, WriteQueue};
 use tulipa::{Interest, Readiness, Token, sys};
 
 use super::address::Address;
+use super::datagram::{self, Datagram};
 use super::kind::Kind;
 use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
@@ -88,6 +89,8 @@ pub(crate) struct Stream {
     pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
     pub(super) lost: Cell<u32>,
+    /// What only datagrams need.
+    pub(super) datagram: OnceCell<Box<Datagram>>,
 }
 
 impl Stream {
@@ -121,6 +124,7 @@ impl Stream {
             buffered: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
+            datagram: OnceCell::new(),
         }
     }
 
@@ -157,7 +161,7 @@ impl Stream {
     #[inline]
     fn watches_read(&self) -> bool {
         match self.kind.get() {
-            Kind::Socket | Kind::ReadPipe => self.wants_read(),
+            Kind::Socket | Kind::ReadPipe | Kind::Datagram => self.wants_read(),
             Kind::WritePipe => self.started.get() && !self.state.borrow().is_lost(),
             Kind::WriteDevice => false,
         }
@@ -232,11 +236,8 @@ fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<
     let shared = stream.kind.get().is_pipe() && core.descriptors.borrow().contains_key(&fd);
     let duplicate = if shared { Some(sys::duplicate(fd).map_err(os_error)?) } else { None };
     let watched = duplicate.as_ref().map_or(fd, AsRawFd::as_raw_fd);
-    let token =
-        core.engine.register(watched, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
-    stream.token.set(Some(token));
+    stream.token.set(Some(core.register(watched, Interest::NONE, source)?));
     stream.duplicate.set(duplicate);
-    core.descriptors.borrow_mut().insert(watched, token);
     Ok(())
 }
 
@@ -310,7 +311,10 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
     } else if readiness.is_readable() {
         if stream.wants_read() {
             let context = stream.context.or_none();
-            context::run_in(&context, || reading::read(transport, stream))?;
+            context::run_in(&context, || match stream.datagram.get() {
+                None => reading::read(transport, stream),
+                Some(datagram) => datagram::receive(transport, stream, datagram),
+            })?;
         } else {
             // Paused without telling the driver, in the hope that reading resumes before the next event.
             stream.update_interest()?;
@@ -438,6 +442,9 @@ pub(super) fn protocol_failed(
 /// Neither half works any more: the queue goes, watching stops, and telling the protocol is scheduled.
 fn lose(transport: &Object, stream: &Stream) -> Result<()> {
     writing::drop_queue(stream);
+    if let Some(datagram) = stream.datagram.get() {
+        datagram.discard();
+    }
     stream.blocked.set(false);
     if !stream.kind.get().is_pipe() {
         // Of a pipe only writes are counted.
