@@ -18,7 +18,16 @@ from ._selector import SelectorView
 
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
-_getaddrinfo = socket.getaddrinfo
+
+
+def _original(name: str, module: str) -> Any:
+    """Return a function of the socket module, unless somebody had put another in its place before this was imported."""
+    function = getattr(socket, name)
+    return function if function.__module__ == module else None
+
+
+_getaddrinfo = _original("getaddrinfo", "socket")
+_getnameinfo = _original("getnameinfo", "_socket")
 
 
 class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
@@ -75,11 +84,25 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Resolve a name in the default executor; an address that is a literal already needs no thread."""
-        if socket.getaddrinfo is _getaddrinfo and not self._debug and _is_literal(host, port):
-            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
-        answer = await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
-        return list(answer)
+        """Resolve a name; a thread of the default executor is used where somebody has to be asked."""
+        if socket.getaddrinfo is _getaddrinfo:
+            answer = self._getaddrinfo(host, port, family, type, proto, flags)
+            if isinstance(answer, list):
+                return answer
+            if answer is not None:
+                return await answer
+        return list(await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags))
+
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
+        """Resolve an address into a host's and a service's name, in the same way."""
+        if socket.getnameinfo is _getnameinfo:
+            answer = self._getnameinfo(sockaddr, flags)
+            if isinstance(answer, tuple):
+                return answer
+            if answer is not None:
+                return await answer
+        names: tuple[str, str] = await super().getnameinfo(sockaddr, flags)
+        return names
 
     def _make_socket_transport(
         self,
@@ -180,16 +203,3 @@ class _SignalNotice:
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             loop._add_callback_signalsafe(events.Handle(loop._read_from_self, (), loop))
-
-
-def _is_literal(host: object, port: object) -> bool:
-    """Return whether resolving can be done without asking anybody."""
-    if not isinstance(host, str) or not (port is None or isinstance(port, int)):
-        return False
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False

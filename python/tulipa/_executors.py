@@ -45,7 +45,8 @@ class ThreadPool(ThreadPoolExecutor):
             args=(weakref.ref(self, pool_is_gone), queue, self._run_arguments()),
         )
         worker.start()
-        self._threads.add(worker)
+        threads: Any = self._threads
+        threads.add(worker)
         _thread._threads_queues[worker] = queue
 
     def _run_arguments(self) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-pub(crate) use queue::WorkQueue;
+pub(crate) use queue::{WorkQueue, look_up};
 
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
@@ -75,7 +75,7 @@ pub(crate) fn run_in_executor(
 }
 
 /// The executor that stands for None, made when it is first needed.
-fn default_executor(slf: &Bound<'_, EventLoop>) -> PyResult<Object> {
+pub(crate) fn default_executor(slf: &Bound<'_, EventLoop>) -> PyResult<Object> {
     let core = &slf.get().core;
     if slf.getattr("_executor_shutdown_called")?.is_truthy()? {
         return Err(PyRuntimeError::new_err("Executor shutdown has been called"));

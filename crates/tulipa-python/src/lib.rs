@@ -6,6 +6,7 @@ mod executors;
 mod ffi;
 mod futures;
 mod gc;
+mod names;
 mod stdlib;
 mod tasks;
 mod transports;

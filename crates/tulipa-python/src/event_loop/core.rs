@@ -229,6 +229,11 @@ impl Core {
         self.remote.leave(job).is_ok().then(|| self.remote.clone())
     }
 
+    /// What threads that are not attached leave jobs with.
+    pub(crate) fn remote(&self) -> Remote<Job> {
+        self.remote.clone()
+    }
+
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();

@@ -77,6 +77,7 @@ impl PyHost {
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
             Job::Answer { future, outcome } => self.answer(&future, outcome),
+            Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::handles;
 use crate::executors::Outcome;
 use crate::ffi::Object;
+use crate::names::Found;
 use crate::stdlib::stdlib;
 use crate::transports::Event;
 
@@ -22,6 +23,8 @@ pub(crate) enum Job {
     Call { function: Object, argument: Option<Object>, context: Object },
     /// What another thread has found out for a native future.
     Answer { future: Object, outcome: Outcome },
+    /// What the resolver has found for a native future.
+    Resolved { future: Object, answer: Box<Found> },
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -42,6 +45,7 @@ impl Job {
                 see(future);
                 outcome.value().into_iter().for_each(see);
             }
+            Self::Resolved { future, .. } => see(future),
             Self::Io { target, context, .. } => {
                 [Some(target), context.as_ref()].into_iter().flatten().for_each(see);
             }
