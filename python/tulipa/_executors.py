@@ -45,8 +45,7 @@ class ThreadPool(ThreadPoolExecutor):
             args=(weakref.ref(self, pool_is_gone), queue, self._run_arguments()),
         )
         worker.start()
-        threads: Any = self._threads
-        threads.add(worker)
+        self._threads.add(worker)  # type: ignore[attr-defined]  # a set, which the stubs do not promise
         _thread._threads_queues[worker] = queue
 
     def _run_arguments(self) -> tuple[Any, ...]:

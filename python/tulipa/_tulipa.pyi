@@ -19,10 +19,12 @@ __all__ = [
     "BaseEventLoop",
     "Future",
     "Handle",
+    "ReadPipeTransport",
     "StreamTransport",
     "Task",
     "TimerHandle",
     "WorkQueue",
+    "WritePipeTransport",
     "__version__",
 ]
 
@@ -50,8 +52,13 @@ class StreamTransport(asyncio.Transport):
     _sock: socket
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
-    def _lend_descriptor(self) -> None: ...
-    def _take_descriptor(self) -> None: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport): ...
+
+# asyncio's stubs do not show the class between, which keeps the water marks.
+@final
+class WritePipeTransport(asyncio.Transport): ...
 
 @final
 class WorkQueue:
@@ -124,7 +131,7 @@ class BaseEventLoop:
     def _release(self) -> None: ...
     def _watch_in_background(self, fd: int) -> None: ...
     def _watched(self) -> list[_Watched]: ...
-    def _transport_of(self, fd: int) -> StreamTransport | None: ...
+    def _transport_of(self, fd: int) -> Any: ...
     def _make_stream_transport(
         self,
         sock: socket,
@@ -135,6 +142,29 @@ class BaseEventLoop:
         server: Any = None,
         context: Context | None = None,
     ) -> StreamTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
+    def _send_file(
+        self,
+        future: asyncio.Future[int],
+        sock: socket,
+        file: int,
+        offset: int,
+        count: int | None,
+        size: int,
+    ) -> None: ...
     def _accept_streams(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -20,6 +20,7 @@ use super::host::PyHost;
 use super::job::{Job, Source};
 use super::{EventLoop, handles};
 use crate::ffi::{Object, Slot, attached};
+use crate::tasks;
 use crate::transports::Flushing;
 
 /// Reasons for which jobs may not be pushed past `call_soon`.
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     thread: Cell<u64>,
     /// Whether `time` is not the native one, so that timers must go by it.
     pub(crate) own_clock: Cell<bool>,
+    /// Whether `create_future` or `create_task` is not the native one.
+    own_factories: Cell<bool>,
     pub(crate) task_factory: Slot,
     /// The executor that programs see as the loop's default.
     pub(crate) default_executor: Slot,
@@ -86,6 +89,7 @@ impl Core {
             detour: Cell::new(0),
             thread: Cell::new(0),
             own_clock: Cell::new(false),
+            own_factories: Cell::new(false),
             task_factory: Slot::empty(),
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
@@ -160,6 +164,22 @@ impl Core {
 
     pub(crate) fn set_call_soon_overridden(&self, overridden: bool) {
         self.set_detour(reason::OVERRIDDEN, overridden);
+    }
+
+    pub(super) fn set_own_factories(&self, own: bool) {
+        self.own_factories.set(own);
+    }
+
+    /// Whether a native future is what `create_future` would return.
+    #[inline]
+    pub(crate) fn makes_futures(&self) -> bool {
+        !self.own_factories.get()
+    }
+
+    /// Whether `create_task` without arguments for a factory would make a native task.
+    #[inline]
+    pub(crate) fn makes_tasks(&self) -> bool {
+        !self.own_factories.get() && self.task_factory.is_empty() && tasks::is_usual_class()
     }
 
     fn set_detour(&self, bit: u8, on: bool) {

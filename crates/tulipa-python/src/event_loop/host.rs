@@ -14,6 +14,7 @@ use super::{EventLoop, handles, timers};
 use crate::errors::os_error;
 use crate::executors::{self, Outcome};
 use crate::ffi::{Object, Raised, Result, attached, call, context};
+use crate::futures::observers::Kind;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
 use crate::transports::{self, Event};
@@ -78,6 +79,9 @@ impl PyHost {
             }
             Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
+            Job::Notify { observer, kind, future } => kind
+                .tell(&observer, &future)
+                .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))
@@ -142,6 +146,15 @@ impl PyHost {
             return Err(raised);
         }
         self.report_call(&raised.take_object(), function, argument, context)
+    }
+
+    #[cold]
+    fn notify_failed(&self, raised: Raised, observer: &Object, kind: &Kind, future: &Object) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        self.report_call(&exception, &kind.callable(observer)?, Some(future), &context::copy_current()?)
     }
 
     #[cold]

@@ -8,6 +8,7 @@
 mod clock;
 mod epoll;
 mod eventfd;
+mod file;
 mod names;
 mod socket;
 
@@ -16,6 +17,7 @@ use std::io;
 pub(crate) use clock::monotonic_nanos;
 pub(crate) use epoll::{epoll_create, epoll_ctl, epoll_pwait2, epoll_wait};
 pub(crate) use eventfd::{eventfd, eventfd_add, eventfd_reset};
+pub use file::{FileKind, duplicate, file_kind, read, seek, sendfile, set_nonblocking, write};
 pub use names::{Found, Query, ResolveError, address_text, addresses_of, names_of, resolver_text};
 pub use socket::{accept, recv, send, shutdown, writev};
 
