@@ -9,12 +9,13 @@ makes a wake-up socket only for signal handlers.
 import os
 import socket
 import weakref
-from asyncio import events, unix_events
+from asyncio import events, tasks, unix_events
 from collections.abc import Callable
 from typing import Any
 
 from . import _tulipa
 from ._executors import ThreadPool
+from ._processes import Children, chosen_by_program
 from ._selector import SelectorView
 
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
@@ -41,6 +42,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -58,6 +60,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
+        "_watcher",
         "slow_callback_duration",
     )
     slow_callback_duration: float
@@ -66,6 +69,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
+        self._children = Children(self)
         super().__init__(SelectorView(self))
         # The one descriptor that every loop has of its own: what other threads wake it by.
         self._internal_fds = 1
@@ -74,6 +78,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
+            self._children.close()
             self._internal_fds = 0
             self._release()
 
@@ -132,6 +137,35 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
                 return await answer
         names: tuple[str, str] = await super().getnameinfo(sockaddr, flags)
         return names
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        given = (protocol, args, shell, stdin, stdout, stderr, bufsize)
+        if chosen_by_program(self):
+            return await super()._make_subprocess_transport(*given, extra=extra, **kwargs)
+        waiter = self.create_future()
+        make = vars(unix_events)["_UnixSubprocessTransport"]
+        transport = make(self, *given, waiter=waiter, extra=extra, **kwargs)
+        self._children.watch(transport)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await tasks.shield(transport._wait())
+            raise
+        return transport
 
     def _make_socket_transport(
         self,
