@@ -22,9 +22,7 @@ class Recorder(asyncio.SubprocessProtocol):
         self.before_the_end: list[str] = []
 
     def connection_made(self, transport: Any) -> None:
-        self.log(
-            "made", transport.get_returncode(), [transport.get_pipe_transport(fd) is None for fd in range(3)]
-        )
+        self.log("made", [transport.get_pipe_transport(fd) is None for fd in range(3)])
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.output[fd] += data
