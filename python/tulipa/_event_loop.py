@@ -9,7 +9,7 @@ makes a wake-up socket only for signal handlers.
 import os
 import socket
 import weakref
-from asyncio import events, tasks, unix_events
+from asyncio import base_events, events, tasks, unix_events
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +18,8 @@ from ._executors import ThreadPool
 from ._processes import Children, chosen_by_program
 from ._selector import SelectorView
 
+# Where asyncio looks for the socket module.
+_stock: Any = base_events
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
 
@@ -119,7 +121,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         flags: int = 0,
     ) -> list[Any]:
         """Resolve a name; a thread of the default executor is used where somebody has to be asked."""
-        if socket.getaddrinfo is _getaddrinfo:
+        if _stock.socket.getaddrinfo is _getaddrinfo:
             answer = self._getaddrinfo(host, port, family, type, proto, flags)
             if isinstance(answer, list):
                 return answer
@@ -129,7 +131,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
 
     async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
         """Resolve an address into a host's and a service's name, in the same way."""
-        if socket.getnameinfo is _getnameinfo:
+        if _stock.socket.getnameinfo is _getnameinfo:
             answer = self._getnameinfo(sockaddr, flags)
             if isinstance(answer, tuple):
                 return answer
