@@ -26,6 +26,7 @@ use self::core::Core;
 use self::descriptors::Side;
 use crate::executors;
 use crate::ffi::Object;
+use crate::names;
 use crate::tasks;
 use crate::transports::pipe::{self, Given};
 use crate::transports::sending::{self, Transfer};
@@ -327,6 +328,28 @@ impl EventLoop {
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<Py<PyAny>> {
         executors::run_in_executor(slf, executor, func, args)
+    }
+
+    /// The answer of socket.getaddrinfo, or a Future of it. None: asyncio's own way must be taken.
+    fn _getaddrinfo(
+        slf: &Bound<'_, Self>,
+        host: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        family: &Bound<'_, PyAny>,
+        kind: &Bound<'_, PyAny>,
+        proto: &Bound<'_, PyAny>,
+        flags: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        names::addresses(slf, host, port, [family, kind, proto, flags])
+    }
+
+    /// The same for socket.getnameinfo.
+    fn _getnameinfo(
+        slf: &Bound<'_, Self>,
+        sockaddr: &Bound<'_, PyAny>,
+        flags: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        names::names(slf, sockaddr, flags)
     }
 
     #[getter(_default_executor)]

@@ -9,6 +9,7 @@ mod functions;
 mod futures;
 mod gather;
 mod gc;
+mod names;
 mod stdlib;
 mod streams;
 mod tasks;

@@ -285,6 +285,11 @@ impl Core {
         Ok(token)
     }
 
+    /// What threads that are not attached leave jobs with.
+    pub(crate) fn remote(&self) -> Remote<Job> {
+        self.remote.clone()
+    }
+
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();

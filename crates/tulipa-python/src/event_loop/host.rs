@@ -79,6 +79,7 @@ impl PyHost {
             }
             Job::Operation(operation) => sock::ready(self.core, &operation),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
+            Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
             Job::Notify { observer, kind, future } => kind
                 .tell(&observer, &future)
                 .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),

@@ -8,6 +8,7 @@ use super::handles;
 use crate::executors::Outcome;
 use crate::ffi::Object;
 use crate::futures::observers::Kind;
+use crate::names::Found;
 use crate::stdlib::stdlib;
 use crate::transports::Event;
 
@@ -27,6 +28,8 @@ pub(crate) enum Job {
     Operation(Object),
     /// What another thread has found out for a native future.
     Answer { future: Object, outcome: Outcome },
+    /// What the resolver has found for a native future.
+    Resolved { future: Object, answer: Box<Found> },
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -49,6 +52,7 @@ impl Job {
                 see(future);
                 outcome.value().into_iter().for_each(see);
             }
+            Self::Resolved { future, .. } => see(future),
             Self::Io { target, context, .. } => {
                 [Some(target), context.as_ref()].into_iter().flatten().for_each(see);
             }
