@@ -130,8 +130,6 @@ pub(crate) struct Behaviour {
     pub(crate) wraps_stop_iteration: bool,
     /// The class of the callable that a stock C task hands to `call_soon` for its next step.
     pub(crate) c_task_step: Object,
-    /// Whether `loop.create_task` hands keywords that it does not know on to the Task.
-    pub(crate) create_task_passes_keywords: bool,
     /// Where the C Task keeps what others read in its memory.
     #[cfg(Py_3_14)]
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
@@ -159,7 +157,6 @@ impl Behaviour {
             base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
-            create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
@@ -172,7 +169,6 @@ impl Behaviour {
 const PROBE: &std::ffi::CStr = cr#"
 import inspect
 from _asyncio import Future, Task
-from asyncio.base_events import BaseEventLoop
 from asyncio.format_helpers import _format_callback_source
 
 class Recorder:
@@ -207,7 +203,6 @@ else:
     future.exception()
 
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
-create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
 "#;
 
 /// A stock future that `task` awaits.
