@@ -55,6 +55,12 @@ class Reporter(unittest.TestResult):
         """What the parent calls this test."""
         return short_id(test, self._package)
 
+    def skip_module(self, module: str, reason: str) -> None:
+        """Report a module that refused to be imported, as those for another system do."""
+        self.send("tests", [module])
+        self.send("start", module)
+        self.send("end", module, "skip", 0.0, reason)
+
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
         self._status, self._message, self._started = "pass", "", time.monotonic()
@@ -164,11 +170,16 @@ def main(collect: Collect = collect, package: str = PACKAGE) -> None:
     done = set(options.done.read().split("\n")) if options.done else set()
 
     prepare_process()
-    tests = collect(options.implementation, options.mode, options.module)
     with open(options.report_fd, "w", encoding="utf-8") as out:
         reporter = Reporter(out, package)
+        try:
+            tests = collect(options.implementation, options.mode, options.module)
+        except unittest.SkipTest as reason:
+            reporter.skip_module(options.module, str(reason))
+            tests = []
         wanted = {name: test for test in tests if options.keyword in (name := reporter.name(test))}
-        reporter.send("tests", list(wanted))
+        if wanted:
+            reporter.send("tests", list(wanted))
         if not options.list:
             # The tests that expect a warning catch it themselves; the rest warn about the mocks they use.
             with warnings.catch_warnings():
