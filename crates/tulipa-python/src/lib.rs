@@ -2,11 +2,16 @@
 
 mod errors;
 mod event_loop;
+mod executors;
 mod ffi;
+mod functions;
 mod futures;
+mod gather;
 mod gc;
 mod stdlib;
+mod streams;
 mod tasks;
+mod toolbox;
 mod transports;
 
 use pyo3::prelude::*;
@@ -22,6 +27,8 @@ mod _tulipa {
 
     #[pymodule_export]
     use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::executors::WorkQueue;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -35,12 +42,18 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
-        let stream_transport = crate::transports::initialise(py)?;
-        add("StreamTransport", stream_transport)?;
+        crate::streams::initialise(py)?;
+        for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
         add("Future", classes.future)?;
         add("Task", classes.task)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
+        for (name, place, entry) in crate::toolbox::FUNCTIONS {
+            let function = crate::functions::stand_for(py, place, name, *entry)?;
+            module.add(*name, function.bound(py))?;
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -9,8 +9,10 @@ pub(crate) mod base_fields;
 pub(crate) mod callables;
 mod class;
 pub(crate) mod current;
+pub(crate) mod ensure_future;
 mod methods;
 pub(crate) mod registry;
+pub(crate) mod shield;
 mod step;
 
 use std::cell::Cell;
@@ -21,11 +23,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
-pub(crate) use class::{Arguments, create, make_class};
+pub(crate) use class::{Arguments, create, is_coroutine, make_class};
 pub(crate) use step::{run_step, run_wakeup};
 
-use crate::ffi::{Object, Result, Slot};
+use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::{self, FutureState};
+use crate::gather;
 use crate::stdlib::stdlib;
 use registry::Links;
 
@@ -146,11 +149,14 @@ impl TaskState {
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// `future.cancel(msg=message)`, without a call where the future is exactly ours.
-fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
+pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
     if futures::is_exact(future) {
         if is_native(future) {
             // SAFETY: a native task, kept alive by `future`.
             return unsafe { state_of(future.as_ptr()) }.cancel(message.cloned());
+        }
+        if gather::is_gathering(future) {
+            return gather::cancel(future, message);
         }
         // SAFETY: a native future, kept alive by `future`.
         return unsafe { futures::state_of(future.as_ptr()) }.cancel(future, message.cloned());
@@ -184,6 +190,16 @@ pub(crate) fn is_usual_class() -> bool {
     // SAFETY: the dict of a module that is never unloaded, and a string; the answer is borrowed, and only compared.
     let class = unsafe { ffi::PyDict_GetItemWithError(namespace, name) };
     class == futures::classes().task.cast() || class == stdlib.c_task.as_ptr()
+}
+
+/// `task._log_destroy_pending = False`, for a task that its maker keeps to himself.
+pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
+    if task.class() == futures::classes().task {
+        // SAFETY: exactly a native task.
+        unsafe { state_of(task.as_ptr()) }.log_destroy_pending.set(false);
+        return Ok(());
+    }
+    call::setattr(task, &stdlib().names.log_destroy_pending, &futures::methods::boolean(false))
 }
 
 /// The context that a native task's steps run in.

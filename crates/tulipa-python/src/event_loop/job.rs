@@ -5,7 +5,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::handles;
+use crate::executors::Outcome;
 use crate::ffi::Object;
+use crate::futures::observers::Kind;
 use crate::stdlib::stdlib;
 use crate::transports::Event;
 
@@ -17,8 +19,12 @@ pub(crate) enum Job {
     Step { task: Object, exception: Option<Object> },
     /// A native task whose native future is done.
     Wakeup { task: Object, future: Object },
+    /// A native object that waits for a future, which is done.
+    Notify { observer: Object, kind: &'static Kind, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
     Call { function: Object, argument: Option<Object>, context: Object },
+    /// What another thread has found out for a native future.
+    Answer { future: Object, outcome: Outcome },
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -31,9 +37,15 @@ impl Job {
                 see(task);
                 exception.iter().for_each(see);
             }
-            Self::Wakeup { task, future } => [task, future].into_iter().for_each(see),
+            Self::Wakeup { task: object, future } | Self::Notify { observer: object, future, .. } => {
+                [object, future].into_iter().for_each(see);
+            }
             Self::Call { function, argument, context } => {
                 [function, context].into_iter().chain(argument).for_each(see);
+            }
+            Self::Answer { future, outcome } => {
+                see(future);
+                outcome.value().into_iter().for_each(see);
             }
             Self::Io { target, context, .. } => {
                 [Some(target), context.as_ref()].into_iter().flatten().for_each(see);

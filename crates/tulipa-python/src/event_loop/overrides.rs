@@ -16,6 +16,7 @@ pub(super) fn inspect_class(class: &Bound<'_, PyType>, core: &Core) -> PyResult<
     let overridden = |name: &str| -> PyResult<bool> { Ok(!class.getattr(name)?.is(&native.getattr(name)?)) };
     core.set_call_soon_overridden(overridden("call_soon")?);
     core.own_clock.set(overridden("time")?);
+    core.set_own_factories(overridden("create_future")? || overridden("create_task")?);
     Ok(())
 }
 
@@ -34,7 +35,8 @@ pub(super) fn set_attribute(
     match name.extract::<&str>() {
         Ok("call_soon") if value.is_some() => core.set_call_soon_overridden(true),
         Ok("time") if value.is_some() => core.own_clock.set(true),
-        Ok("call_soon" | "time") => inspect_class(&slf.get_type(), core)?,
+        Ok("create_future" | "create_task") if value.is_some() => core.set_own_factories(true),
+        Ok("call_soon" | "time" | "create_future" | "create_task") => inspect_class(&slf.get_type(), core)?,
         _ => {}
     }
     Ok(())

@@ -146,6 +146,28 @@ impl Args<'_> {
         }
     }
 
+    /// Distributes all arguments over `known`: by position for the first `positional` of them, by name for all. `None`
+    /// where one of the first `required` is missing, one comes twice, or there are others.
+    #[inline]
+    pub(crate) fn bind<const N: usize>(
+        &self,
+        positional: usize,
+        required: usize,
+        known: [&Object; N],
+    ) -> Option<[Option<Object>; N]> {
+        if self.positional.len() > positional {
+            return None;
+        }
+        let mut values = self.known_keywords(known)?;
+        for (place, &value) in values.iter_mut().zip(self.positional) {
+            // SAFETY: arguments live for the call.
+            if place.replace(unsafe { Object::borrow(value) }).is_some() {
+                return None;
+            }
+        }
+        values[..required].iter().all(Option::is_some).then_some(values)
+    }
+
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]

@@ -93,6 +93,28 @@ pub(crate) fn vectorcall_method(
     }
 }
 
+/// `function(*positional, name=value)`, for up to three positional arguments.
+pub(crate) fn with_keyword(
+    function: &Object,
+    positional: &[&Object],
+    name: &Object,
+    value: &Object,
+) -> Result<Object> {
+    // SAFETY: a new tuple or null; it takes over the reference made here.
+    let names = unsafe { Object::steal(ffi::PyTuple_Pack(1, name.as_ptr())) }?;
+    let mut arguments: Vec<_> = positional.iter().map(|argument| argument.as_ptr()).collect();
+    arguments.push(value.as_ptr());
+    // SAFETY: live arguments, the last one named by the tuple.
+    unsafe {
+        Object::steal(ffi::PyObject_Vectorcall(
+            function.as_ptr(),
+            arguments.as_ptr(),
+            positional.len(),
+            names.as_ptr(),
+        ))
+    }
+}
+
 /// `object.name`.
 #[inline]
 pub(crate) fn getattr(object: &Object, name: &Object) -> Result<Object> {

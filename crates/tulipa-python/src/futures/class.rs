@@ -11,6 +11,7 @@ use super::{FutureState, iterator, state_of};
 use crate::ffi::class::{extension_offset, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call};
+use crate::gather;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 use crate::tasks;
@@ -19,6 +20,8 @@ use crate::tasks;
 pub(crate) struct Classes {
     pub(crate) future: *mut ffi::PyTypeObject,
     pub(crate) task: *mut ffi::PyTypeObject,
+    /// Of the futures that `gather` makes.
+    pub(crate) gathering: *mut ffi::PyTypeObject,
     pub(crate) iterator: *mut ffi::PyTypeObject,
     /// Where the state begins, the same in futures and tasks: right behind the larger base.
     offset: usize,
@@ -68,6 +71,7 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
     Ok(Classes {
         future,
+        gathering: gather::make_class(future, offset)?.into_ptr().cast(),
         task: task.into_ptr().cast(),
         iterator: iterator::make_class()?.into_ptr().cast(),
         offset,

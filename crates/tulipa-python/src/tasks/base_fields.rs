@@ -180,3 +180,15 @@ pub(super) fn discard_awaited_by(future: &Object, task: &Object) -> Result<()> {
     }
     call::call2(&stdlib().discard_from_awaited_by, future, task).map(drop)
 }
+
+/// Takes `task` out where it is the only one, or where fields are not shown; `false` where there are others.
+pub(super) fn discard_sole_awaited_by(future: &Object, task: &Slot) -> bool {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return true };
+    // SAFETY: a native future or task.
+    let awaited_by = unsafe { BaseFields::slot(future.as_ptr(), fields.awaited_by) };
+    if awaited_by.is_same(task) {
+        // Not the last reference: `task` holds one.
+        awaited_by.set(None);
+    }
+    awaited_by.is_empty()
+}

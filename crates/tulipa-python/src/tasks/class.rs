@@ -175,7 +175,7 @@ fn class_name(object: &Object) -> PyResult<String> {
 }
 
 #[inline]
-fn is_coroutine(object: &Object) -> Result<bool> {
+pub(crate) fn is_coroutine(object: &Object) -> Result<bool> {
     if object.class() == &raw mut ffi::PyCoro_Type {
         return Ok(true);
     }
