@@ -34,6 +34,7 @@ names! {
     cancel_message = "_cancel_message",
     cancelled = "cancelled",
     create_future = "create_future",
+    create_task = "create_task",
     done = "done",
     empty = "",
     exception = "exception",
@@ -187,8 +188,8 @@ pub(crate) struct Behaviour {
     pub(crate) wraps_stop_iteration: bool,
     /// The class of the callable that a stock C task hands to `call_soon` for its next step.
     pub(crate) c_task_step: Object,
-    /// Whether `loop.create_task` hands keywords that it does not know on to the Task.
-    pub(crate) create_task_passes_keywords: bool,
+    /// asyncio's own `BaseEventLoop.create_task`, or None where somebody has wrapped it already.
+    pub(crate) create_task: Object,
     /// Where the C Task keeps what others read in its memory.
     #[cfg(Py_3_14)]
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
@@ -217,7 +218,7 @@ impl Behaviour {
             base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
-            create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
+            create_task: Object::from_bound(&found("create_task")?),
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
             socket: crate::event_loop::sock::Members::find(py)?,
         };
@@ -231,7 +232,7 @@ impl Behaviour {
 const PROBE: &std::ffi::CStr = cr#"
 import inspect
 from _asyncio import Future, Task
-from asyncio.base_events import BaseEventLoop
+from asyncio import base_events
 from asyncio.format_helpers import _format_callback_source
 
 class Recorder:
@@ -265,8 +266,10 @@ else:
     wraps_stop_iteration = True
     future.exception()
 
+create_task = vars(base_events.BaseEventLoop)["create_task"]
+if getattr(create_task, "__globals__", None) is not vars(base_events):
+    create_task = None
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
-create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
 "#;
 
 /// A stock future that `task` awaits.

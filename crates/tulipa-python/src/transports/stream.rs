@@ -51,7 +51,7 @@ pub(crate) struct Stream {
     pub(super) extra: Slot,
     /// Who waits for the transport to be ready for use.
     waiter: Slot,
-    /// The context of the protocol's reading callbacks.
+    /// The context of the protocol's callbacks.
     pub(super) context: Slot,
     /// Who waits for the write queue to drain, while a file is sent past it.
     pub(super) empty_waiter: Slot,
@@ -266,12 +266,17 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     // Pipes call `data_received` of any protocol.
-    let buffered = stream.kind.get() == Kind::Socket
-        && protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
+    let buffered = stream.kind.get() == Kind::Socket && is_buffered(&protocol.bound(py))?;
     stream.buffered.set(buffered);
     stream.feeding.set(Feeding::of(&protocol));
     stream.protocol.put(protocol);
     Ok(())
+}
+
+/// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
+fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
+        || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
 }
 
 fn attach(stream: &Stream, transport: &Object, server: Option<Object>) -> Result<()> {
@@ -454,7 +459,7 @@ fn lose(transport: &Object, stream: &Stream) -> Result<()> {
     if let Some(core) = stream.core() {
         stream.update_interest()?;
         core.ensure_open()?;
-        let context = Some(context::copy_current()?);
+        let context = stream.context.get();
         core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
     }
     sending.map_or(Ok(()), |sending| sending::connection_lost(&sending))

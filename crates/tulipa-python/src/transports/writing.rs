@@ -317,18 +317,22 @@ pub(super) fn maybe_pause(transport: &Object, stream: &Stream) -> Result<()> {
 /// `pause_writing()`.
 pub(super) fn pause(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(true);
-    let told = call::method0(&stream.protocol.or_none(), &stdlib().names.pause_writing);
-    told.map(drop).or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
+    let told = tell(stream, &stdlib().names.pause_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
 }
 
 pub(super) fn resume(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(false);
+    let told = tell(stream, &stdlib().names.resume_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+}
+
+/// Calls one of the protocol's methods for flow control, while there is a connection.
+fn tell(stream: &Stream, method: &Object) -> Result<()> {
     let Some(context) = stream.context.get() else { return Ok(()) };
     // A copy: the context itself is entered already where this comes from the protocol's own callback.
     let context = context::copy(&context)?;
-    let resume = || call::method0(&stream.protocol.or_none(), &stdlib().names.resume_writing).map(drop);
-    let told = context::run_in(&context, resume);
-    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+    context::run_in(&context, || call::method0(&stream.protocol.or_none(), method).map(drop))
 }
 
 #[cold]
