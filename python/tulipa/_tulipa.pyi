@@ -7,6 +7,12 @@ those are here that the package uses.
 
 import asyncio
 import sys
+from asyncio import create_task as create_task
+from asyncio import ensure_future as ensure_future
+from asyncio import gather as gather
+from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
+from asyncio import shield as shield
+from asyncio import wrap_future as wrap_future
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from socket import socket
@@ -22,6 +28,12 @@ __all__ = [
     "Task",
     "TimerHandle",
     "__version__",
+    "create_task",
+    "ensure_future",
+    "gather",
+    "run_coroutine_threadsafe",
+    "shield",
+    "wrap_future",
 ]
 
 _T = TypeVar("_T")
