@@ -7,6 +7,8 @@ mod functions;
 mod futures;
 mod gather;
 mod gc;
+mod locks;
+mod operations;
 mod stdlib;
 mod tasks;
 mod toolbox;
@@ -38,10 +40,15 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
+        let operations = crate::operations::initialise(py)?;
         let stream_transport = crate::transports::initialise(py)?;
         add("StreamTransport", stream_transport)?;
         add("Future", classes.future)?;
         add("Task", classes.task)?;
+        add("Operation", operations.operation)?;
+        add("Waiter", operations.waiter)?;
+        crate::operations::add_to(module)?;
+        crate::locks::add_to(module)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for (name, place, entry) in crate::toolbox::FUNCTIONS {
