@@ -35,6 +35,7 @@ from ._tulipa import ensure_future as ensure_future
 from ._tulipa import gather as gather
 from ._tulipa import run_coroutine_threadsafe as run_coroutine_threadsafe
 from ._tulipa import shield as shield
+from ._tulipa import sleep as sleep
 from ._tulipa import wrap_future as wrap_future
 
 if TYPE_CHECKING:

@@ -12,8 +12,10 @@ from asyncio import ensure_future as ensure_future
 from asyncio import gather as gather
 from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
 from asyncio import shield as shield
+from asyncio import sleep as sleep
 from asyncio import wrap_future as wrap_future
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
 from typing import Any, Final, Literal, TypeAlias, TypeVar, TypeVarTuple, final, overload
@@ -27,10 +29,13 @@ __all__ = [
     "Handle",
     "Lock",
     "Operation",
+    "ReadPipeTransport",
     "StreamTransport",
     "Task",
     "TimerHandle",
     "Waiter",
+    "WorkQueue",
+    "WritePipeTransport",
     "__version__",
     "create_task",
     "ensure_future",
@@ -89,11 +94,6 @@ class Waiter:
     def set_exception(self, exception: type | BaseException, /) -> None: ...
     def get_loop(self) -> asyncio.AbstractEventLoop: ...
 
-@overload
-def sleep(delay: float) -> Operation[None]: ...
-@overload
-def sleep(delay: float, result: _T) -> Operation[_T]: ...
-
 @disjoint_base
 class Lock:
     _locked: bool
@@ -131,12 +131,27 @@ class StreamTransport(asyncio.Transport):
     _sock: socket
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
-    def _lend_descriptor(self) -> None: ...
-    def _take_descriptor(self) -> None: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport): ...
+
+# asyncio's stubs do not show the class between, which keeps the water marks.
+@final
+class WritePipeTransport(asyncio.Transport): ...
+
+@final
+class WorkQueue:
+    def __new__(cls) -> WorkQueue: ...
+    def put(self, item: object) -> None: ...
+    def get_nowait(self) -> Any: ...
+    def qsize(self) -> int: ...
+    def wants_worker(self) -> bool: ...
+    def serve(self) -> Any: ...
 
 @disjoint_base
 class BaseEventLoop:
     _debug: bool
+    _default_executor: Executor | None
     _driver: str
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Any: ...
     def run_forever(self) -> None: ...
@@ -166,6 +181,9 @@ class BaseEventLoop:
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def create_future(self) -> Future[Any]: ...
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
+    ) -> asyncio.Future[_T]: ...
     if sys.version_info >= (3, 13):
         # The keywords are the task factory's: it gets those that were given.
         def create_task(
@@ -186,7 +204,7 @@ class BaseEventLoop:
     def _release(self) -> None: ...
     def _watch_in_background(self, fd: int) -> None: ...
     def _watched(self) -> list[_Watched]: ...
-    def _transport_of(self, fd: int) -> StreamTransport | None: ...
+    def _transport_of(self, fd: int) -> Any: ...
     def _make_stream_transport(
         self,
         sock: socket,
@@ -197,6 +215,29 @@ class BaseEventLoop:
         server: Any = None,
         context: Context | None = None,
     ) -> StreamTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
+    def _send_file(
+        self,
+        future: asyncio.Future[int],
+        sock: socket,
+        file: int,
+        offset: int,
+        count: int | None,
+        size: int,
+    ) -> None: ...
     def _accept_streams(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

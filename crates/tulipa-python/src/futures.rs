@@ -99,7 +99,6 @@ impl FutureState {
     }
 
     /// The core, whatever mode the loop is in.
-    #[cfg(Py_3_12)]
     #[inline]
     pub(crate) fn core(&self) -> Option<&'static Core> {
         self.core.get()

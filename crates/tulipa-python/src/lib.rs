@@ -2,6 +2,7 @@
 
 mod errors;
 mod event_loop;
+mod executors;
 mod ffi;
 mod functions;
 mod futures;
@@ -10,6 +11,7 @@ mod gc;
 mod locks;
 mod operations;
 mod stdlib;
+mod streams;
 mod tasks;
 mod toolbox;
 mod transports;
@@ -27,6 +29,8 @@ mod _tulipa {
 
     #[pymodule_export]
     use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::executors::WorkQueue;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -41,13 +45,14 @@ mod _tulipa {
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
         let operations = crate::operations::initialise(py)?;
-        let stream_transport = crate::transports::initialise(py)?;
-        add("StreamTransport", stream_transport)?;
+        crate::streams::initialise(py)?;
+        for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
         add("Future", classes.future)?;
         add("Task", classes.task)?;
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
-        crate::operations::add_to(module)?;
         crate::locks::add_to(module)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;

@@ -24,7 +24,8 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 
 pub(crate) use binding::{LoopBound, running_loop};
-pub(crate) use class::{add_to, coroutine, initialise, is_operation, new};
+pub(crate) use class::{coroutine, initialise, is_operation, new};
+pub(crate) use sleep::sleep;
 pub(crate) use waiter::{Waiter, expire, is_waiter};
 pub(crate) use waiters::{WaitList, wake};
 

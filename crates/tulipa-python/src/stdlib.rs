@@ -81,6 +81,13 @@ names! {
     eager_start = "eager_start",
     connection_made = "connection_made",
     task_class = "Task",
+    add_worker = "_add_worker",
+    native_queue = "_native_queue",
+    stream_reader_wr = "_stream_reader_wr",
+    private_buffer = "_buffer",
+    private_eof = "_eof",
+    private_limit = "_limit",
+    waiter = "_waiter",
 }
 
 macro_rules! functions {
@@ -112,6 +119,7 @@ functions! {
     logger = "asyncio.log"."logger",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
     abstract_transport = "asyncio.transports"."_FlowControlMixin",
+    read_transport = "asyncio.transports"."ReadTransport",
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",
@@ -123,7 +131,11 @@ functions! {
     isnan = "math"."isnan",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
+    convert_future_exception = "asyncio.futures"."_convert_future_exc",
+    concurrent_future = "concurrent.futures"."Future",
+    wrap_future = "asyncio.futures"."wrap_future",
     cancelled_error = "asyncio.exceptions"."CancelledError",
+    sendfile_not_available = "asyncio.exceptions"."SendfileNotAvailableError",
     invalid_state_error = "asyncio.exceptions"."InvalidStateError",
     extract_stack = "asyncio.format_helpers"."extract_stack",
     format_callback_source = "asyncio.format_helpers"."_format_callback_source",
@@ -134,8 +146,6 @@ functions! {
     iscoroutine = "asyncio.coroutines"."iscoroutine",
     event_loop = "_asyncio"."get_event_loop",
     ensure_future = "asyncio.tasks"."ensure_future",
-    concurrent_future = "concurrent.futures"."Future",
-    convert_future_exception = "asyncio.futures"."_convert_future_exc",
     #[cfg(Py_3_14)]
     current_task = "_asyncio"."current_task",
     register_task = "_asyncio"."_register_task",

@@ -2,12 +2,19 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
+//! `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
 
+mod address;
+mod batch;
 mod class;
 pub(crate) mod extra;
+mod kind;
 mod listener;
 mod methods;
+pub(crate) mod pipe;
+mod pipe_methods;
 mod reading;
+pub(crate) mod sending;
 mod stream;
 mod writing;
 
@@ -17,6 +24,7 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
+pub(crate) use kind::Kind;
 pub(crate) use listener::start_serving;
 pub(crate) use stream::{Opening, open};
 
@@ -37,7 +45,7 @@ pub(crate) enum Event {
 /// Runs the job of a native transport or listener.
 #[inline]
 pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&Object>) -> Result<()> {
-    if target.is_instance_of(class::stream_class()) {
+    if class::is_stream(target) {
         return stream::run(target, event, context);
     }
     listener::run(core, target)
@@ -56,37 +64,44 @@ pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
 
 /// Streams that were written to in this turn and go out at its end.
 #[derive(Default)]
-pub(crate) struct Flushing(RefCell<Vec<Object>>);
+pub(crate) struct Flushing {
+    streams: RefCell<Vec<Object>>,
+    batch: batch::Batch,
+}
 
 impl Flushing {
     #[inline]
     fn add(&self, stream: Object) {
-        self.0.borrow_mut().push(stream);
+        self.streams.borrow_mut().push(stream);
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.streams.borrow().is_empty()
     }
 
     pub(crate) fn take(&self) -> Vec<Object> {
-        std::mem::take(&mut self.0.borrow_mut())
+        std::mem::take(&mut self.streams.borrow_mut())
     }
 
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Object)) {
-        if let Ok(streams) = self.0.try_borrow() {
+        if let Ok(streams) = self.streams.try_borrow() {
             streams.iter().for_each(see);
         }
     }
 }
 
-/// Sends what was written during the turn. Only `resume_writing()` and the exception handler can be called from
-/// here; what they raise to leave the loop is handed back.
+/// Sends what was written during the turn, and what that leads to: `resume_writing()` and the exception handler can be
+/// called from here. What they raise to leave the loop is handed back.
 #[inline]
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
-    for stream in core.flushing.take() {
-        outcome = outcome.and(writing::flush_scheduled(&stream));
+    while !core.flushing.is_empty() {
+        let streams = core.flushing.take();
+        outcome = outcome.and(core.flushing.batch.send(&streams));
+        for stream in &streams {
+            outcome = outcome.and(writing::flush_scheduled(stream));
+        }
     }
     outcome
 }

@@ -74,7 +74,7 @@ fn registered_number(core: &Core, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     })
 }
 
-pub(super) fn add(
+pub(crate) fn add(
     slf: &Bound<'_, EventLoop>,
     side: Side,
     file: &Bound<'_, PyAny>,
@@ -121,7 +121,7 @@ fn cancel(handle: Option<Object>) -> PyResult<()> {
 }
 
 /// Takes one callback away; whether there was one.
-pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(crate) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResult<bool> {
     if core.is_closed() {
         return Ok(false);
     }
@@ -142,7 +142,7 @@ pub(super) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResu
 }
 
 /// The native transport that owns `fd`.
-pub(super) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
+pub(crate) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
     let token = core.descriptors.borrow().get(&fd).copied()?;
     core.engine.with_source(token, |source| match source {
         Source::Native(object) => Some(object.clone()),

@@ -12,7 +12,8 @@ use super::core::Core;
 use super::job::{Job, Source};
 use super::{EventLoop, handles, timers};
 use crate::errors::os_error;
-use crate::ffi::{Object, Raised, Result, call, context};
+use crate::executors::{self, Outcome};
+use crate::ffi::{Object, Raised, Result, attached, call, context};
 use crate::futures::observers::Kind;
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -77,6 +78,7 @@ impl PyHost {
                     .map(drop)
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
+            Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Notify { observer, kind, future } => kind
                 .tell(&observer, &future)
                 .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
@@ -87,6 +89,13 @@ impl PyHost {
             }
             Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
         }
+    }
+
+    /// Settles a future with what another thread has found out for it.
+    fn answer(&self, future: &Object, outcome: Outcome) -> Result<()> {
+        executors::settle(future, outcome).or_else(|(raised, setter, value)| {
+            self.callback_failed(raised, &setter, Some(&value), &context::copy_current()?)
+        })
     }
 
     /// Debug mode: a callback that holds the loop up is named in the log.
@@ -223,12 +232,7 @@ impl Host for PyHost {
     }
 
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
-        // SAFETY: this thread is attached, and `wait` touches nothing of Python.
-        let state = unsafe { ffi::PyEval_SaveThread() };
-        let answer = wait();
-        // SAFETY: the state that was saved above, on the same thread.
-        unsafe { ffi::PyEval_RestoreThread(state) };
-        answer
+        attached::release(wait)
     }
 
     fn interrupted(&self) -> ControlFlow<PyErr> {

@@ -5,6 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::handles;
+use crate::executors::Outcome;
 use crate::ffi::Object;
 use crate::futures::observers::Kind;
 use crate::stdlib::stdlib;
@@ -24,6 +25,8 @@ pub(crate) enum Job {
     Call { function: Object, argument: Option<Object>, context: Object },
     /// The waiter of a native operation whose time has come.
     Expire(Object),
+    /// What another thread has found out for a native future.
+    Answer { future: Object, outcome: Outcome },
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -41,6 +44,10 @@ impl Job {
             }
             Self::Call { function, argument, context } => {
                 [function, context].into_iter().chain(argument).for_each(see);
+            }
+            Self::Answer { future, outcome } => {
+                see(future);
+                outcome.value().into_iter().for_each(see);
             }
             Self::Io { target, context, .. } => {
                 [Some(target), context.as_ref()].into_iter().flatten().for_each(see);

@@ -58,15 +58,6 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Classes> {
     Ok(Classes { operation: class(), waiter: waiter_class::initialise()? })
 }
 
-/// Adds the classes and functions that no other file has a better place for.
-pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let name = module.name()?;
-    let definition = (&raw mut super::sleep::FUNCTIONS).cast();
-    // SAFETY: the definition is static, and the module and its name are live.
-    let sleep = unsafe { Object::steal(ffi::PyCFunction_NewEx(definition, module.as_ptr(), name.as_ptr())) }?;
-    module.add("sleep", sleep.bound(module.py()))
-}
-
 /// An operation that has not begun.
 #[inline]
 pub(crate) fn new<M: Machine + 'static>(machine: M) -> Result<Object> {

@@ -4,7 +4,6 @@
 //! protocol is made here, and `connection_made` is one entry of the ready queue.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use pyo3::prelude::*;
@@ -13,6 +12,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use socket2::{SockAddr, SockAddrStorage, socklen_t};
 use tulipa::Interest;
 
+use super::address::Address;
+use super::kind::Kind;
 use super::{Opening, extra, open};
 use crate::errors::os_error;
 use crate::event_loop::EventLoop;
@@ -109,7 +110,7 @@ pub(super) fn run(core: &Core, target: &Object) -> Result<()> {
 }
 
 /// One connection, non-blocking and closed on exec, and its peer's address.
-fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
+fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<Address>)> {
     let accept_into = |storage: *mut SockAddrStorage, length: *mut socklen_t| {
         let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: storage and length describe room for any address.
@@ -121,7 +122,7 @@ fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
     };
     // SAFETY: accept4 writes an address and its length on success.
     let (connection, peer) = unsafe { SockAddr::try_init(accept_into) }?;
-    Ok((connection, peer.as_socket()))
+    Ok((connection, Address::new(&peer)))
 }
 
 /// Whether accepting must wait: the kernel goes on reporting the socket as ready.
@@ -131,7 +132,7 @@ fn is_out_of_resources(error: &io::Error) -> bool {
 
 impl Listening {
     /// Makes protocol and transport; what goes wrong concerns this connection only.
-    fn connected(&self, py: Python<'_>, connection: OwnedFd, peer: Option<SocketAddr>) -> Result<()> {
+    fn connected(&self, py: Python<'_>, connection: OwnedFd, peer: Option<Address>) -> Result<()> {
         let own = context::copy(&object(py, &self.context))?;
         let shared = self.shared_context.then(|| own.clone());
         let made = context::run_in(&own, || self.open(py, connection, peer, shared));
@@ -147,15 +148,18 @@ impl Listening {
         &self,
         py: Python<'_>,
         connection: OwnedFd,
-        peer: Option<SocketAddr>,
+        peer: Option<Address>,
         context: Option<Object>,
     ) -> Result<()> {
         let protocol = call::call0(&object(py, &self.factory))?;
         let event_loop = object(py, &self.event_loop);
         let server = Some(object(py, &self.server));
-        let opening = Opening { event_loop: &event_loop, protocol, server, waiter: None, context };
+        let opening =
+            Opening { kind: Kind::Socket, event_loop: &event_loop, protocol, server, waiter: None, context };
         let fd = connection.as_raw_fd();
-        extra::set_no_delay(fd);
+        if peer.as_ref().is_some_and(Address::is_internet) {
+            extra::set_no_delay(fd);
+        }
         open(opening, fd, |stream| {
             stream.peer.set(peer);
             Ok(())

@@ -122,6 +122,12 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         filled
     }
 
+    /// What is left of the chunk that goes out first.
+    #[inline]
+    pub fn first(&self) -> &[u8] {
+        self.chunks.front().map_or(&[], |chunk| &chunk.as_ref()[self.offset..])
+    }
+
     /// Records that the kernel took `written` bytes. Chunks written to their end go to `release`.
     pub fn advance(&mut self, written: usize, release: &mut impl FnMut(B)) -> Pressure {
         debug_assert!(written <= self.len, "the kernel takes no more than it was offered");

@@ -8,6 +8,7 @@
 mod clock;
 mod epoll;
 mod eventfd;
+mod file;
 mod socket;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::io;
 pub(crate) use clock::monotonic_nanos;
 pub(crate) use epoll::{epoll_create, epoll_ctl, epoll_pwait2, epoll_wait};
 pub(crate) use eventfd::{eventfd, eventfd_add, eventfd_reset};
+pub use file::{FileKind, duplicate, file_kind, read, seek, sendfile, set_nonblocking, write};
 pub use socket::{accept, recv, send, shutdown, writev};
 
 /// The kernel's answer to a call that returns -1 on failure.
