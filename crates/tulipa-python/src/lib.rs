@@ -13,6 +13,7 @@ mod operations;
 mod stdlib;
 mod streams;
 mod tasks;
+mod timeouts;
 mod toolbox;
 mod transports;
 
@@ -54,6 +55,7 @@ mod _tulipa {
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
         crate::locks::add_to(module)?;
+        module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for (name, place, entry) in crate::toolbox::FUNCTIONS {

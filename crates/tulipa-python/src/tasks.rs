@@ -4,6 +4,7 @@
 //! with another; no Handle and no callable object comes between. On any other loop the same steps go through
 //! `call_soon` with callables that look like those of asyncio's own tasks.
 
+pub(crate) mod any;
 #[cfg(Py_3_14)]
 pub(crate) mod base_fields;
 pub(crate) mod callables;
@@ -186,6 +187,12 @@ pub(crate) fn is_native(object: &Object) -> bool {
     object.class() == class || object.is_instance_of(class)
 }
 
+/// Whether `object` is exactly a native Task.
+#[inline]
+pub(crate) fn is_exact(object: &Object) -> bool {
+    object.class() == futures::classes().task
+}
+
 /// Whether `loop.create_task` is to make native tasks: asyncio's name for the class stands for asyncio's own or for
 /// ours. A program that has put another class there gets that, as from asyncio's loop.
 #[inline]
@@ -199,7 +206,7 @@ pub(crate) fn is_usual_class() -> bool {
 
 /// `task._log_destroy_pending = False`, for a task that its maker keeps to himself.
 pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
-    if task.class() == futures::classes().task {
+    if is_exact(task) {
         // SAFETY: exactly a native task.
         unsafe { state_of(task.as_ptr()) }.log_destroy_pending.set(false);
         return Ok(());
