@@ -12,6 +12,7 @@ mod locks;
 mod operations;
 mod stdlib;
 mod streams;
+mod taskgroups;
 mod tasks;
 mod timeouts;
 mod toolbox;
@@ -55,6 +56,7 @@ mod _tulipa {
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
         crate::locks::add_to(module)?;
+        module.add_class::<crate::taskgroups::TaskGroup>()?;
         module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;

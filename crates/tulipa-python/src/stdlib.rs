@@ -37,6 +37,7 @@ names! {
     cancelling = "cancelling",
     uncancel = "uncancel",
     time = "time",
+    unhandled_errors = "unhandled errors in a TaskGroup",
     fut = "fut",
     timeout = "timeout",
     create_future = "create_future",
@@ -120,6 +121,7 @@ functions! {
     c_future = "_asyncio"."Future",
     c_task = "_asyncio"."Task",
     tasks_namespace = "asyncio.tasks"."__dict__",
+    base_exception_group = "builtins"."BaseExceptionGroup",
     base_event_loop = "asyncio.base_events"."BaseEventLoop",
     logger = "asyncio.log"."logger",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
@@ -172,6 +174,7 @@ functions! {
 }
 
 /// Where point releases of one Python differ: asked of the running one instead of its version number.
+#[allow(clippy::struct_excessive_bools, reason = "each is one answer of the probe")]
 pub(crate) struct Behaviour {
     /// `set_exception(StopIteration())` wraps it in a RuntimeError; older releases refuse it.
     pub(crate) wraps_stop_iteration: bool,
@@ -182,6 +185,18 @@ pub(crate) struct Behaviour {
     /// Where the C Task keeps what others read in its memory.
     #[cfg(Py_3_14)]
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
+    /// Whether a TaskGroup closes the coroutine of a task that it refuses.
+    pub(crate) group_closes_refused: bool,
+    /// Whether a TaskGroup deals with a task that is done when it was made there and then.
+    pub(crate) group_deals_with_done_at_once: bool,
+    /// Whether a TaskGroup leaves the parent's count of cancellations as it should be.
+    pub(crate) group_keeps_cancel_count: bool,
+    /// Whether classes derived from CancelledError are cancellations to a TaskGroup.
+    pub(crate) group_knows_subclasses: bool,
+    /// The same of a Timeout, which then also puts its TimeoutError between other exceptions and the cancellation.
+    pub(crate) timeout_knows_subclasses: bool,
+    /// Whether the exception of a shielded future that nobody waits for any more is logged.
+    pub(crate) shield_logs: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
 }
@@ -207,6 +222,12 @@ impl Behaviour {
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
             create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
+            group_closes_refused: found("group_closes_refused")?.is_truthy()?,
+            group_deals_with_done_at_once: found("group_deals_with_done_at_once")?.is_truthy()?,
+            group_keeps_cancel_count: found("group_keeps_cancel_count")?.is_truthy()?,
+            group_knows_subclasses: found("group_knows_subclasses")?.is_truthy()?,
+            timeout_knows_subclasses: found("timeout_knows_subclasses")?.is_truthy()?,
+            shield_logs: found("shield_logs")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
@@ -219,8 +240,11 @@ impl Behaviour {
 const PROBE: &std::ffi::CStr = cr#"
 import inspect
 from _asyncio import Future, Task
+from asyncio import tasks
 from asyncio.base_events import BaseEventLoop
 from asyncio.format_helpers import _format_callback_source
+from asyncio.taskgroups import TaskGroup
+from asyncio.timeouts import Timeout
 
 class Recorder:
     def get_debug(self):
@@ -254,6 +278,18 @@ else:
     future.exception()
 
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
+
+def names(function):
+    return function.__code__.co_names
+
+create = names(TaskGroup.create_task)
+leave = names(getattr(TaskGroup, "_aexit", TaskGroup.__aexit__))
+group_closes_refused = "close" in create
+group_deals_with_done_at_once = create.index("_on_task_done") < create.index("add_done_callback")
+group_keeps_cancel_count = "cancelling" in leave
+group_knows_subclasses = "issubclass" in leave
+timeout_knows_subclasses = "issubclass" in names(Timeout.__aexit__)
+shield_logs = hasattr(tasks, "_log_on_exception")
 create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
 "#;
 

@@ -18,7 +18,7 @@ pub(crate) use class::{Timeout, timeout, timeout_at};
 pub(crate) use wait_for::wait_for;
 
 use crate::ffi::{Object, Raised, Result, Slot};
-use crate::stdlib::cancelled_error;
+use crate::stdlib::{cancelled_error, stdlib};
 use crate::tasks::any as any_task;
 
 /// Where a limit is in its life.
@@ -74,7 +74,7 @@ impl Limit {
         if is_cancellation(exception) {
             return Ok(Some(timeout_error(Some(exception))));
         }
-        if cfg!(Py_3_13) {
+        if stdlib().behaviour.timeout_knows_subclasses {
             insert_timeout_error(exception);
             for inner in group_members(exception)? {
                 insert_timeout_error(&inner);
@@ -87,7 +87,11 @@ impl Limit {
 /// Before 3.13 asyncio looks for exactly CancelledError.
 fn is_cancellation(exception: &Object) -> bool {
     let class: *mut ffi::PyTypeObject = cancelled_error().cast();
-    if cfg!(Py_3_13) { exception.is_instance_of(class) } else { exception.class() == class }
+    if stdlib().behaviour.timeout_knows_subclasses {
+        exception.is_instance_of(class)
+    } else {
+        exception.class() == class
+    }
 }
 
 /// `raise TimeoutError from cause`, while that is being handled.
