@@ -255,6 +255,9 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
 
+# What asyncio calls its own loop, so that a program which names it gets this one.
+SelectorEventLoop = EventLoop
+
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 

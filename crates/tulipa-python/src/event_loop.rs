@@ -15,7 +15,7 @@ mod overrides;
 mod run;
 pub(crate) mod sock;
 mod thread_safe;
-mod timers;
+pub(crate) mod timers;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -368,8 +368,8 @@ impl EventLoop {
         self.core.engine.driver_name()
     }
 
-    /// Attributes are set as on any object; `call_soon` and `time` are watched, since the engine goes past them
-    /// only while they are its own.
+    /// Attributes are set as on any object; `call_soon`, `time` and the timers are watched, since the engine goes
+    /// past them only while they are its own.
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         overrides::set_attribute(slf, name, Some(value))
     }

@@ -18,7 +18,7 @@ pub(crate) enum Job {
     Handle(Object),
     /// A native task's next step; with an exception to throw into the coroutine.
     Step { task: Object, exception: Option<Object> },
-    /// A native task whose native future is done.
+    /// A native task whose native future, or waiter, is done.
     Wakeup { task: Object, future: Object },
     /// A native object that waits for a future, which is done.
     Notify { observer: Object, kind: &'static Kind, future: Object },
@@ -26,6 +26,8 @@ pub(crate) enum Job {
     Call { function: Object, argument: Option<Object>, context: Object },
     /// A `sock_*` operation whose socket is ready.
     Operation(Object),
+    /// The waiter of a native operation whose time has come.
+    Expire(Object),
     /// What another thread has found out for a native future.
     Answer { future: Object, outcome: Outcome },
     /// What the resolver has found for a native future.
@@ -37,7 +39,7 @@ pub(crate) enum Job {
 impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
-            Self::Handle(object) | Self::Operation(object) => see(object),
+            Self::Handle(object) | Self::Operation(object) | Self::Expire(object) => see(object),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);
