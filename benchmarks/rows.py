@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import echo, many, pipes, scheduling, system, tasks, web
+from benchmarks import echo, many, pipes, scheduling, sockets, system, tasks, web
 from benchmarks.model import Row
 
 ROWS: dict[str, Row] = {
-    row.name: row for family in (scheduling, tasks, system, echo, pipes, many, web) for row in family.ROWS
+    row.name: row
+    for family in (scheduling, tasks, system, echo, pipes, sockets, many, web)
+    for row in family.ROWS
+}
 }
 
 

@@ -2,11 +2,13 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
-//! `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
+//! `datagram` is the kind that sends and receives messages. `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
 
 mod address;
 mod batch;
 mod class;
+mod datagram;
+mod datagram_methods;
 pub(crate) mod extra;
 mod kind;
 mod listener;
@@ -24,8 +26,10 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
+pub(crate) use extra::open_datagrams;
 pub(crate) use kind::Kind;
 pub(crate) use listener::start_serving;
+pub(crate) use reading::RECEIVE_SIZE;
 pub(crate) use stream::{Opening, open};
 
 use crate::event_loop::core::Core;

@@ -140,6 +140,14 @@ pub(crate) fn raise(class: &Object, text: String) -> Raised {
     }
 }
 
+/// `raise exception`, as the statement does it: what is being handled becomes the context.
+#[cold]
+pub(crate) fn raise_object(exception: &Object) -> Raised {
+    // SAFETY: a live exception instance and its class.
+    unsafe { ffi::PyErr_SetObject(exception.class().cast(), exception.as_ptr()) };
+    Raised
+}
+
 /// Sets `exception` as the `__context__` of the exception that is set, as a failing `finally` does.
 #[cold]
 pub(crate) fn chain(raised: Raised, earlier: &Object) -> Raised {

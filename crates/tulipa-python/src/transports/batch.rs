@@ -10,6 +10,7 @@ use tulipa::driver::{MAX_SENDS, Outgoing, SendRing};
 use tulipa::stream::WriteQueue;
 
 use super::class;
+use super::kind::Kind;
 use super::stream::{Chunk, Stream};
 use super::writing::{self, Sent};
 use crate::ffi::raised::finally;
@@ -94,7 +95,7 @@ impl<'a> Member<'a> {
         // SAFETY: only streams are listed.
         let stream: &Stream = unsafe { class::stream(transport.as_ptr()) };
         let queue = stream.queue.borrow();
-        let plain = !stream.kind.get().is_pipe()
+        let plain = stream.kind.get() == Kind::Socket
             && !stream.blocked.get()
             && queue.slices(&mut [IoSlice::new(&[]); 2]) == 1;
         plain.then_some(Self { transport, stream, queue })

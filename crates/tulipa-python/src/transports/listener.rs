@@ -96,12 +96,8 @@ pub(crate) fn start_serving(
 
 /// Enters the listening socket into the driver.
 fn watch(core: &Core, fd: RawFd, listening: Bound<'_, Listening>) -> PyResult<()> {
-    let listening = listening.into_any().into();
-    let token = core
-        .engine
-        .register(fd, Interest::READABLE, Source::Native(listening))
-        .map_err(|(error, _)| os_error(error))?;
-    core.descriptors.borrow_mut().insert(fd, token);
+    let listening: Object = listening.into_any().into();
+    core.register(fd, Interest::READABLE, Source::Native(listening))?;
     Ok(())
 }
 
