@@ -4,23 +4,33 @@
 //! `operations`. Whoever waits stays in the list until its task runs, woken or cancelled, as asyncio's futures do:
 //! fairness rests on that. A method that a subclass overrides is called where asyncio calls it.
 
+mod barrier;
+mod condition;
 mod entering;
 mod event;
 mod lock;
+mod semaphore;
 
 use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
-pub(crate) use event::Event;
+pub(crate) use barrier::Barrier;
+pub(crate) use condition::Condition;
+pub(crate) use event::{Event, Wait as WaitForEvent};
 pub(crate) use lock::Lock;
+pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 
 use crate::ffi::Object;
 
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Lock>()?;
-    module.add_class::<Event>()
+    module.add_class::<Event>()?;
+    module.add_class::<Condition>()?;
+    module.add_class::<Semaphore>()?;
+    module.add_class::<BoundedSemaphore>()?;
+    module.add_class::<Barrier>()
 }
 
 /// `object.__repr__`'s text with `extra` in it, as these classes have it: `<module.Class object at 0x... [extra]>`.
@@ -43,4 +53,7 @@ fn is_exactly<T: PyTypeInfo>(object: &Object) -> bool {
 #[inline]
 fn is_exactly_any(object: &Object) -> bool {
     is_exactly::<Lock>(object)
+        || is_exactly::<Semaphore>(object)
+        || is_exactly::<BoundedSemaphore>(object)
+        || is_exactly::<Condition>(object)
 }
