@@ -11,9 +11,11 @@ mod event;
 mod lock;
 mod semaphore;
 
-use pyo3::PyTypeInfo;
+use std::ffi::CStr;
+
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
+use pyo3::{PyClass, PyTypeInfo};
 
 pub(crate) use barrier::Barrier;
 pub(crate) use condition::Condition;
@@ -22,15 +24,23 @@ pub(crate) use lock::Lock;
 pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 
 use crate::ffi::Object;
+use crate::ffi::class::name_plainly;
 
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Lock>()?;
-    module.add_class::<Event>()?;
-    module.add_class::<Condition>()?;
-    module.add_class::<Semaphore>()?;
-    module.add_class::<BoundedSemaphore>()?;
-    module.add_class::<Barrier>()
+    add::<Lock>(module, c"Lock")?;
+    add::<Event>(module, c"Event")?;
+    add::<Condition>(module, c"Condition")?;
+    add::<Semaphore>(module, c"Semaphore")?;
+    add::<BoundedSemaphore>(module, c"BoundedSemaphore")?;
+    add::<Barrier>(module, c"Barrier")
+}
+
+/// Adds one of the toolbox's classes, called in messages as asyncio's own is.
+pub(crate) fn add<T: PyClass>(module: &Bound<'_, PyModule>, name: &'static CStr) -> PyResult<()> {
+    module.add_class::<T>()?;
+    name_plainly(T::type_object_raw(module.py()), name);
+    Ok(())
 }
 
 /// `object.__repr__`'s text with `extra` in it, as these classes have it: `<module.Class object at 0x... [extra]>`.

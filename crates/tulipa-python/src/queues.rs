@@ -12,12 +12,13 @@ mod state;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
+use crate::locks::add;
 use crate::stdlib::stdlib;
 
 /// Adds the classes to the module, with the exceptions, which are asyncio's where it has them.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<class::Queue>()?;
-    module.add_class::<class::PriorityQueue>()?;
-    module.add_class::<class::LifoQueue>()?;
+    add::<class::Queue>(module, c"Queue")?;
+    add::<class::PriorityQueue>(module, c"PriorityQueue")?;
+    add::<class::LifoQueue>(module, c"LifoQueue")?;
     module.add("QueueShutDown", stdlib().queue_shut_down.bound(module.py()))
 }
