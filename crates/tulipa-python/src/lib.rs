@@ -12,6 +12,7 @@ mod gc;
 mod locks;
 mod names;
 mod operations;
+mod queues;
 mod stdlib;
 mod streams;
 mod taskgroups;
@@ -60,6 +61,7 @@ mod _tulipa {
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
         crate::locks::add_to(module)?;
+        crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
         module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
