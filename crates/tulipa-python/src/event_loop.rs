@@ -14,7 +14,7 @@ pub(crate) mod methods;
 mod overrides;
 mod run;
 mod thread_safe;
-mod timers;
+pub(crate) mod timers;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -254,8 +254,8 @@ impl EventLoop {
         self.core.engine.driver_name()
     }
 
-    /// Attributes are set as on any object; `call_soon` and `time` are watched, since the engine goes past them
-    /// only while they are its own.
+    /// Attributes are set as on any object; `call_soon`, `time` and the timers are watched, since the engine goes
+    /// past them only while they are its own.
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         overrides::set_attribute(slf, name, Some(value))
     }

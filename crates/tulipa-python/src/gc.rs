@@ -4,8 +4,9 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
+use pyo3::{PyTraverseError, PyVisit};
 
-use crate::ffi::Object;
+use crate::ffi::{Object, Slot};
 
 /// Calls the collector for the object's class and for every address that `each` hands out (null is skipped).
 /// Returns what the collector said, and stops asking it once that is not zero.
@@ -28,6 +29,17 @@ pub(crate) unsafe fn visit_all(
         }
     });
     answer
+}
+
+/// For classes made by PyO3: shows the collector what slots hold.
+pub(crate) trait VisitSlots {
+    fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError>;
+}
+
+impl VisitSlots for PyVisit<'_> {
+    fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError> {
+        slots.into_iter().filter_map(Slot::peek).try_for_each(|object| self.call(object.as_py()))
+    }
 }
 
 /// Gives the memory of an instance of a heap class back, and the instance's reference to its class.

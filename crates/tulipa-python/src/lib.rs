@@ -5,6 +5,8 @@ mod event_loop;
 mod ffi;
 mod futures;
 mod gc;
+mod locks;
+mod operations;
 mod stdlib;
 mod streams;
 mod tasks;
@@ -36,11 +38,16 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
+        let operations = crate::operations::initialise(py)?;
         crate::streams::initialise(py)?;
         let stream_transport = crate::transports::initialise(py)?;
         add("StreamTransport", stream_transport)?;
         add("Future", classes.future)?;
         add("Task", classes.task)?;
+        add("Operation", operations.operation)?;
+        add("Waiter", operations.waiter)?;
+        crate::operations::add_to(module)?;
+        crate::locks::add_to(module)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -26,6 +26,7 @@ pub(crate) use step::{run_step, run_wakeup};
 
 use crate::ffi::{Object, Result, Slot};
 use crate::futures::{self, FutureState};
+use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::stdlib;
 use registry::Links;
 
@@ -147,6 +148,10 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// `future.cancel(msg=message)`, without a call where the future is exactly ours.
 fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
+    if is_waiter(future) {
+        // SAFETY: a waiter, kept alive by `future`.
+        return unsafe { Waiter::of(future.as_ptr()) }.cancel(future, message.cloned());
+    }
     if futures::is_exact(future) {
         if is_native(future) {
             // SAFETY: a native task, kept alive by `future`.

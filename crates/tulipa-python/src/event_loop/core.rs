@@ -35,6 +35,11 @@ mod reason {
 /// The class that `Core::note_class` found.
 static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
 
+#[inline]
+fn is_native(event_loop: &Object) -> bool {
+    event_loop.class() == USUAL_CLASS.load(Ordering::Relaxed) || is_loop(event_loop)
+}
+
 #[inline(never)]
 fn is_loop(object: &Object) -> bool {
     // SAFETY: attached.
@@ -51,6 +56,8 @@ pub(crate) struct Core {
     thread: Cell<u64>,
     /// Whether `time` is not the native one, so that timers must go by it.
     pub(crate) own_clock: Cell<bool>,
+    /// Whether `call_later` or `call_at` is not the native one.
+    pub(super) own_timers: Cell<bool>,
     pub(crate) task_factory: Slot,
     /// The task whose step ran last and which `current_task()` would still name: see `tasks::current`.
     pub(crate) idle_task: Slot,
@@ -77,6 +84,7 @@ impl Core {
             detour: Cell::new(0),
             thread: Cell::new(0),
             own_clock: Cell::new(false),
+            own_timers: Cell::new(false),
             task_factory: Slot::empty(),
             idle_task: Slot::empty(),
             descriptors: RefCell::default(),
@@ -88,12 +96,20 @@ impl Core {
     /// The core of `event_loop`, where that is a Tulipa loop.
     #[inline]
     pub(crate) fn of(event_loop: &Object) -> Option<&Self> {
-        let usual = USUAL_CLASS.load(Ordering::Relaxed);
-        if event_loop.class() == usual || is_loop(event_loop) {
-            // SAFETY: an instance, which the argument keeps alive.
-            return Some(unsafe { Self::inside(event_loop.as_ptr()) });
-        }
-        None
+        // SAFETY: an instance, which the argument keeps alive.
+        is_native(event_loop).then(|| unsafe { Self::inside(event_loop.as_ptr()) })
+    }
+
+    /// As `of`, for a loop that somebody else keeps alive.
+    ///
+    /// # Safety
+    /// `event_loop` is a live object that outlives the result.
+    #[inline]
+    pub(crate) unsafe fn at<'a>(event_loop: *mut ffi::PyObject) -> Option<&'a Self> {
+        // SAFETY: passed on.
+        let object = unsafe { Object::borrow(event_loop) };
+        // SAFETY: an instance, which the caller keeps alive.
+        is_native(&object).then(|| unsafe { Self::inside(event_loop) })
     }
 
     /// The core inside a loop object.
@@ -127,6 +143,12 @@ impl Core {
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         self.detour.get() == 0
+    }
+
+    /// Whether a timer may be set in the engine past `call_later` as well.
+    #[inline]
+    pub(crate) fn has_plain_timers(&self) -> bool {
+        self.is_direct() && !self.own_clock.get() && !self.own_timers.get()
     }
 
     #[inline]
@@ -227,7 +249,7 @@ impl Core {
         let mut outcome = Ok(());
         let mut see = |object: &Object| {
             if outcome.is_ok() {
-                outcome = visit.call(as_py(object));
+                outcome = visit.call(object.as_py());
             }
         };
         self.engine.for_each_job(&mut |job: &Job| job.visit(&mut see));
@@ -240,12 +262,6 @@ impl Core {
         }
         outcome
     }
-}
-
-/// The same reference as PyO3's collector interface wants it.
-fn as_py(object: &Object) -> &Py<PyAny> {
-    // SAFETY: both are transparent wrappers of one non-null object pointer.
-    unsafe { &*std::ptr::from_ref(object).cast::<Py<PyAny>>() }
 }
 
 /// The calling thread's number.

@@ -13,6 +13,7 @@ use super::job::{Job, Source};
 use super::{EventLoop, handles, timers};
 use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call, context};
+use crate::operations;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
 use crate::transports::{self, Event};
@@ -75,6 +76,7 @@ impl PyHost {
                     .map(drop)
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
+            Job::Expire(waiter) => operations::expire(&waiter),
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))

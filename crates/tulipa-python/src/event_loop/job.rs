@@ -15,10 +15,12 @@ pub(crate) enum Job {
     Handle(Object),
     /// A native task's next step; with an exception to throw into the coroutine.
     Step { task: Object, exception: Option<Object> },
-    /// A native task whose native future is done.
+    /// A native task whose native future, or waiter, is done.
     Wakeup { task: Object, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
     Call { function: Object, argument: Option<Object>, context: Object },
+    /// The waiter of a native operation whose time has come.
+    Expire(Object),
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -26,7 +28,7 @@ pub(crate) enum Job {
 impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
-            Self::Handle(handle) => see(handle),
+            Self::Handle(object) | Self::Expire(object) => see(object),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);

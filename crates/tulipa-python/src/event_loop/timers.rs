@@ -17,7 +17,7 @@ pub(super) fn seconds(instant: Instant) -> f64 {
 
 /// The first instant at which the clock shows `when` or more, so that a timer never fires early. What lies
 /// before the clock's beginning, or is no number, is due at once, as asyncio's comparison has it.
-pub(super) fn deadline(when: f64) -> Instant {
+pub(crate) fn deadline(when: f64) -> Instant {
     if when.is_nan() || when <= 0.0 {
         return Instant::from_nanos(0);
     }
@@ -31,7 +31,7 @@ pub(super) fn deadline(when: f64) -> Instant {
 
 /// `self.time() + delay`.
 #[inline]
-pub(super) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
+pub(crate) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
     if delay.is_none() {
         return Err(PyTypeError::new_err("delay must not be None").into());
     }

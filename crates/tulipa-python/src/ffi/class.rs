@@ -123,3 +123,18 @@ pub(crate) const NO_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     doc: std::ptr::null(),
     closure: std::ptr::null_mut(),
 };
+
+/// The table of members that gives instances weak references, whose list begins at `offset`.
+pub(crate) fn weakly_referenced(offset: usize) -> *mut ffi::PyMemberDef {
+    let list = ffi::PyMemberDef {
+        name: c"__weaklistoffset__".as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: offset.cast_signed(),
+        flags: ffi::Py_READONLY,
+        doc: std::ptr::null(),
+    };
+    // SAFETY: an all-zero entry ends the table; its fields are nullable.
+    let end = unsafe { std::mem::zeroed() };
+    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
+    Box::leak(Box::new([list, end])).as_mut_ptr()
+}

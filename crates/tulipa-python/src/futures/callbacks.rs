@@ -4,9 +4,9 @@ use std::cell::{Cell, UnsafeCell};
 
 use pyo3::ffi;
 
-use super::FutureState;
+use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Result, Slot, call};
 use crate::tasks;
 
 /// One entry. Without a context it is a native task, to be woken by one push on the ready queue.
@@ -33,6 +33,13 @@ impl Callback {
         let address = |context: &Option<Object>| context.as_ref().map(Object::as_ptr);
         self.function.is(other.function.as_ptr()) && address(&self.context) == address(&other.context)
     }
+}
+
+/// What has callbacks: a future of some kind, which belongs to a loop.
+pub(crate) trait OnLoop {
+    /// The loop's core, where jobs may be pushed past `call_soon`.
+    fn direct(&self) -> Option<&Core>;
+    fn event_loop(&self) -> &Slot;
 }
 
 /// The callbacks of one future.
@@ -116,7 +123,7 @@ impl Callbacks {
 
     /// Queues every callback, in order, and forgets them.
     #[inline]
-    pub(crate) fn schedule_all(&self, future: &Object, state: &FutureState) -> Result<()> {
+    pub(crate) fn schedule_all(&self, future: &Object, state: &impl OnLoop) -> Result<()> {
         let Some(first) = self.first.take() else { return Ok(()) };
         schedule(future, state, first)?;
         // SAFETY: S1: a length is read.
@@ -130,7 +137,7 @@ impl Callbacks {
 
 /// Queues one callback of a done future.
 #[inline]
-pub(crate) fn schedule(future: &Object, state: &FutureState, callback: Callback) -> Result<()> {
+pub(crate) fn schedule(future: &Object, state: &impl OnLoop, callback: Callback) -> Result<()> {
     let Some(core) = state.direct() else { return schedule_by_call(future, state, &callback) };
     core.schedule(match callback.context {
         None => Job::Wakeup { task: callback.function, future: future.clone() },
@@ -141,7 +148,7 @@ pub(crate) fn schedule(future: &Object, state: &FutureState, callback: Callback)
 
 /// The way that works on any loop: `loop.call_soon(callback, future, context=context)`.
 #[cold]
-fn schedule_by_call(future: &Object, state: &FutureState, callback: &Callback) -> Result<()> {
+fn schedule_by_call(future: &Object, state: &impl OnLoop, callback: &Callback) -> Result<()> {
     let (function, context) = callback.visible()?;
-    tasks::call_soon(&state.event_loop.or_none(), &function, Some(future), &context)
+    tasks::call_soon(&state.event_loop().or_none(), &function, Some(future), &context)
 }
