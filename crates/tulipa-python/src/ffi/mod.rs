@@ -7,6 +7,7 @@ pub(crate) mod args;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
+pub(crate) mod fields;
 pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod raised;

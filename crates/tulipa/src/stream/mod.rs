@@ -6,9 +6,11 @@
 //! those of asyncio's selector transports.
 
 mod budget;
+mod read_buffer;
 mod state;
 mod write_queue;
 
 pub use budget::ReadBudget;
+pub use read_buffer::ReadBuffer;
 pub use state::{Close, Emptied, Fail, StreamState, Write, WriteEof};
 pub use write_queue::{MAX_SLICES, Pressure, WriteQueue};
