@@ -9,6 +9,7 @@ pub(crate) mod callbacks;
 pub(crate) mod class;
 pub(crate) mod iterator;
 pub(crate) mod methods;
+pub(crate) mod stop;
 
 use std::cell::Cell;
 

@@ -19,6 +19,7 @@ use crate::ffi::{Object, Raised, Result};
 use crate::futures::class::preserving_exception;
 use crate::futures::iterator::{stop_iteration, thrown_exception};
 use crate::futures::methods::boolean;
+use crate::futures::stop;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 
@@ -135,7 +136,7 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
             Sent::Yielded(value) => Ok(value),
             // Null without an exception is this slot's StopIteration without a value.
             Sent::Returned(value) if value.is_none() => Err(Raised),
-            Sent::Returned(value) => Err(stop_iteration(Some(&value))),
+            Sent::Returned(value) => Err(stop::with_value(value)),
         }
     })
 }
