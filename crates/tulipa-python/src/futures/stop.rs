@@ -54,16 +54,27 @@ fn make() -> Result<Object> {
 /// `StopIteration(value)`, set in the indicator.
 #[inline]
 pub(crate) fn with_value(value: Object) -> Raised {
-    match filled(value) {
+    // SAFETY: one live object, which the tuple gets a reference to; the result is new or null.
+    let arguments = unsafe { Object::steal(ffi::PyTuple_Pack(1, value.as_ptr())) };
+    match arguments.and_then(|arguments| filled(arguments, value)) {
+        Ok(exception) => raise(exception),
+        Err(raised) => raised,
+    }
+}
+
+/// As `with_value`, with the value in `value` alone and not in `args`: for the interpreter, which looks at no more.
+#[inline]
+pub(crate) fn with_bare_value(value: Object) -> Raised {
+    // SAFETY: the one empty tuple.
+    let arguments = unsafe { Object::steal(ffi::PyTuple_New(0)) };
+    match arguments.and_then(|arguments| filled(arguments, value)) {
         Ok(exception) => raise(exception),
         Err(raised) => raised,
     }
 }
 
 #[inline]
-fn filled(value: Object) -> Result<Object> {
-    // SAFETY: one live object, which the tuple gets a reference to; the result is new or null.
-    let arguments = unsafe { Object::steal(ffi::PyTuple_Pack(1, value.as_ptr())) }?;
+fn filled(arguments: Object, value: Object) -> Result<Object> {
     let class = CLASS.get().expect("the module was initialised before any of its classes could be used").0;
     // SAFETY: the list is given instances of this class alone.
     let (exception, kept) = match unsafe { STOPS.take(class) } {
