@@ -7,6 +7,7 @@ mod futures;
 mod gc;
 mod locks;
 mod operations;
+mod queues;
 mod stdlib;
 mod streams;
 mod tasks;
@@ -50,6 +51,7 @@ mod _tulipa {
         add("Waiter", operations.waiter)?;
         crate::operations::add_to(module)?;
         crate::locks::add_to(module)?;
+        crate::queues::add_to(module)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
