@@ -7,7 +7,6 @@ loop: where the transport is Tulipa's, it writes into the reader's buffer itself
 import asyncio
 from asyncio import events
 from collections.abc import Awaitable, Callable
-from os import PathLike
 from typing import Any
 
 from ._tulipa import StreamReader, StreamReaderProtocol, StreamWriter
@@ -26,8 +25,8 @@ _DEFAULT_LIMIT = 2**16
 
 
 async def open_connection(
-    host: str | None = None,
-    port: int | str | None = None,
+    host: Any = None,
+    port: Any = None,
     *,
     limit: int = _DEFAULT_LIMIT,
     **kwds: Any,
@@ -46,7 +45,7 @@ async def open_connection(
 async def start_server(
     client_connected_cb: Callable[[StreamReader, StreamWriter], Awaitable[None] | None],
     host: Any = None,
-    port: int | str | None = None,
+    port: Any = None,
     *,
     limit: int = _DEFAULT_LIMIT,
     **kwds: Any,
@@ -64,7 +63,7 @@ async def start_server(
 
 
 async def open_unix_connection(
-    path: str | PathLike[str] | None = None, *, limit: int = _DEFAULT_LIMIT, **kwds: Any
+    path: Any = None, *, limit: int = _DEFAULT_LIMIT, **kwds: Any
 ) -> tuple[StreamReader, StreamWriter]:
     """Like open_connection(), to a Unix socket."""
     loop = events.get_running_loop()
@@ -75,7 +74,7 @@ async def open_unix_connection(
 
 async def start_unix_server(
     client_connected_cb: Callable[[StreamReader, StreamWriter], Awaitable[None] | None],
-    path: str | PathLike[str] | None = None,
+    path: Any = None,
     *,
     limit: int = _DEFAULT_LIMIT,
     **kwds: Any,

@@ -300,7 +300,7 @@ static mut FLOW_METHODS: [ffi::PyMethodDef; 6] = [
     onearg(
         c"_get_close_waiter",
         no_close_waiter,
-        c"_get_close_waiter($self, stream)\n--\n\nFor subclasses: the future of the stream's end.",
+        c"_get_close_waiter($self, stream, /)\n--\n\nFor subclasses: the future of the stream's end.",
     ),
     ffi::PyMethodDef::zeroed(),
 ];
@@ -356,7 +356,7 @@ static mut METHODS: [ffi::PyMethodDef; 8] = {
     let writer = onearg(
         c"_replace_writer",
         replace_writer,
-        c"_replace_writer($self, writer)\n--\n\nGo on with another writer.",
+        c"_replace_writer($self, writer, /)\n--\n\nGo on with another writer.",
     );
     [made, lost, data, eof, waiter, transport, writer, ffi::PyMethodDef::zeroed()]
 };
