@@ -6,6 +6,7 @@ those are here that the package uses.
 """
 
 import asyncio
+import ssl
 import sys
 from asyncio import create_task as create_task
 from asyncio import ensure_future as ensure_future
@@ -14,12 +15,23 @@ from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
 from asyncio import shield as shield
 from asyncio import sleep as sleep
 from asyncio import wrap_future as wrap_future
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar, TypeVarTuple, final
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    final,
+)
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
@@ -31,6 +43,7 @@ __all__ = [
     "Condition",
     "DatagramTransport",
     "Event",
+    "FlowControlMixin",
     "Future",
     "Handle",
     "LifoQueue",
@@ -41,7 +54,10 @@ __all__ = [
     "QueueShutDown",
     "ReadPipeTransport",
     "Semaphore",
+    "StreamReader",
+    "StreamReaderProtocol",
     "StreamTransport",
+    "StreamWriter",
     "Task",
     "TimerHandle",
     "Waiter",
@@ -234,6 +250,110 @@ class PriorityQueue(Queue[_T]):
 
 class LifoQueue(Queue[_T]):
     def __new__(cls, maxsize: int = 0) -> Self: ...
+
+@disjoint_base
+class FlowControlMixin(asyncio.Protocol):
+    _loop: asyncio.AbstractEventLoop
+    _paused: bool
+    _connection_lost: bool
+    @property
+    def _drain_waiters(self) -> Any: ...
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+    def _drain_helper(self) -> Operation[None]: ...
+    def _get_close_waiter(self, stream: Any, /) -> asyncio.Future[None]: ...
+
+@disjoint_base
+class StreamReaderProtocol(FlowControlMixin):
+    _reject_connection: bool
+    _over_ssl: bool
+    _transport: Any
+    _task: Any
+    _strong_reader: Any
+    _stream_reader_wr: Any
+    _stream_writer: Any
+    _source_traceback: Any
+    @property
+    def _stream_reader(self) -> Any: ...
+    @property
+    def _closed(self) -> asyncio.Future[None]: ...
+    @property
+    def _client_connected_cb(self) -> Any: ...
+    def __init__(
+        self,
+        stream_reader: Any,
+        client_connected_cb: Callable[..., object] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None: ...
+    def _get_close_waiter(self, stream: Any) -> asyncio.Future[None]: ...
+    def _replace_transport(self, transport: asyncio.BaseTransport) -> None: ...
+    if sys.version_info < (3, 13):
+        def _replace_writer(self, writer: Any, /) -> None: ...
+
+_Separator: TypeAlias = bytes | bytearray | memoryview
+
+@disjoint_base
+class StreamReader:
+    _buffer: bytearray
+    _limit: Any
+    _loop: asyncio.AbstractEventLoop
+    _transport: Any
+    _exception: BaseException | None
+    _waiter: Any
+    _source_traceback: Any
+    _eof: bool
+    _paused: bool
+    def __init__(self, limit: int = 65536, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
+    def exception(self) -> BaseException | None: ...
+    def set_exception(self, exc: BaseException) -> None: ...
+    def set_transport(self, transport: asyncio.BaseTransport) -> None: ...
+    def feed_eof(self) -> None: ...
+    def at_eof(self) -> bool: ...
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None: ...
+    def readline(self) -> Operation[bytes]: ...
+    # A tuple: 3.13+.
+    def readuntil(self, separator: _Separator | tuple[_Separator, ...] = b"\n") -> Operation[bytes]: ...
+    def read(self, n: int = -1) -> Operation[bytes]: ...
+    def readexactly(self, n: int) -> Operation[bytes]: ...
+    def _wait_for_data(self, func_name: str) -> Operation[None]: ...
+    def _wakeup_waiter(self) -> None: ...
+    def _maybe_resume_transport(self) -> None: ...
+    def _replace_transport(self, transport: asyncio.BaseTransport) -> None: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Operation[bytes]: ...
+
+@disjoint_base
+class StreamWriter:
+    _transport: Any
+    _protocol: Any
+    _reader: Any
+    _loop: asyncio.AbstractEventLoop
+    @property
+    def transport(self) -> asyncio.WriteTransport: ...
+    def __init__(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        reader: StreamReader | asyncio.StreamReader | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def writelines(self, data: Iterable[bytes | bytearray | memoryview]) -> None: ...
+    def write_eof(self) -> None: ...
+    def can_write_eof(self) -> bool: ...
+    def close(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def wait_closed(self) -> Operation[None]: ...
+    def drain(self) -> Operation[None]: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any: ...
+    def start_tls(
+        self,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Operation[None]: ...
+    def __del__(self) -> None: ...
 
 class Handle(asyncio.Handle): ...
 

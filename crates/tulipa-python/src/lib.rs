@@ -52,7 +52,9 @@ mod _tulipa {
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
         let operations = crate::operations::initialise(py)?;
-        crate::streams::initialise(py)?;
+        for (name, class) in crate::streams::initialise(py)? {
+            add(name, class)?;
+        }
         for (name, class) in crate::transports::initialise(py)? {
             add(name, class)?;
         }
