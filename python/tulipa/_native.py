@@ -12,7 +12,15 @@ from . import _tulipa
 
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
     "futures": ("Future", "wrap_future"),
-    "tasks": ("Task", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep"),
+    "tasks": (
+        "Task",
+        "create_task",
+        "ensure_future",
+        "gather",
+        "run_coroutine_threadsafe",
+        "shield",
+        "sleep",
+    ),
 }
 
 

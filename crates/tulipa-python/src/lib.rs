@@ -12,6 +12,7 @@ mod gc;
 mod locks;
 mod names;
 mod operations;
+mod queues;
 mod stdlib;
 mod streams;
 mod taskgroups;
@@ -51,7 +52,9 @@ mod _tulipa {
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
         let operations = crate::operations::initialise(py)?;
-        crate::streams::initialise(py)?;
+        for (name, class) in crate::streams::initialise(py)? {
+            add(name, class)?;
+        }
         for (name, class) in crate::transports::initialise(py)? {
             add(name, class)?;
         }
@@ -60,6 +63,7 @@ mod _tulipa {
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
         crate::locks::add_to(module)?;
+        crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
         module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;

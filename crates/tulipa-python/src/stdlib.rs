@@ -52,6 +52,7 @@ names! {
     return_exceptions = "return_exceptions",
     set_exception = "set_exception",
     set_result = "set_result",
+    append = "append",
     asyncio_future_blocking = "_asyncio_future_blocking",
     sock_recv = "sock_recv",
     sock_recv_into = "sock_recv_into",
@@ -91,9 +92,13 @@ names! {
     private_loop = "_loop",
     msg = "msg",
     name = "name",
+    locked = "locked",
+    pop = "pop",
+    popleft = "popleft",
     release = "release",
     result = "result",
     throw = "throw",
+    wait = "wait",
     when = "when",
     pause_writing = "pause_writing",
     resume_writing = "resume_writing",
@@ -107,6 +112,35 @@ names! {
     private_eof = "_eof",
     private_limit = "_limit",
     waiter = "_waiter",
+    abort = "abort",
+    can_write_eof = "can_write_eof",
+    drain = "drain",
+    drain_helper = "_drain_helper",
+    exc = "exc",
+    feed_data = "feed_data",
+    feed_eof = "feed_eof",
+    func_name = "func_name",
+    get_close_waiter = "_get_close_waiter",
+    get_extra_info = "get_extra_info",
+    is_closing = "is_closing",
+    n = "n",
+    pause_reading = "pause_reading",
+    private_client_connected_cb = "_client_connected_cb",
+    read = "read",
+    readline = "readline",
+    readuntil = "readuntil",
+    replace_transport = "_replace_transport",
+    replace_writer = "_replace_writer",
+    resume_reading = "resume_reading",
+    separator = "separator",
+    set_transport = "set_transport",
+    source_traceback = "_source_traceback",
+    sslcontext = "sslcontext",
+    stream = "stream",
+    transport = "transport",
+    write = "write",
+    write_eof = "write_eof",
+    writelines = "writelines",
 }
 
 macro_rules! functions {
@@ -115,6 +149,8 @@ macro_rules! functions {
         pub(crate) struct Stdlib {
             pub(crate) names: Names,
             pub(crate) behaviour: Behaviour,
+            /// asyncio's `QueueShutDown`, or one of the same kind where it has none.
+            pub(crate) queue_shut_down: Object,
             $($(#[$cfg])* pub(crate) $field: Object),*
         }
 
@@ -123,6 +159,7 @@ macro_rules! functions {
                 Ok(Self {
                     names: Names::new(py),
                     behaviour: Behaviour::probe(py)?,
+                    queue_shut_down: queue_shut_down(py)?,
                     $($(#[$cfg])* $field: Object::from_bound(&py.import($module)?.getattr($text)?)),*
                 })
             }
@@ -137,6 +174,10 @@ functions! {
     base_exception_group = "builtins"."BaseExceptionGroup",
     base_event_loop = "asyncio.base_events"."BaseEventLoop",
     logger = "asyncio.log"."logger",
+    abstract_protocol = "asyncio.protocols"."Protocol",
+    incomplete_read_error = "asyncio.exceptions"."IncompleteReadError",
+    limit_overrun_error = "asyncio.exceptions"."LimitOverrunError",
+    stream_reader = "asyncio.streams"."StreamReader",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
     abstract_transport = "asyncio.transports"."_FlowControlMixin",
     abstract_datagram_transport = "asyncio.transports"."DatagramTransport",
@@ -166,6 +207,14 @@ functions! {
     cancelled_error = "asyncio.exceptions"."CancelledError",
     sendfile_not_available = "asyncio.exceptions"."SendfileNotAvailableError",
     invalid_state_error = "asyncio.exceptions"."InvalidStateError",
+    broken_barrier_error = "asyncio.exceptions"."BrokenBarrierError",
+    queue_empty = "asyncio.queues"."QueueEmpty",
+    queue_full = "asyncio.queues"."QueueFull",
+    deque = "collections"."deque",
+    heappush = "heapq"."heappush",
+    heappop = "heapq"."heappop",
+    generic_alias = "types"."GenericAlias",
+    barrier_state = "asyncio.locks"."_BarrierState",
     extract_stack = "asyncio.format_helpers"."extract_stack",
     format_callback_source = "asyncio.format_helpers"."_format_callback_source",
     future_repr = "asyncio.base_futures"."_future_repr",
@@ -195,6 +244,17 @@ functions! {
     discard_from_awaited_by = "_asyncio"."future_discard_from_awaited_by",
 }
 
+/// Before 3.13 asyncio's queues cannot be shut down; ours can on every Python.
+fn queue_shut_down(py: Python<'_>) -> PyResult<Object> {
+    let queues = py.import("asyncio.queues")?;
+    if queues.hasattr("QueueShutDown")? {
+        return Ok(queues.getattr("QueueShutDown")?.into());
+    }
+    let doc = c"Raised when putting on to or getting from a shut-down Queue.";
+    let class = PyErr::new_type(py, c"tulipa.QueueShutDown", Some(doc), None, None)?;
+    Ok(class.into_bound(py).into_any().into())
+}
+
 /// Where point releases of one Python differ: asked of the running one instead of its version number.
 #[allow(clippy::struct_excessive_bools, reason = "each is one answer of the probe")]
 pub(crate) struct Behaviour {
@@ -219,6 +279,10 @@ pub(crate) struct Behaviour {
     pub(crate) timeout_knows_subclasses: bool,
     /// Whether the exception of a shielded future that nobody waits for any more is logged.
     pub(crate) shield_logs: bool,
+    /// A semaphore that is acquired after a wait lets go on all that may; in older releases, one.
+    pub(crate) semaphore_wakes_all: bool,
+    /// A wait on a condition that ends by an exception hands its notification on; in older releases it is lost.
+    pub(crate) condition_passes_on: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
     pub(crate) socket: crate::event_loop::sock::Members,
@@ -251,6 +315,8 @@ impl Behaviour {
             group_knows_subclasses: found("group_knows_subclasses")?.is_truthy()?,
             timeout_knows_subclasses: found("timeout_knows_subclasses")?.is_truthy()?,
             shield_logs: found("shield_logs")?.is_truthy()?,
+            semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
+            condition_passes_on: found("condition_passes_on")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
             socket: crate::event_loop::sock::Members::find(py)?,
         };
@@ -268,6 +334,7 @@ from asyncio import base_events, tasks
 from asyncio.format_helpers import _format_callback_source
 from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
+from asyncio.locks import Condition, Semaphore
 
 class Recorder:
     def get_debug(self):
@@ -316,6 +383,9 @@ group_keeps_cancel_count = "cancelling" in leave
 group_knows_subclasses = "issubclass" in leave
 timeout_knows_subclasses = "issubclass" in names(Timeout.__aexit__)
 shield_logs = hasattr(tasks, "_log_on_exception")
+# The releases that changed these rules are known by what their private methods are and answer.
+semaphore_wakes_all = Semaphore()._wake_up_next() is False
+condition_passes_on = hasattr(Condition, "_notify")
 "#;
 
 /// A stock future that `task` awaits.

@@ -47,6 +47,7 @@ pub(crate) fn offset() -> usize {
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
     if CLASSES.get().is_none() {
+        super::stop::initialise()?;
         let made = make_classes(py)?;
         adopt_metaclass(&made)?;
         // A second thread that imported at the same moment made equal ones.

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 
-use super::{FutureState, state_of};
+use super::{FutureState, state_of, stop};
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, new_class, noargs, onearg, slot};
 use crate::ffi::raised::{enter, is_exception};
@@ -105,7 +105,7 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
             // Null without an exception is this slot's StopIteration without a value: `await`, which comes here, makes
             // None of it, and no exception is ever built.
             Some(Step::Return(result)) if result.is_none() => Err(Raised),
-            Some(Step::Return(result)) => Err(stop_iteration(Some(&result))),
+            Some(Step::Return(result)) => Err(stop::with_value(result)),
             None => Err(Raised),
         }
     })

@@ -73,6 +73,9 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
         "Cannot call writelines() after write_eof()",
         "unable to writelines; sendfile is in progress",
     )?;
+    if !call::truth(lines)? {
+        return Ok(());
+    }
     let chunks = lines
         .bound(py())
         .try_iter()?
