@@ -146,11 +146,13 @@ pub(super) fn send_to(
     }
     let Some(core) = stream.core() else { return Err(closed()) };
     let destination = destination(core, stream, datagram, address)?;
-    let free = stream.queue.borrow().is_empty() && !stream.blocked.get();
     let in_turn = core.thread() == Some(current_thread());
-    if free && !(in_turn && stream.listed.get()) {
-        if in_turn {
-            stream.listed.set(true);
+    let gathered = in_turn && is_gathered(stream, &destination);
+    if !gathered && !stream.blocked.get() {
+        flush(transport, stream, datagram)?;
+    }
+    if !gathered && !stream.blocked.get() {
+        if in_turn && !stream.listed.replace(true) {
             core.flushing.add(transport.clone());
         }
         if send_now(transport, stream, data, &destination)? {
@@ -159,6 +161,12 @@ pub(super) fn send_to(
         writing::block(stream)?;
     }
     queue(transport, stream, datagram, (data, destination))
+}
+
+/// Whether the message waits for the end of the turn, as one that follows another.
+fn is_gathered(stream: &Stream, destination: &Destination) -> bool {
+    let is_named = matches!(destination, Destination::Named(_));
+    stream.listed.get() && !is_named && !stream.state.borrow().is_closing()
 }
 
 fn check_data(data: &Object) -> Result<()> {
@@ -276,6 +284,9 @@ fn queue(
 /// Sends what is queued, as far as the kernel takes it. An error of the network costs the message that it met, and is
 /// told in the next turn: this may be called while the protocol is at work.
 pub(super) fn flush(transport: &Object, stream: &Stream, datagram: &Datagram) -> Result<()> {
+    if stream.queue.borrow().is_empty() {
+        return Ok(());
+    }
     let mut resumed = false;
     while !stream.queue.borrow().is_empty() && !stream.blocked.get() {
         match send_queued(transport, stream, datagram)? {
