@@ -285,7 +285,8 @@ def test_writing_pauses_and_resumes(tmp_path: Path) -> None:
         assert "write=<polling" in repr(client.transport)
         size = client.transport.get_write_buffer_size()
         header = 8 if sys.version_info >= (3, 13) else 0
-        assert 10_000 < size <= 10_000 + 506 + header and size % (506 + header) == 0
+        assert 10_000 < size <= 10_000 + 506 + header
+        assert size % (506 + header) == 0
         server.transport.resume_reading()
         await until(lambda: client.resumes)
         await until(lambda: len(server.received) == sent)
@@ -383,7 +384,8 @@ def test_transports_take_attributes_and_weak_references() -> None:
         sent: list[bytes] = []
         protocol.transport.sendto = lambda data, addr=None: sent.append(data)
         protocol.transport.sendto(b"data")
-        assert sent == [b"data"] and weakref.ref(protocol.transport)() is protocol.transport
+        assert sent == [b"data"]
+        assert weakref.ref(protocol.transport)() is protocol.transport
         protocol.transport.max_size = 10
         assert protocol.transport.max_size == 10
         await close(protocol)
@@ -401,7 +403,7 @@ def test_an_unclosed_transport_warns() -> None:
     loop.close()
     with pytest.warns(ResourceWarning, match="unclosed transport <DatagramTransport fd="):
         gc.collect()
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
 
 

@@ -23,7 +23,7 @@ use super::{Event, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::{Core, current_thread};
 use crate::event_loop::job::Job;
-use crate::ffi::buffer::Buffer;
+use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::{Object, Raised, Result, Slot, audit, call, context};
 use crate::stdlib::stdlib;
 
@@ -409,11 +409,6 @@ fn receive_burst(core: &Core, stream: &Stream, datagram: &Datagram, size: usize)
         Err(error) if is_busy(&error) => Ok(0),
         Err(error) => tell_error(stream, os_error(error)).map(|()| 0),
     }
-}
-
-fn new_bytes(bytes: &[u8]) -> Result<Object> {
-    // SAFETY: readable memory of that length; the result is new or null.
-    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len().cast_signed())) }
 }
 
 /// Tells the protocol what is in the inbox, until it has had enough. What it raises concerns one message: the others
