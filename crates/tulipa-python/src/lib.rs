@@ -9,9 +9,15 @@ mod functions;
 mod futures;
 mod gather;
 mod gc;
+mod locks;
+mod names;
+mod operations;
+mod queues;
 mod stdlib;
 mod streams;
+mod taskgroups;
 mod tasks;
+mod timeouts;
 mod toolbox;
 mod transports;
 
@@ -45,12 +51,21 @@ mod _tulipa {
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
-        crate::streams::initialise(py)?;
+        let operations = crate::operations::initialise(py)?;
+        for (name, class) in crate::streams::initialise(py)? {
+            add(name, class)?;
+        }
         for (name, class) in crate::transports::initialise(py)? {
             add(name, class)?;
         }
         add("Future", classes.future)?;
         add("Task", classes.task)?;
+        add("Operation", operations.operation)?;
+        add("Waiter", operations.waiter)?;
+        crate::locks::add_to(module)?;
+        crate::queues::add_to(module)?;
+        module.add_class::<crate::taskgroups::TaskGroup>()?;
+        module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for (name, place, entry) in crate::toolbox::FUNCTIONS {

@@ -45,6 +45,11 @@ static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut(
 /// collector's way before they run: 280 ns of processor time each instead of 173, and 196 with 256 in place of 1000.
 const CROWD: usize = 1000;
 
+#[inline]
+fn is_native(event_loop: &Object) -> bool {
+    event_loop.class() == USUAL_CLASS.load(Ordering::Relaxed) || is_loop(event_loop)
+}
+
 #[inline(never)]
 fn is_loop(object: &Object) -> bool {
     // SAFETY: attached.
@@ -63,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) own_clock: Cell<bool>,
     /// Whether `create_future` or `create_task` is not the native one.
     own_factories: Cell<bool>,
+    /// Whether `call_later` or `call_at` is not the native one.
+    pub(super) own_timers: Cell<bool>,
     pub(crate) task_factory: Slot,
     /// The executor that programs see as the loop's default.
     pub(crate) default_executor: Slot,
@@ -100,6 +107,7 @@ impl Core {
             thread: Cell::new(0),
             own_clock: Cell::new(false),
             own_factories: Cell::new(false),
+            own_timers: Cell::new(false),
             task_factory: Slot::empty(),
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
@@ -116,12 +124,20 @@ impl Core {
     /// The core of `event_loop`, where that is a Tulipa loop.
     #[inline]
     pub(crate) fn of(event_loop: &Object) -> Option<&Self> {
-        let usual = USUAL_CLASS.load(Ordering::Relaxed);
-        if event_loop.class() == usual || is_loop(event_loop) {
-            // SAFETY: an instance, which the argument keeps alive.
-            return Some(unsafe { Self::inside(event_loop.as_ptr()) });
-        }
-        None
+        // SAFETY: an instance, which the argument keeps alive.
+        is_native(event_loop).then(|| unsafe { Self::inside(event_loop.as_ptr()) })
+    }
+
+    /// As `of`, for a loop that somebody else keeps alive.
+    ///
+    /// # Safety
+    /// `event_loop` is a live object that outlives the result.
+    #[inline]
+    pub(crate) unsafe fn at<'a>(event_loop: *mut ffi::PyObject) -> Option<&'a Self> {
+        // SAFETY: passed on.
+        let object = unsafe { Object::borrow(event_loop) };
+        // SAFETY: an instance, which the caller keeps alive.
+        is_native(&object).then(|| unsafe { Self::inside(event_loop) })
     }
 
     /// The core inside a loop object.
@@ -155,6 +171,12 @@ impl Core {
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         self.detour.get() == 0
+    }
+
+    /// Whether a timer may be set in the engine past `call_later` as well.
+    #[inline]
+    pub(crate) fn has_plain_timers(&self) -> bool {
+        self.is_direct() && !self.own_clock.get() && !self.own_timers.get()
     }
 
     #[inline]
@@ -285,6 +307,11 @@ impl Core {
         Ok(token)
     }
 
+    /// What threads that are not attached leave jobs with.
+    pub(crate) fn remote(&self) -> Remote<Job> {
+        self.remote.clone()
+    }
+
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();
@@ -320,7 +347,7 @@ impl Core {
         let mut outcome = Ok(());
         let mut see = |object: &Object| {
             if outcome.is_ok() {
-                outcome = visit.call(as_py(object));
+                outcome = visit.call(object.as_py());
             }
         };
         self.engine.for_each_job(&mut |job: &Job| job.visit(&mut see));

@@ -15,6 +15,7 @@ use crate::errors::os_error;
 use crate::executors::{self, Outcome};
 use crate::ffi::{Object, Raised, Result, attached, call, context};
 use crate::futures::observers::Kind;
+use crate::operations;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
 use crate::transports::{self, Event};
@@ -79,9 +80,11 @@ impl PyHost {
             }
             Job::Operation(operation) => sock::ready(self.core, &operation),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
+            Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
             Job::Notify { observer, kind, future } => kind
                 .tell(&observer, &future)
                 .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
+            Job::Expire(waiter) => operations::expire(&waiter),
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))

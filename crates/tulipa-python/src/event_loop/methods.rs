@@ -292,11 +292,8 @@ unsafe extern "C" fn create_task(
         let keywords = args.known_keywords([&known.coro, &known.name, &known.context, &known.eager_start]);
         let own = core.task_factory.is_empty() && tasks::is_usual_class();
         let [_, name, context, eager] = match keywords {
-            Some(keywords)
-                if own && (keywords[3].is_none() || stdlib().behaviour.create_task_passes_keywords) =>
-            {
-                keywords
-            }
+            // Tasks can start eagerly since 3.12, and asyncio's own method can be told so since 3.13.3: no reason to wait.
+            Some(keywords) if own && (keywords[3].is_none() || cfg!(Py_3_12)) => keywords,
             _ => return create_by_asyncio(py, &event_loop, &coroutine, &args),
         };
         let eager_start = eager.map_or(Ok(false), |eager| call::truth(&eager))?;

@@ -13,6 +13,7 @@ use super::class;
 use super::kind::Kind;
 use super::stream::{Chunk, Stream};
 use super::writing::{self, Sent};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
 
 /// Streams from which on a ring is worth its fixed cost: two are even, from four on it is the cheaper way.
@@ -68,7 +69,7 @@ impl Batch {
         }
         let mut outcome = Ok(());
         for (transport, stream, sent) in answers {
-            outcome = outcome.and(writing::settle(transport, stream, sent));
+            outcome = finally(outcome, || writing::settle(transport, stream, sent));
         }
         outcome
     }

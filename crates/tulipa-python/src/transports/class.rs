@@ -39,6 +39,12 @@ fn layout() -> &'static Layout {
     LAYOUT.get().expect("the module was initialised before any of its classes could be used")
 }
 
+/// The class of transports over stream sockets.
+#[inline]
+pub(super) fn stream_class() -> *mut ffi::PyTypeObject {
+    layout().stream
+}
+
 /// Whether `object` is a transport of any kind. The classes have no subclasses.
 #[inline]
 pub(super) fn is_stream(object: &Object) -> bool {
@@ -47,6 +53,12 @@ pub(super) fn is_stream(object: &Object) -> bool {
         || class == layout.datagram
         || class == layout.read_pipe
         || class == layout.write_pipe
+}
+
+/// Whether `object` is a transport through whose socket a file is to be sent.
+pub(super) fn lends_its_socket(object: &Object) -> bool {
+    // SAFETY: checked by the first half.
+    is_stream(object) && !unsafe { stream(object.as_ptr()) }.empty_waiter.is_empty()
 }
 
 /// The classes by name, made if need be; called by the module's initialisation.

@@ -13,7 +13,7 @@ use super::kind::Kind;
 use super::stream::{self as life, Stream};
 use super::{extra, writing};
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
@@ -308,7 +308,8 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 16] = [
+pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 17] = [
+    DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
     property(c"_protocol", protocol, None),

@@ -19,7 +19,7 @@ use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
@@ -51,7 +51,7 @@ pub(crate) struct Stream {
     pub(super) extra: Slot,
     /// Who waits for the transport to be ready for use.
     waiter: Slot,
-    /// The context of the protocol's reading callbacks.
+    /// The context of the protocol's callbacks.
     pub(super) context: Slot,
     /// Who waits for the write queue to drain, while a file is sent past it.
     pub(super) empty_waiter: Slot,
@@ -266,12 +266,17 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     // Pipes call `data_received` of any protocol.
-    let buffered = stream.kind.get() == Kind::Socket
-        && protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
+    let buffered = stream.kind.get() == Kind::Socket && is_buffered(&protocol.bound(py))?;
     stream.buffered.set(buffered);
     stream.feeding.set(Feeding::of(&protocol));
     stream.protocol.put(protocol);
     Ok(())
+}
+
+/// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
+fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
+        || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
 }
 
 fn attach(stream: &Stream, transport: &Object, server: Option<Object>) -> Result<()> {
@@ -333,7 +338,6 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
 
 fn opened(stream: &Stream) -> Result<()> {
     stream.started.set(true);
-    let outcome = stream.update_interest();
     if let Some(waiter) = stream.waiter.take() {
         // SAFETY: attached.
         let waiter = waiter.bound(unsafe { Python::assume_attached() });
@@ -341,7 +345,8 @@ fn opened(stream: &Stream) -> Result<()> {
             waiter.call_method1("set_result", (waiter.py().None(),))?;
         }
     }
-    outcome
+    // Last: a descriptor that cannot be watched is an error, and no more Python may be called then.
+    stream.update_interest()
 }
 
 /// `close()`: what was written still goes out.
@@ -441,8 +446,7 @@ pub(super) fn protocol_failed(
 
 /// Neither half works any more: the queue goes, watching stops, and telling the protocol is scheduled.
 fn lose(transport: &Object, stream: &Stream) -> Result<()> {
-    let chunks = stream.queue.borrow_mut().take_all();
-    drop(chunks);
+    writing::drop_queue(stream);
     if let Some(datagram) = stream.datagram.get() {
         datagram.discard();
     }
@@ -451,14 +455,14 @@ fn lose(transport: &Object, stream: &Stream) -> Result<()> {
         // Of a pipe only writes are counted.
         stream.lost.set(stream.lost.get() + 1);
     }
-    let cut_off = stream.sending.take().map_or(Ok(()), |sending| sending::connection_lost(&sending));
-    let Some(core) = stream.core() else { return cut_off };
-    stream.update_interest()?;
-    cut_off?;
-    core.ensure_open()?;
-    let context = Some(context::copy_current()?);
-    core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
-    Ok(())
+    let sending = stream.sending.take();
+    if let Some(core) = stream.core() {
+        stream.update_interest()?;
+        core.ensure_open()?;
+        let context = stream.context.get();
+        core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
+    }
+    sending.map_or(Ok(()), |sending| sending::connection_lost(&sending))
 }
 
 /// Tells the protocol, whatever it does closes the descriptor, and lets go of everything.
@@ -472,9 +476,8 @@ pub(super) fn connection_lost(transport: &Object, stream: &Stream) -> Result<()>
     } else {
         call::method1(&protocol, &stdlib().names.connection_lost, &error).map(drop)
     };
-    let closed = dispose(transport, stream);
-    wake_empty_waiter(stream)?;
-    told.and(closed)
+    let told = finally(told, || dispose(transport, stream));
+    finally(told, || wake_empty_waiter(stream))
 }
 
 fn wake_empty_waiter(stream: &Stream) -> Result<()> {
@@ -496,11 +499,8 @@ pub(super) fn dispose(transport: &Object, stream: &Stream) -> Result<()> {
     stream.context.set(None);
     stream.core.set(None);
     stream.event_loop.set(None);
-    let detached = match stream.server.take() {
-        Some(server) => tell_server(&server, &stdlib().names.detach, transport),
-        None => Ok(()),
-    };
-    closed.and(detached)
+    let Some(server) = stream.server.take() else { return closed };
+    finally(closed, || tell_server(&server, &stdlib().names.detach, transport))
 }
 
 fn close_descriptor(stream: &Stream) -> Result<()> {

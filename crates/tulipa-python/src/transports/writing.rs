@@ -21,7 +21,7 @@ use super::kind::Kind;
 use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 
@@ -73,6 +73,9 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
         "Cannot call writelines() after write_eof()",
         "unable to writelines; sendfile is in progress",
     )?;
+    if !call::truth(lines)? {
+        return Ok(());
+    }
     let chunks = lines
         .bound(py())
         .try_iter()?
@@ -241,6 +244,7 @@ pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => block(stream),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(error) => {
+            drop_queue(stream);
             let kind = stream.kind.get();
             if kind.is_pipe() {
                 stream.lost.set(stream.lost.get() + 1);
@@ -249,6 +253,12 @@ pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>
             fatal_error(transport, stream, raised, kind.write_failure())
         }
     }
+}
+
+/// Throws away what was not sent.
+pub(super) fn drop_queue(stream: &Stream) {
+    let chunks = stream.queue.borrow_mut().take_all();
+    drop(chunks);
 }
 
 /// The kernel took something. A short write means that its buffer is full.
@@ -264,7 +274,7 @@ fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
         block(stream)?;
     }
     let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
-    if all { resumed.and(emptied(transport, stream)) } else { resumed }
+    if all { finally(resumed, || emptied(transport, stream)) } else { resumed }
 }
 
 /// One system call.
@@ -310,18 +320,22 @@ pub(super) fn maybe_pause(transport: &Object, stream: &Stream) -> Result<()> {
 /// `pause_writing()`.
 pub(super) fn pause(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(true);
-    let told = call::method0(&stream.protocol.or_none(), &stdlib().names.pause_writing);
-    told.map(drop).or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
+    let told = tell(stream, &stdlib().names.pause_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
 }
 
 pub(super) fn resume(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(false);
+    let told = tell(stream, &stdlib().names.resume_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+}
+
+/// Calls one of the protocol's methods for flow control, while there is a connection.
+fn tell(stream: &Stream, method: &Object) -> Result<()> {
     let Some(context) = stream.context.get() else { return Ok(()) };
     // A copy: the context itself is entered already where this comes from the protocol's own callback.
     let context = context::copy(&context)?;
-    let resume = || call::method0(&stream.protocol.or_none(), &stdlib().names.resume_writing).map(drop);
-    let told = context::run_in(&context, resume);
-    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+    context::run_in(&context, || call::method0(&stream.protocol.or_none(), method).map(drop))
 }
 
 #[cold]

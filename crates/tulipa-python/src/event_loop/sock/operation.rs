@@ -18,11 +18,12 @@ use tulipa::Token;
 use super::super::core::Core;
 use super::super::descriptors::Side;
 use super::{attempt, waiting};
+use crate::ffi::args::Args;
 use crate::ffi::class::{NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::class::preserving_exception;
-use crate::futures::iterator::{stop_iteration, thrown_by};
+use crate::futures::iterator::{stop_iteration, thrown_exception};
 use crate::futures::methods::boolean;
 use crate::futures::{self, FutureState};
 use crate::gc::{self, FreeList};
@@ -368,12 +369,12 @@ unsafe extern "C" fn throw(
 ) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: the arguments of this very call.
-        let exception = unsafe { thrown_by(py, arguments, count, names) };
+        let exception = thrown_exception(py, &unsafe { Args::new(arguments, count, names) });
         // SAFETY: CPython calls methods on instances of the class.
         if unsafe { operation(object) }.phase.get() == Phase::Over {
             return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine").into());
         }
-        let exception = exception?.take_object();
+        let exception = exception?;
         interrupt(object)?;
         Err::<Object, _>(Raised::from_object(&exception))
     })
@@ -462,7 +463,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         clear(object);
         // No dict and no weak references; one whose finalizer ran is not used again.
-        if never_awaited || !FREED.give(object) {
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !FREED.give(object) {
             gc::free(object);
         }
     }
