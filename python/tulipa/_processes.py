@@ -1,8 +1,8 @@
 """The ends of child processes, learned from pidfds in the loop's own driver: no thread, no signal, no polling.
 
 Starting a child, its transport and the protocols of its pipes are asyncio's own, over native pipe transports; what is
-here stands in the place of asyncio's child watchers. A watcher that a program brings along (3.11 to 3.13 have an API for
-that) is used instead, as asyncio does. Called by `EventLoop` only, on the loop's thread.
+here stands in the place of asyncio's child watchers. A watcher that a program brings along (3.11 to 3.13 have an API
+for that) is used instead, as asyncio does. Called by `EventLoop` only, on the loop's thread.
 """
 
 import os
