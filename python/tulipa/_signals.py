@@ -1,28 +1,28 @@
 """Signal handlers of a loop, told by the interpreter's wake-up descriptor.
 
-asyncio's own code checks the arguments and keeps the handlers. The interpreter writes the number of each signal to a
-socket of the loop's, which ends its sleep wherever the signal was delivered. A loop that is busy does not look at that
-socket, so that its turns stay free of system calls: a small handler in the main thread has it look.
+The handlers are kept as asyncio keeps them. The interpreter writes the number of each signal to a socket of the loop's,
+which ends its sleep wherever the signal was delivered. A loop that is busy does not look at that socket, so that its
+turns stay free of system calls: a small handler in the main thread has it look.
 
 A program may have a wake-up descriptor of its own (`signal.set_wakeup_fd`). One that was there before the first handler
 is put back after the last; one that is set later keeps what it gets, and the loop learns of signals from the handler.
 Part of `EventLoop`; all of it runs in the main thread.
 """
 
-import contextlib
+import errno
 import socket
 import weakref
-from asyncio import events, unix_events
+from asyncio import coroutines, events, unix_events
 from collections.abc import Callable
 from typing import Any
 
+# Where asyncio looks for the signal module.
+_stock: Any = unix_events
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
-
-
-def _signal() -> Any:
-    """Return the module that asyncio's own code uses."""
-    return vars(unix_events)["signal"]
+_coroutines: Any = coroutines
+# From 3.14 on the public one is deprecated.
+_iscoroutinefunction = getattr(_coroutines, "_iscoroutinefunction", None) or _coroutines.iscoroutinefunction
 
 
 class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
@@ -42,34 +42,62 @@ class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is
 
     def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
         """Call callback(*args) in the loop whenever the process gets the signal."""
-        if self._csock is None and not self.is_closed():
-            self._open_self_pipe()
-        previous = None if self._signal_handlers else self._swap_wakeup_fd(self._csock)
-        super().add_signal_handler(sig, callback, *args)
-        if previous is not None:
-            self._foreign_wakeup_fd = previous
-        # In place of a handler that does nothing.
-        _signal().signal(sig, _Notice(self))
-        _signal().siginterrupt(sig, False)
+        if coroutines.iscoroutine(callback) or _iscoroutinefunction(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_signal(sig)
+        self._check_closed()
+        self._listen_for_signals()
+        self._signal_handlers[sig] = events.Handle(callback, args, self, None)
+        try:
+            _stock.signal.signal(sig, _Notice(self))
+            # Calls of the system by code that is not Python's are restarted, not interrupted.
+            _stock.signal.siginterrupt(sig, False)
+        except OSError as error:
+            del self._signal_handlers[sig]
+            self._stop_listening()
+            if error.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from error
+            raise
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Stop handling the signal; return whether there was a handler."""
-        last = list(self._signal_handlers) == [sig]
-        current = self._swap_wakeup_fd(None) if last else None
-        removed = bool(super().remove_signal_handler(sig))
-        if current is not None:
-            theirs = self._foreign_wakeup_fd if current == self._own_wakeup_fd else current
-            with contextlib.suppress(ValueError, OSError):  # they may have closed it meanwhile
-                _signal().set_wakeup_fd(theirs)
-        return removed
-
-    def _swap_wakeup_fd(self, own: socket.socket | None) -> int | None:
-        """Set the descriptor, return the one before; None where that cannot be done, of which asyncio then tells."""
+        self._check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        module = _stock.signal
         try:
-            previous = _signal().set_wakeup_fd(-1 if own is None else own.fileno())
-        except (ValueError, OSError):
-            return None
-        return previous if isinstance(previous, int) else None
+            module.signal(sig, module.default_int_handler if sig == module.SIGINT else module.SIG_DFL)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise RuntimeError(f"sig {sig} cannot be caught") from error
+            raise
+        self._stop_listening()
+        return True
+
+    def _listen_for_signals(self) -> None:
+        """Have the interpreter write the numbers of signals to the loop's socket."""
+        if self._csock is None:
+            self._open_self_pipe()
+        try:
+            before = _stock.signal.set_wakeup_fd(self._own_wakeup_fd)
+        except (ValueError, OSError) as error:
+            # Not the main thread.
+            raise RuntimeError(str(error)) from error
+        if isinstance(before, int) and before != self._own_wakeup_fd:
+            self._foreign_wakeup_fd = before
+
+    def _stop_listening(self) -> None:
+        """After the last handler: the descriptor of the program's own, if it has one, is put back or left."""
+        if self._signal_handlers:
+            return
+        try:
+            before = _stock.signal.set_wakeup_fd(-1)
+            if before == self._own_wakeup_fd:
+                before = self._foreign_wakeup_fd
+            if isinstance(before, int) and before != -1:
+                _stock.signal.set_wakeup_fd(before)
+        except (ValueError, OSError) as error:
+            _stock.logger.info("set_wakeup_fd(-1) failed: %s", error)
 
     def _signal_came(self, sig: int) -> None:
         """Look for the signal's byte soon, in the main thread between two callbacks."""
