@@ -166,6 +166,14 @@ class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
             sock, protocol, waiter, extra=extra, server=server, context=context
         )
 
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in _FAMILIES or not _is_plain(sock, ("recvfrom", "send", "sendto", "close")):
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return self._open_datagrams(sock, protocol, address, waiter, extra)
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], Any],
@@ -176,7 +184,7 @@ class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _STREAMS:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _FAMILIES:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
@@ -184,18 +192,6 @@ class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
         # From 3.15 on a context comes by name, or behind the two time limits of TLS.
         context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
         self._accept_streams(protocol_factory, sock, server, backlog, context)
-
-    def _resume_serving(
-        self,
-        protocol_factory: Callable[[], Any],
-        sock: socket.socket,
-        server: Any,
-        backlog: int,
-        context: Any,
-    ) -> None:
-        """Accept again after a pause, unless the server was closed meanwhile."""
-        if sock.fileno() >= 0 and not self.is_closed():
-            self._accept_streams(protocol_factory, sock, server, backlog, context)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _tulipa.StreamTransport):
@@ -237,13 +233,15 @@ class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
 
-_STREAMS = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+# What asyncio calls its own loop, so that a program which names it gets this one.
+SelectorEventLoop = EventLoop
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-def _is_plain(sock: socket.socket) -> bool:
+def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
     return kind is socket.socket or all(
-        getattr(kind, name, None) is getattr(socket.socket, name)
-        for name in ("recv", "recv_into", "send", "close")
+        getattr(kind, name, None) is getattr(socket.socket, name) for name in methods
     )
