@@ -77,7 +77,7 @@ conformance: $(BUILT)  ## Run CPython's and uvloop's suites on all Pythons, writ
 # Failures are the report's to show, so a bad verdict does not end the run; a missing result does.
 conformance-results: $(BUILT) $(VENV)/.test
 	mkdir -p $(RESULTS)
-	for suite in 'stdlib --mode loop' 'stdlib --mode inject' 'stdlib --mode global' peers; do \
+	for suite in 'stdlib --mode loop' 'stdlib --mode inject' 'stdlib --mode global' 'stdlib --mode toolbox' peers; do \
 	  result="$(RESULTS)/$${suite##* }.json"; \
 	  rm -f "$$result"; \
 	  $(BIN)/python -m tests.$$suite --json "$$result" || test -s "$$result" || exit 1; \

@@ -9,17 +9,29 @@ makes a wake-up socket only for signal handlers.
 import os
 import socket
 import weakref
-from asyncio import events, unix_events
+from asyncio import base_events, events, tasks, unix_events
 from collections.abc import Callable
 from typing import Any
 
 from . import _tulipa
 from ._executors import ThreadPool
+from ._processes import Children, chosen_by_program
 from ._selector import SelectorView
 
+# Where asyncio looks for the socket module.
+_stock: Any = base_events
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
-_getaddrinfo = socket.getaddrinfo
+
+
+def _original(name: str, module: str) -> Any:
+    """Return a function of the socket module, unless somebody had put another in its place before this was imported."""
+    function = getattr(socket, name)
+    return function if function.__module__ == module else None
+
+
+_getaddrinfo = _original("getaddrinfo", "socket")
+_getnameinfo = _original("getnameinfo", "_socket")
 _os_sendfile = os.sendfile
 
 
@@ -32,6 +44,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -49,6 +62,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
+        "_watcher",
         "slow_callback_duration",
     )
     slow_callback_duration: float
@@ -57,6 +71,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
+        self._children = Children(self)
         super().__init__(SelectorView(self))
         # The one descriptor that every loop has of its own: what other threads wake it by.
         self._internal_fds = 1
@@ -65,6 +80,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
+            self._children.close()
             self._internal_fds = 0
             self._release()
 
@@ -104,11 +120,54 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Resolve a name in the default executor; an address that is a literal already needs no thread."""
-        if socket.getaddrinfo is _getaddrinfo and not self._debug and _is_literal(host, port):
-            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
-        answer = await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
-        return list(answer)
+        """Resolve a name; a thread of the default executor is used where somebody has to be asked."""
+        if _stock.socket.getaddrinfo is _getaddrinfo:
+            answer = self._getaddrinfo(host, port, family, type, proto, flags)
+            if isinstance(answer, list):
+                return answer
+            if answer is not None:
+                return await answer
+        return list(await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags))
+
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
+        """Resolve an address into a host's and a service's name, in the same way."""
+        if _stock.socket.getnameinfo is _getnameinfo:
+            answer = self._getnameinfo(sockaddr, flags)
+            if isinstance(answer, tuple):
+                return answer
+            if answer is not None:
+                return await answer
+        names: tuple[str, str] = await super().getnameinfo(sockaddr, flags)
+        return names
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        given = (protocol, args, shell, stdin, stdout, stderr, bufsize)
+        if chosen_by_program(self):
+            return await super()._make_subprocess_transport(*given, extra=extra, **kwargs)
+        waiter = self.create_future()
+        make = vars(unix_events)["_UnixSubprocessTransport"]
+        transport = make(self, *given, waiter=waiter, extra=extra, **kwargs)
+        self._children.watch(transport)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await tasks.shield(transport._wait())
+            raise
+        return transport
 
     def _make_socket_transport(
         self,
@@ -129,6 +188,14 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             sock, protocol, waiter, extra=extra, server=server, context=context
         )
 
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in _FAMILIES or not _is_plain(sock, ("recvfrom", "send", "sendto", "close")):
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return self._open_datagrams(sock, protocol, address, waiter, extra)
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], Any],
@@ -139,7 +206,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _STREAMS:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _FAMILIES:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
@@ -147,18 +214,6 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         # From 3.15 on a context comes by name, or behind the two time limits of TLS.
         context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
         self._accept_streams(protocol_factory, sock, server, backlog, context)
-
-    def _resume_serving(
-        self,
-        protocol_factory: Callable[[], Any],
-        sock: socket.socket,
-        server: Any,
-        backlog: int,
-        context: Any,
-    ) -> None:
-        """Accept again after a pause, unless the server was closed meanwhile."""
-        if sock.fileno() >= 0 and not self.is_closed():
-            self._accept_streams(protocol_factory, sock, server, backlog, context)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _tulipa.StreamTransport):
@@ -200,15 +255,17 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
 
-_STREAMS = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+# What asyncio calls its own loop, so that a program which names it gets this one.
+SelectorEventLoop = EventLoop
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-def _is_plain(sock: socket.socket) -> bool:
+def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
     return kind is socket.socket or all(
-        getattr(kind, name, None) is getattr(socket.socket, name)
-        for name in ("recv", "recv_into", "send", "close")
+        getattr(kind, name, None) is getattr(socket.socket, name) for name in methods
     )
 
 
@@ -226,16 +283,3 @@ class _SignalNotice:
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             loop._add_callback_signalsafe(events.Handle(loop._read_from_self, (), loop))
-
-
-def _is_literal(host: object, port: object) -> bool:
-    """Return whether resolving can be done without asking anybody."""
-    if not isinstance(host, str) or not (port is None or isinstance(port, int)):
-        return False
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False

@@ -10,7 +10,7 @@ import pkgutil
 from typing import Final
 
 PACKAGE: Final = "test.test_asyncio"
-MODES: Final = ("loop", "inject", "global")
+MODES: Final = ("loop", "inject", "global", "toolbox")
 
 INJECTED: Final = (
     "test_eager_task_factory",
@@ -23,6 +23,23 @@ INJECTED: Final = (
 """The modules whose test classes are parametrised by Task or Future; mode `inject` runs only these."""
 
 
+TOOLBOX: Final = (
+    "test_locks",
+    "test_pep492",
+    "test_queues",
+    "test_ssl",
+    "test_sslproto",
+    "test_staggered",
+    "test_streams",
+    "test_subprocess",
+    "test_taskgroups",
+    "test_tasks",
+    "test_timeouts",
+    "test_waitfor",
+)
+"""The modules that use asyncio's primitives; mode `toolbox` runs only these."""
+
+
 def suite_is_installed() -> bool:
     """Whether this Python was packaged with its test suite (Debian, for one, ships it separately)."""
     try:
@@ -32,10 +49,11 @@ def suite_is_installed() -> bool:
 
 
 def modules_for(mode: str) -> list[str]:
-    """The modules that `mode` runs on this Python: the whole suite, or what can be injected into."""
+    """The modules that `mode` runs on this Python: the whole suite, or what the mode is about."""
     if not suite_is_installed():
         return []
     package = importlib.util.find_spec(PACKAGE)
     assert package is not None, "the suite is installed"
     found = [module.name for module in pkgutil.iter_modules(package.submodule_search_locations)]
-    return [name for name in found if name.startswith("test_") and (mode != "inject" or name in INJECTED)]
+    chosen = {"inject": INJECTED, "toolbox": TOOLBOX}.get(mode, found)
+    return [name for name in found if name.startswith("test_") and name in chosen]

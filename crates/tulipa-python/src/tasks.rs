@@ -4,6 +4,7 @@
 //! with another; no Handle and no callable object comes between. On any other loop the same steps go through
 //! `call_soon` with callables that look like those of asyncio's own tasks.
 
+pub(crate) mod any;
 #[cfg(Py_3_14)]
 pub(crate) mod base_fields;
 pub(crate) mod callables;
@@ -29,6 +30,7 @@ pub(crate) use step::{run_step, run_wakeup};
 use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::{self, FutureState};
 use crate::gather;
+use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::stdlib;
 use registry::Links;
 
@@ -150,6 +152,10 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// `future.cancel(msg=message)`, without a call where the future is exactly ours.
 pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
+    if is_waiter(future) {
+        // SAFETY: a waiter, kept alive by `future`.
+        return unsafe { Waiter::of(future.as_ptr()) }.cancel(future, message.cloned());
+    }
     if futures::is_exact(future) {
         if is_native(future) {
             // SAFETY: a native task, kept alive by `future`.
@@ -181,6 +187,12 @@ pub(crate) fn is_native(object: &Object) -> bool {
     object.class() == class || object.is_instance_of(class)
 }
 
+/// Whether `object` is exactly a native Task.
+#[inline]
+pub(crate) fn is_exact(object: &Object) -> bool {
+    object.class() == futures::classes().task
+}
+
 /// Whether `loop.create_task` is to make native tasks: asyncio's name for the class stands for asyncio's own or for
 /// ours, and nobody has wrapped asyncio's method. A program that has put another class, or another method, there gets
 /// that, as from asyncio's loop.
@@ -203,7 +215,7 @@ pub(crate) fn is_usual_class() -> bool {
 
 /// `task._log_destroy_pending = False`, for a task that its maker keeps to himself.
 pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
-    if task.class() == futures::classes().task {
+    if is_exact(task) {
         // SAFETY: exactly a native task.
         unsafe { state_of(task.as_ptr()) }.log_destroy_pending.set(false);
         return Ok(());

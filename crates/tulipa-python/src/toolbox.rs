@@ -2,7 +2,7 @@
 
 use crate::functions::Entry;
 use crate::futures::chain;
-use crate::{gather, tasks};
+use crate::{gather, operations, tasks, timeouts};
 
 pub(crate) const FUNCTIONS: &[(&str, &str, Entry)] = &[
     ("create_task", "asyncio.tasks", tasks::ensure_future::create_task),
@@ -10,5 +10,9 @@ pub(crate) const FUNCTIONS: &[(&str, &str, Entry)] = &[
     ("gather", "asyncio.tasks", gather::gather),
     ("run_coroutine_threadsafe", "asyncio.tasks", chain::run_coroutine_threadsafe),
     ("shield", "asyncio.tasks", tasks::shield::shield),
+    ("sleep", "asyncio.tasks", operations::sleep),
+    ("timeout", "asyncio.timeouts", timeouts::timeout),
+    ("timeout_at", "asyncio.timeouts", timeouts::timeout_at),
+    ("wait_for", "asyncio.tasks", timeouts::wait_for),
     ("wrap_future", "asyncio.futures", chain::wrap_future),
 ];

@@ -14,14 +14,18 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
-use tulipa::{Remote, Token};
+use tulipa::sys::Burst;
+use tulipa::{Interest, Remote, Token};
 
 use super::host::PyHost;
 use super::job::{Job, Source};
+use super::sock::{self, Resting};
 use super::{EventLoop, handles};
+use crate::addresses;
+use crate::errors::os_error;
 use crate::ffi::{Object, Slot, attached};
 use crate::tasks;
-use crate::transports::Flushing;
+use crate::transports::{Flushing, RECEIVE_SIZE};
 
 /// Reasons for which jobs may not be pushed past `call_soon`.
 mod reason {
@@ -41,6 +45,11 @@ static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut(
 /// collector's way before they run: 280 ns of processor time each instead of 173, and 196 with 256 in place of 1000.
 const CROWD: usize = 1000;
 
+#[inline]
+fn is_native(event_loop: &Object) -> bool {
+    event_loop.class() == USUAL_CLASS.load(Ordering::Relaxed) || is_loop(event_loop)
+}
+
 #[inline(never)]
 fn is_loop(object: &Object) -> bool {
     // SAFETY: attached.
@@ -59,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) own_clock: Cell<bool>,
     /// Whether `create_future` or `create_task` is not the native one.
     own_factories: Cell<bool>,
+    /// Whether `call_later` or `call_at` is not the native one.
+    pub(super) own_timers: Cell<bool>,
     pub(crate) task_factory: Slot,
     /// The executor that programs see as the loop's default.
     pub(crate) default_executor: Slot,
@@ -70,8 +81,14 @@ pub(crate) struct Core {
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
     /// What all streams of the loop receive into; taken out while in use, made when first needed.
     pub(crate) receive_buffer: Cell<Vec<u8>>,
+    /// Where bursts of datagrams are received; taken out while in use.
+    pub(crate) burst: Cell<Burst>,
+    /// Addresses of datagrams.
+    pub(crate) addresses: addresses::Cache,
     /// Streams written to in this turn.
     pub(crate) flushing: Flushing,
+    /// Registrations of `sock_*` operations that are done.
+    pub(crate) resting: Resting,
 }
 
 // SAFETY: S1: whoever touches a core is attached, and borrows nothing while Python code runs. On a free-threaded
@@ -90,25 +107,37 @@ impl Core {
             thread: Cell::new(0),
             own_clock: Cell::new(false),
             own_factories: Cell::new(false),
+            own_timers: Cell::new(false),
             task_factory: Slot::empty(),
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
             idle_task: Slot::empty(),
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
+            burst: Cell::default(),
+            addresses: addresses::Cache::default(),
             flushing: Flushing::default(),
+            resting: Resting::default(),
         })
     }
 
     /// The core of `event_loop`, where that is a Tulipa loop.
     #[inline]
     pub(crate) fn of(event_loop: &Object) -> Option<&Self> {
-        let usual = USUAL_CLASS.load(Ordering::Relaxed);
-        if event_loop.class() == usual || is_loop(event_loop) {
-            // SAFETY: an instance, which the argument keeps alive.
-            return Some(unsafe { Self::inside(event_loop.as_ptr()) });
-        }
-        None
+        // SAFETY: an instance, which the argument keeps alive.
+        is_native(event_loop).then(|| unsafe { Self::inside(event_loop.as_ptr()) })
+    }
+
+    /// As `of`, for a loop that somebody else keeps alive.
+    ///
+    /// # Safety
+    /// `event_loop` is a live object that outlives the result.
+    #[inline]
+    pub(crate) unsafe fn at<'a>(event_loop: *mut ffi::PyObject) -> Option<&'a Self> {
+        // SAFETY: passed on.
+        let object = unsafe { Object::borrow(event_loop) };
+        // SAFETY: an instance, which the caller keeps alive.
+        is_native(&object).then(|| unsafe { Self::inside(event_loop) })
     }
 
     /// The core inside a loop object.
@@ -142,6 +171,12 @@ impl Core {
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         self.detour.get() == 0
+    }
+
+    /// Whether a timer may be set in the engine past `call_later` as well.
+    #[inline]
+    pub(crate) fn has_plain_timers(&self) -> bool {
+        self.is_direct() && !self.own_clock.get() && !self.own_timers.get()
     }
 
     #[inline]
@@ -249,6 +284,34 @@ impl Core {
         self.remote.leave(job).is_ok().then(|| self.remote.clone())
     }
 
+    /// Lends `size` bytes to receive into: the loop's own, or for more than it has, some that are given back at once.
+    /// `receive` may make Python objects, but runs no code of theirs.
+    pub(crate) fn with_receive_buffer<T>(&self, size: usize, receive: impl FnOnce(&mut [u8]) -> T) -> T {
+        if size > RECEIVE_SIZE {
+            return receive(&mut vec![0; size]);
+        }
+        let mut buffer = self.receive_buffer.take();
+        if buffer.is_empty() {
+            buffer.resize(RECEIVE_SIZE, 0);
+        }
+        let answer = receive(&mut buffer[..size]);
+        self.receive_buffer.set(buffer);
+        answer
+    }
+
+    /// Watches a descriptor that nobody watches yet, and lists it.
+    pub(crate) fn register(&self, fd: RawFd, interest: Interest, source: Source) -> PyResult<Token> {
+        sock::forget_resting(self, fd);
+        let token = self.engine.register(fd, interest, source).map_err(|(error, _source)| os_error(error))?;
+        self.descriptors.borrow_mut().insert(fd, token);
+        Ok(token)
+    }
+
+    /// What threads that are not attached leave jobs with.
+    pub(crate) fn remote(&self) -> Remote<Job> {
+        self.remote.clone()
+    }
+
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();
@@ -267,6 +330,8 @@ impl Core {
     pub(crate) fn release(&self) {
         self.set_closed(true);
         let descriptors = std::mem::take(&mut *self.descriptors.borrow_mut());
+        self.resting.clear();
+        self.addresses.clear();
         drop((self.engine.close(), descriptors));
         for slot in self.slots() {
             slot.set(None);
@@ -282,7 +347,7 @@ impl Core {
         let mut outcome = Ok(());
         let mut see = |object: &Object| {
             if outcome.is_ok() {
-                outcome = visit.call(as_py(object));
+                outcome = visit.call(object.as_py());
             }
         };
         self.engine.for_each_job(&mut |job: &Job| job.visit(&mut see));

@@ -55,9 +55,17 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
 
 /// Puts the methods into the class; called by the module's initialisation.
 pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
-    let table = (&raw mut METHODS).cast::<ffi::PyMethodDef>();
-    for index in 0..7 {
-        // SAFETY: an entry of the table above.
+    add_table((&raw mut METHODS).cast(), 7, class)
+}
+
+/// Puts the first `count` methods of a static table into the class.
+pub(super) fn add_table(
+    table: *mut ffi::PyMethodDef,
+    count: usize,
+    class: &Bound<'_, PyType>,
+) -> PyResult<()> {
+    for index in 0..count {
+        // SAFETY: an entry of a table of that size.
         let definition = unsafe { table.add(index) };
         // SAFETY: the class lives, and the definition is static.
         let descriptor = unsafe { Object::steal(ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }?;

@@ -5,13 +5,18 @@
 
 pub(crate) mod args;
 pub(crate) mod attached;
+pub(crate) mod audit;
+pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
+pub(crate) mod fields;
+pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod raised;
 pub(crate) mod slot;
 
+pub(crate) use native::native;
 pub(crate) use object::Object;
 pub(crate) use raised::{Raised, Result};
 pub(crate) use slot::Slot;

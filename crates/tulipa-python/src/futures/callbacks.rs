@@ -4,10 +4,10 @@ use std::cell::{Cell, UnsafeCell};
 
 use pyo3::ffi;
 
-use super::FutureState;
 use super::observers::Kind;
+use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
-use crate::ffi::{Object, Result, call, context};
+use crate::ffi::{Object, Result, Slot, call, context};
 use crate::tasks;
 
 /// One entry.
@@ -44,6 +44,10 @@ impl Callback {
         }
     }
 
+    pub(crate) fn wake(task: Object) -> Self {
+        Self::Wake(task)
+    }
+
     fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         match self {
             Self::Wake(object) | Self::Notify { observer: object, .. } => visit(object.as_ptr()),
@@ -53,6 +57,13 @@ impl Callback {
             }
         }
     }
+}
+
+/// What has callbacks: a future of some kind, which belongs to a loop.
+pub(crate) trait OnLoop {
+    /// The loop's core, where jobs may be pushed past `call_soon`.
+    fn direct(&self) -> Option<&Core>;
+    fn event_loop(&self) -> &Slot;
 }
 
 /// The callbacks of one future.
@@ -142,7 +153,7 @@ impl Callbacks {
 
     /// Queues every callback, in order, and forgets them.
     #[inline]
-    pub(crate) fn schedule_all(&self, future: &Object, state: &FutureState) -> Result<()> {
+    pub(crate) fn schedule_all(&self, future: &Object, state: &impl OnLoop) -> Result<()> {
         let Some(first) = self.first.take() else { return Ok(()) };
         schedule(future, state, first)?;
         // SAFETY: S1: a length is read.
@@ -156,7 +167,7 @@ impl Callbacks {
 
 /// Queues one callback of a done future.
 #[inline]
-pub(crate) fn schedule(future: &Object, state: &FutureState, callback: Callback) -> Result<()> {
+pub(crate) fn schedule(future: &Object, state: &impl OnLoop, callback: Callback) -> Result<()> {
     let Some(core) = state.direct() else { return schedule_by_call(future, state, &callback) };
     core.schedule(match callback {
         Callback::Wake(task) => Job::Wakeup { task, future: future.clone() },
@@ -175,7 +186,7 @@ pub(crate) fn schedule(future: &Object, state: &FutureState, callback: Callback)
 
 /// The way that works on any loop: `loop.call_soon(callback, future, context=context)`.
 #[cold]
-fn schedule_by_call(future: &Object, state: &FutureState, callback: &Callback) -> Result<()> {
+fn schedule_by_call(future: &Object, state: &impl OnLoop, callback: &Callback) -> Result<()> {
     let (function, context) = callback.visible()?;
-    tasks::call_soon(&state.event_loop.or_none(), &function, Some(future), &context)
+    tasks::call_soon(&state.event_loop().or_none(), &function, Some(future), &context)
 }

@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_void};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 
-use super::{FutureState, state_of};
+use super::{FutureState, state_of, stop};
+use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, new_class, noargs, onearg, slot};
 use crate::ffi::raised::{enter, is_exception};
 use crate::ffi::{Object, Raised, Result, Slot, call};
@@ -104,14 +105,14 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
             // Null without an exception is this slot's StopIteration without a value: `await`, which comes here, makes
             // None of it, and no exception is ever built.
             Some(Step::Return(result)) if result.is_none() => Err(Raised),
-            Some(Step::Return(result)) => Err(stop_iteration(Some(&result))),
+            Some(Step::Return(result)) => Err(stop::with_value(result)),
             None => Err(Raised),
         }
     })
 }
 
 /// `StopIteration(value)` set in the indicator; a tuple or exception value must not be taken apart.
-fn stop_iteration(value: Option<&Object>) -> Raised {
+pub(crate) fn stop_iteration(value: Option<&Object>) -> Raised {
     // SAFETY: the class lives as long as the interpreter.
     let class = unsafe { Object::borrow(ffi::PyExc_StopIteration) };
     match value.filter(|value| !value.is_none()) {
@@ -149,43 +150,34 @@ unsafe extern "C" fn throw(
 ) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: the arguments of this very call.
-        let args = unsafe { crate::ffi::args::Args::new(arguments, count, names) };
-        args.keywords::<0>("throw", [])?;
-        let (Some(kind), true) = (args.at(0), args.positional.len() <= 3) else {
-            return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
-        };
-        if cfg!(Py_3_12) && args.positional.len() > 1 {
-            pyo3::PyErr::warn(
-                py,
-                &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(),
-                THROW_SIGNATURE,
-                1,
-            )?;
-        }
+        let exception = thrown_exception(py, &unsafe { Args::new(arguments, count, names) });
         // SAFETY: CPython calls methods on instances of the class.
         unsafe { iterator(object) }.future.set(None);
-        Err::<Object, _>(thrown(&kind, args.at(1), args.at(2)))
+        exception.and_then(|exception| Err::<Object, _>(Raised::from_object(&exception)))
     })
+}
+
+/// The exception that the arguments of `throw(kind, value, traceback)` stand for.
+pub(crate) fn thrown_exception(py: pyo3::Python<'_>, args: &Args<'_>) -> Result<Object> {
+    args.keywords::<0>("throw", [])?;
+    let (Some(kind), true) = (args.at(0), args.positional.len() <= 3) else {
+        return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
+    };
+    if cfg!(Py_3_12) && args.positional.len() > 1 {
+        pyo3::PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), THROW_SIGNATURE, 1)?;
+    }
+    let exception = exception_for(&kind, args.at(1))?;
+    if let Some(traceback) = args.at(2).filter(|traceback| !traceback.is_none()) {
+        // SAFETY: an exception instance; anything but a traceback is refused with an exception.
+        if unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) } != 0 {
+            return Err(Raised);
+        }
+    }
+    Ok(exception)
 }
 
 const THROW_SIGNATURE: &std::ffi::CStr =
     c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
-
-/// The exception that `throw(kind, value, traceback)` stands for, set in the indicator.
-fn thrown(kind: &Object, value: Option<Object>, traceback: Option<Object>) -> Raised {
-    match exception_for(kind, value) {
-        Ok(exception) => {
-            if let Some(traceback) = traceback.filter(|traceback| !traceback.is_none()) {
-                // SAFETY: an exception instance; anything but a traceback is refused with an exception.
-                if unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) } != 0 {
-                    return Raised;
-                }
-            }
-            Raised::from_object(&exception)
-        }
-        Err(raised) => raised,
-    }
-}
 
 fn exception_for(kind: &Object, value: Option<Object>) -> Result<Object> {
     let value = value.filter(|value| !value.is_none());

@@ -52,7 +52,7 @@ observer_kind!(
 
 fn inner_done(outer: &Object, inner: &Object) -> Result<()> {
     if any::cancelled(outer)? {
-        if cfg!(not(Py_3_14)) && !any::cancelled(inner)? {
+        if !stdlib().behaviour.shield_logs && !any::cancelled(inner)? {
             any::exception(inner)?;
         }
         return Ok(());
@@ -71,14 +71,16 @@ fn outer_done(inner: &Object, outer: &Object) -> Result<()> {
         return Ok(());
     }
     INNER_DONE.forget(inner, outer)?;
-    if cfg!(Py_3_14) {
+    if stdlib().behaviour.shield_logs {
         // Cancelled again and again, the inner future is to be logged once.
         LOG.forget(inner, inner)?;
         LOG.observe(inner, inner)?;
-        if let Some(caller) = current::of(&any::loop_of(inner)?)? {
-            CALLER_FREED.forget(inner, &caller)?;
-            current::discard_awaited_by(inner, &caller)?;
-        }
+    }
+    if cfg!(Py_3_14)
+        && let Some(caller) = current::of(&any::loop_of(inner)?)?
+    {
+        CALLER_FREED.forget(inner, &caller)?;
+        current::discard_awaited_by(inner, &caller)?;
     }
     Ok(())
 }
