@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from socket import socket
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar, TypeVarTuple, final, overload
+from typing import Any, Final, Generic, Literal, Self, TypeAlias, TypeVar, TypeVarTuple, final, overload
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import disjoint_base
 
 __all__ = [
     "Barrier",

@@ -16,6 +16,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..stdlib.implementations import load
+from ..stdlib.replace import replace_toolbox
 from .log import Log
 
 PATIENCE = 25.0
@@ -61,6 +63,7 @@ def main() -> None:
         import tulipa
 
         tulipa.install()
+        replace_toolbox(load("tulipa"))
     case = getattr(importlib.import_module(module), function)
     listen(log)
     try:
