@@ -31,14 +31,19 @@ class Implementation:
 
 PRIMITIVES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
 QUEUES = ("Queue", "PriorityQueue", "LifoQueue")
+STREAMS = ("StreamReader", "StreamReaderProtocol", "StreamWriter")
 
 
 def _tulipa() -> Implementation:
     import tulipa
+    from tulipa import _streams, _subprocess
     from tulipa import _tulipa as native
 
     def toolbox() -> dict[str, Any]:
-        return {name: getattr(native, name) for name in (*PRIMITIVES, *QUEUES, "sleep")}
+        names = {name: getattr(native, name) for name in (*PRIMITIVES, *QUEUES, "sleep")}
+        return names | {
+            name: getattr(module, name) for module in (_streams, _subprocess) for name in module.__all__
+        }
 
     return Implementation("tulipa", tulipa.EventLoop, tulipa.Future, tulipa.Task, tulipa.install, toolbox)
 
@@ -67,7 +72,7 @@ def _subclass() -> Implementation:
             aio.eager_task_factory = aio.tasks.eager_task_factory = aio.create_eager_task_factory(task)
 
     def toolbox() -> dict[str, Any]:
-        return {name: type(name, (getattr(asyncio, name),), {}) for name in (*PRIMITIVES, *QUEUES)}
+        return {name: type(name, (getattr(asyncio, name),), {}) for name in (*PRIMITIVES, *QUEUES, *STREAMS)}
 
     return Implementation("subclass", loop, future, task, install, toolbox)
 

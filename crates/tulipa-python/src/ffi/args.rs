@@ -39,6 +39,24 @@ impl Args<'_> {
         Self { positional, named: by_name, names }
     }
 
+    /// Whether anything was given by name.
+    #[inline]
+    pub(crate) fn has_names(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// `function(first, *these)`.
+    #[cold]
+    pub(crate) fn forward(&self, function: &Object, first: &Object) -> Result<Object> {
+        let all: Vec<_> =
+            [first.as_ptr()].into_iter().chain(self.positional.iter().chain(self.named).copied()).collect();
+        // SAFETY: live arguments, those given by name last.
+        unsafe {
+            let count = 1 + self.positional.len();
+            Object::steal(ffi::PyObject_Vectorcall(function.as_ptr(), all.as_ptr(), count, self.names))
+        }
+    }
+
     /// The positional argument at `index`.
     #[inline]
     pub(crate) fn at(&self, index: usize) -> Option<Object> {
@@ -144,6 +162,28 @@ impl Args<'_> {
                 Err(PyTypeError::new_err(text).into())
             }
         }
+    }
+
+    /// Distributes all arguments over `known`: by position for the first `positional` of them, by name for all. `None`
+    /// where one of the first `required` is missing, one comes twice, or there are others.
+    #[inline]
+    pub(crate) fn bind<const N: usize>(
+        &self,
+        positional: usize,
+        required: usize,
+        known: [&Object; N],
+    ) -> Option<[Option<Object>; N]> {
+        if self.positional.len() > positional {
+            return None;
+        }
+        let mut values = self.known_keywords(known)?;
+        for (place, &value) in values.iter_mut().zip(self.positional) {
+            // SAFETY: arguments live for the call.
+            if place.replace(unsafe { Object::borrow(value) }).is_some() {
+                return None;
+            }
+        }
+        values[..required].iter().all(Option::is_some).then_some(values)
     }
 
     /// The arguments of a function whose parameters, of which the first `required` must be given, are taken by place or

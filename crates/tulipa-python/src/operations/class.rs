@@ -19,6 +19,7 @@ use crate::ffi::{Object, Raised, Result};
 use crate::futures::class::preserving_exception;
 use crate::futures::iterator::{stop_iteration, thrown_exception};
 use crate::futures::methods::boolean;
+use crate::futures::stop;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 
@@ -56,15 +57,6 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Classes> {
         let _ = CLASS.set(Class(made.into_ptr().cast()));
     }
     Ok(Classes { operation: class(), waiter: waiter_class::initialise()? })
-}
-
-/// Adds the classes and functions that no other file has a better place for.
-pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let name = module.name()?;
-    let definition = (&raw mut super::sleep::FUNCTIONS).cast();
-    // SAFETY: the definition is static, and the module and its name are live.
-    let sleep = unsafe { Object::steal(ffi::PyCFunction_NewEx(definition, module.as_ptr(), name.as_ptr())) }?;
-    module.add("sleep", sleep.bound(module.py()))
 }
 
 /// An operation that has not begun.
@@ -133,9 +125,10 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         // SAFETY: CPython calls the slot on instances.
         match unsafe { this(object) }.send(&Object::none())? {
             Sent::Yielded(value) => Ok(value),
-            // Null without an exception is this slot's StopIteration without a value.
+            // Null without an exception is this slot's StopIteration without a value. A coroutine has no `__next__`, so that
+            // only the interpreter comes here; others `send`.
             Sent::Returned(value) if value.is_none() => Err(Raised),
-            Sent::Returned(value) => Err(stop_iteration(Some(&value))),
+            Sent::Returned(value) => Err(stop::with_bare_value(value)),
         }
     })
 }
@@ -324,6 +317,8 @@ fn make() -> Result<Object> {
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
+        // For `__await__()`, whose answer must be iterable; so generators may `yield from` an operation too.
+        slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void),
         slot(ffi::Py_tp_iternext, next as *mut c_void),
         slot(ffi::Py_am_await, iterate as *mut c_void),
         slot(ffi::Py_am_send, am_send as *mut c_void),

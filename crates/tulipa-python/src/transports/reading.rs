@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
 use tulipa::sys;
 
+use super::pipe;
 use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call};
@@ -40,46 +41,51 @@ pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
 /// One `recv` and `data_received`; whether another is worth while.
 #[inline]
 fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
-    let data = match receive(stream) {
-        Ok(data) => data,
-        Err(error) => return receive_failed(transport, stream, error),
-    };
-    let Some(data) = data? else { return end_of_stream(transport, stream) };
-    // SAFETY: a bytes object.
-    let size = unsafe { ffi::PyBytes_Size(data.as_ptr()) }.cast_unsigned();
+    let Some(core) = stream.core() else { return Ok(false) };
+    let mut buffer = core.receive_buffer.take();
+    if buffer.is_empty() {
+        buffer.resize(RECEIVE_SIZE, 0);
+    }
+    let received = stream.kind.get().receive(stream.fd.get(), &mut buffer);
     let protocol = stream.protocol.or_none();
-    if let Err(raised) = call::method1(&protocol, &stdlib().names.data_received, &data) {
+    let size = *received.as_ref().unwrap_or(&0);
+    let rest = feed(stream, &protocol, &buffer[..size]);
+    core.receive_buffer.set(buffer);
+    match received {
+        Ok(0) => return end_of_stream(transport, stream),
+        Ok(_) => {}
+        Err(error) => return receive_failed(transport, stream, error),
+    }
+    let told = rest.and_then(|rest| match rest {
+        Some(data) => call::method1(&protocol, &stdlib().names.data_received, &data).map(drop),
+        None => Ok(()),
+    });
+    if let Err(raised) = told {
+        if stream.kind.get().is_pipe() {
+            // asyncio leaves it to the loop, and goes on reading.
+            return Err(raised);
+        }
         fatal_error(transport, stream, raised, "Fatal error: protocol.data_received() call failed.")?;
         return Ok(false);
     }
     Ok(budget.spend(RECEIVE_SIZE, size))
 }
 
-/// Receives into the loop's buffer; `None` is the end of the stream.
+/// Gives what came in to the reader behind the protocol; as `bytes` what must go through `data_received`.
 #[inline]
-fn receive(stream: &Stream) -> io::Result<Result<Option<Object>>> {
-    let Some(core) = stream.core() else { return Ok(Ok(None)) };
-    let mut buffer = core.receive_buffer.take();
-    if buffer.is_empty() {
-        buffer.resize(RECEIVE_SIZE, 0);
+fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object>> {
+    if data.is_empty() || stream.feeding.get().feed(protocol, data)? {
+        return Ok(None);
     }
-    let received = sys::recv(stream.fd.get(), &mut buffer);
-    let data = received.map(|size| {
-        if size == 0 {
-            return Ok(None);
-        }
-        // SAFETY: the first `size` bytes were received; the result is new or null.
-        unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(buffer.as_ptr().cast(), size.cast_signed())) }
-            .map(Some)
-    });
-    core.receive_buffer.set(buffer);
-    data
+    // SAFETY: readable memory of that length; the result is new or null.
+    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len().cast_signed())) }
+        .map(Some)
 }
 
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
     if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
         let raised = Raised::from(os_error(error));
-        fatal_error(transport, stream, raised, "Fatal read error on socket transport")?;
+        fatal_error(transport, stream, raised, stream.kind.get().read_failure())?;
     }
     Ok(false)
 }
@@ -172,6 +178,9 @@ fn not_writable(buffer: &Object) -> Raised {
 /// The peer has ended its half: the protocol decides whether the connection stays open for writing.
 #[cold]
 fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
+    if stream.kind.get().is_pipe() {
+        return pipe::end_of_file(transport, stream).map(|()| false);
+    }
     let news = stream.state.borrow_mut().receive_eof();
     if !news {
         return Ok(false);
