@@ -31,6 +31,7 @@ from typing import (
     TypeVar,
     TypeVarTuple,
     final,
+    overload,
 )
 
 from _typeshed import ReadableBuffer, WriteableBuffer
