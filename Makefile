@@ -77,7 +77,7 @@ conformance: $(BUILT)  ## Run CPython's asyncio suite on all Pythons, write docs
 # Failures are the report's to show, so a bad verdict does not end the run; a missing result does.
 conformance-results: $(BUILT)
 	mkdir -p $(RESULTS)
-	for mode in loop inject global; do \
+	for mode in loop inject global toolbox; do \
 	  rm -f $(RESULTS)/$$mode.json; \
 	  $(BIN)/python -m tests.stdlib --mode $$mode --json $(RESULTS)/$$mode.json || test -s $(RESULTS)/$$mode.json || exit 1; \
 	done

@@ -9,7 +9,7 @@ import importlib.util
 from typing import Final
 
 PACKAGE: Final = "test.test_asyncio"
-MODES: Final = ("loop", "inject", "global")
+MODES: Final = ("loop", "inject", "global", "toolbox")
 
 FOUNDATION: Final = (
     "test_base_events",
@@ -62,6 +62,20 @@ INJECTED: Final = (
 """The modules whose test classes are parametrised by Task or Future; mode `inject` runs only these."""
 
 
+TOOLBOX: Final = (
+    "test_locks",
+    "test_pep492",
+    "test_queues",
+    "test_staggered",
+    "test_streams",
+    "test_taskgroups",
+    "test_tasks",
+    "test_timeouts",
+    "test_waitfor",
+)
+"""The modules that use asyncio's primitives; mode `toolbox` runs only these."""
+
+
 def suite_is_installed() -> bool:
     """Whether this Python was packaged with its test suite (Debian, for one, ships it separately)."""
     try:
@@ -77,6 +91,6 @@ def has_module(name: str) -> bool:
 
 def modules_for(mode: str, *, everything: bool = False) -> list[str]:
     """The modules that `mode` runs by default on this Python."""
-    by_default = INJECTED if mode == "inject" else FOUNDATION
-    more = OTHERS if everything and mode != "inject" else ()
+    by_default = {"inject": INJECTED, "toolbox": TOOLBOX}.get(mode, FOUNDATION)
+    more = OTHERS if everything and by_default is FOUNDATION else ()
     return [name for name in by_default + more if has_module(name)]

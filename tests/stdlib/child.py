@@ -118,8 +118,10 @@ def flatten(suite: unittest.TestSuite | unittest.TestCase) -> Iterator[unittest.
 def collect(implementation_name: str, mode: str, module_name: str) -> list[unittest.TestCase]:
     """Put the implementation in place, import the module and gather its tests."""
     implementation = load(implementation_name)
-    if mode == "global":
+    if mode in ("global", "toolbox"):
         implementation.install()
+    if mode == "toolbox":
+        replace.replace_toolbox(implementation)
     replace.replace_loop(implementation)
     module = importlib.import_module(f"{PACKAGE}.{module_name}")
     replace.adapt_module(module, implementation)

@@ -95,6 +95,6 @@ def test_a_careless_entry_is_refused(change: dict[str, str]) -> None:
         entry("m.*", **change)
 
 
-@pytest.mark.parametrize("mode", ["loop", "inject", "global"])
+@pytest.mark.parametrize("mode", ["loop", "inject", "global", "toolbox"])
 def test_the_lists_can_be_read(mode: str) -> None:
     assert isinstance(Expectations.load(mode, sys.version_info[:2]), Expectations)

@@ -10,6 +10,7 @@ mod gather;
 mod gc;
 mod locks;
 mod operations;
+mod queues;
 mod stdlib;
 mod streams;
 mod taskgroups;
@@ -59,6 +60,7 @@ mod _tulipa {
         crate::locks::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
         module.add_class::<crate::timeouts::Timeout>()?;
+        crate::queues::add_to(module)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {

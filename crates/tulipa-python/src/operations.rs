@@ -27,7 +27,7 @@ pub(crate) use binding::{LoopBound, running_loop};
 pub(crate) use class::{coroutine, initialise, is_operation, new};
 pub(crate) use sleep::sleep;
 pub(crate) use waiter::{Waiter, expire, is_waiter};
-pub(crate) use waiters::{WaitList, wake};
+pub(crate) use waiters::{WaitList, is_done, wake};
 
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;

@@ -59,6 +59,7 @@ names! {
     return_exceptions = "return_exceptions",
     set_exception = "set_exception",
     set_result = "set_result",
+    append = "append",
     asyncio_future_blocking = "_asyncio_future_blocking",
     attach = "_attach",
     detach = "_detach",
@@ -86,9 +87,13 @@ names! {
     private_loop = "_loop",
     msg = "msg",
     name = "name",
+    locked = "locked",
+    pop = "pop",
+    popleft = "popleft",
     release = "release",
     result = "result",
     throw = "throw",
+    wait = "wait",
     when = "when",
     pause_writing = "pause_writing",
     resume_writing = "resume_writing",
@@ -110,6 +115,8 @@ macro_rules! functions {
         pub(crate) struct Stdlib {
             pub(crate) names: Names,
             pub(crate) behaviour: Behaviour,
+            /// asyncio's `QueueShutDown`, or one of the same kind where it has none.
+            pub(crate) queue_shut_down: Object,
             $($(#[$cfg])* pub(crate) $field: Object),*
         }
 
@@ -118,6 +125,7 @@ macro_rules! functions {
                 Ok(Self {
                     names: Names::new(py),
                     behaviour: Behaviour::probe(py)?,
+                    queue_shut_down: queue_shut_down(py)?,
                     $($(#[$cfg])* $field: Object::from_bound(&py.import($module)?.getattr($text)?)),*
                 })
             }
@@ -153,6 +161,14 @@ functions! {
     cancelled_error = "asyncio.exceptions"."CancelledError",
     sendfile_not_available = "asyncio.exceptions"."SendfileNotAvailableError",
     invalid_state_error = "asyncio.exceptions"."InvalidStateError",
+    broken_barrier_error = "asyncio.exceptions"."BrokenBarrierError",
+    queue_empty = "asyncio.queues"."QueueEmpty",
+    queue_full = "asyncio.queues"."QueueFull",
+    deque = "collections"."deque",
+    heappush = "heapq"."heappush",
+    heappop = "heapq"."heappop",
+    generic_alias = "types"."GenericAlias",
+    barrier_state = "asyncio.locks"."_BarrierState",
     extract_stack = "asyncio.format_helpers"."extract_stack",
     format_callback_source = "asyncio.format_helpers"."_format_callback_source",
     future_repr = "asyncio.base_futures"."_future_repr",
@@ -182,8 +198,19 @@ functions! {
     discard_from_awaited_by = "_asyncio"."future_discard_from_awaited_by",
 }
 
+/// Before 3.13 asyncio's queues cannot be shut down; ours can on every Python.
+fn queue_shut_down(py: Python<'_>) -> PyResult<Object> {
+    let queues = py.import("asyncio.queues")?;
+    if queues.hasattr("QueueShutDown")? {
+        return Ok(queues.getattr("QueueShutDown")?.into());
+    }
+    let doc = c"Raised when putting on to or getting from a shut-down Queue.";
+    let class = PyErr::new_type(py, c"tulipa.QueueShutDown", Some(doc), None, None)?;
+    Ok(class.into_bound(py).into_any().into())
+}
+
 /// Where point releases of one Python differ: asked of the running one instead of its version number.
-#[allow(clippy::struct_excessive_bools, reason = "each is one answer of the probe")]
+#[allow(clippy::struct_excessive_bools, reason = "independent answers, each to a question of its own")]
 pub(crate) struct Behaviour {
     /// `set_exception(StopIteration())` wraps it in a RuntimeError; older releases refuse it.
     pub(crate) wraps_stop_iteration: bool,
@@ -206,6 +233,10 @@ pub(crate) struct Behaviour {
     pub(crate) timeout_knows_subclasses: bool,
     /// Whether the exception of a shielded future that nobody waits for any more is logged.
     pub(crate) shield_logs: bool,
+    /// A semaphore that is acquired after a wait lets go on all that may; in older releases, one.
+    pub(crate) semaphore_wakes_all: bool,
+    /// A wait on a condition that ends by an exception hands its notification on; in older releases it is lost.
+    pub(crate) condition_passes_on: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
 }
@@ -230,6 +261,8 @@ impl Behaviour {
             base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
+            semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
+            condition_passes_on: found("condition_passes_on")?.is_truthy()?,
             create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
             group_closes_refused: found("group_closes_refused")?.is_truthy()?,
             group_deals_with_done_at_once: found("group_deals_with_done_at_once")?.is_truthy()?,
@@ -254,6 +287,7 @@ from asyncio.base_events import BaseEventLoop
 from asyncio.format_helpers import _format_callback_source
 from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
+from asyncio.locks import Condition, Semaphore
 
 class Recorder:
     def get_debug(self):
@@ -299,6 +333,9 @@ group_keeps_cancel_count = "cancelling" in leave
 group_knows_subclasses = "issubclass" in leave
 timeout_knows_subclasses = "issubclass" in names(Timeout.__aexit__)
 shield_logs = hasattr(tasks, "_log_on_exception")
+# The releases that changed these rules are known by what their private methods are and answer.
+semaphore_wakes_all = Semaphore()._wake_up_next() is False
+condition_passes_on = hasattr(Condition, "_notify")
 create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
 "#;
 

@@ -138,3 +138,10 @@ pub(crate) fn weakly_referenced(offset: usize) -> *mut ffi::PyMemberDef {
     // The class keeps what it needs of the table, but CPython asks that it outlive the class.
     Box::leak(Box::new([list, end])).as_mut_ptr()
 }
+
+/// Has CPython's own messages call the class by `name` alone, as they call classes written in Python; `__module__` is
+/// not changed.
+pub(crate) fn name_plainly(class: *mut ffi::PyTypeObject, name: &'static CStr) {
+    // SAFETY: a live heap class, which keeps the name it was made with elsewhere; the new one is static.
+    unsafe { (*class).tp_name = name.as_ptr() };
+}

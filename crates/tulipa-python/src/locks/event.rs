@@ -169,6 +169,11 @@ impl Event {
         self.waiters.visible(py)
     }
 
+    #[setter(_waiters)]
+    fn set_waiters(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.waiters.replace(waiters)
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
         visit.visit_slots([self.bound_to.slot(), self.waiters.slot()])
     }

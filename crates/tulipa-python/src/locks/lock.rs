@@ -43,7 +43,7 @@ impl Lock {
 
     /// Takes the lock if it may be had at once. Others that wait go first, unless all of them were cancelled.
     #[inline]
-    fn try_acquire(&self) -> Result<bool> {
+    pub(super) fn try_acquire(&self) -> Result<bool> {
         if self.locked.get() || (!self.waiters.is_empty() && self.waiters.any_not_cancelled()?) {
             return Ok(false);
         }
@@ -217,6 +217,11 @@ impl Lock {
     #[getter(_waiters)]
     fn waiters_property(&self, py: Python<'_>) -> Py<PyAny> {
         self.waiters.visible_if_made(py)
+    }
+
+    #[setter(_waiters)]
+    fn set_waiters(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.waiters.replace(waiters)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {

@@ -266,6 +266,18 @@ impl WaitList {
         self.0.or_none().bound(py).unbind()
     }
 
+    /// `_waiters = ...`: None, or futures in their order.
+    pub(crate) fn replace(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.reset();
+        if !waiters.is_none() {
+            let list = self.get_or_new()?;
+            for waiter in waiters.try_iter()? {
+                list.push(waiter?.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets the list, as a second `__init__` does.
     pub(crate) fn reset(&self) {
         self.0.set(None);
@@ -284,6 +296,11 @@ impl WaitList {
     pub(crate) fn push(&self, waiter: Object) -> Result<()> {
         self.get_or_new()?.push(waiter);
         Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Object> {
+        self.get()?.pop()
     }
 
     #[inline]
