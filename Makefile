@@ -70,16 +70,17 @@ endif
 test-3.%:  ## Run the Python tests on that version, 3.11 to 3.15
 	$(call with_python,3.$*,test-python)
 
-conformance: $(BUILT)  ## Run CPython's asyncio suite on all Pythons, write docs/conformance.md
+conformance: $(BUILT)  ## Run CPython's and uvloop's suites on all Pythons, write docs/conformance.md
 	$(foreach version,$(VERSIONS),$(call with_python,$(version),conformance-results RESULTS=$(RESULTS)/$(version)) &&) true
 	$(BIN)/python -m tests.stdlib.report $(RESULTS)/*/*.json
 
 # Failures are the report's to show, so a bad verdict does not end the run; a missing result does.
-conformance-results: $(BUILT)
+conformance-results: $(BUILT) $(VENV)/.test
 	mkdir -p $(RESULTS)
-	for mode in loop inject global toolbox; do \
-	  rm -f $(RESULTS)/$$mode.json; \
-	  $(BIN)/python -m tests.stdlib --mode $$mode --json $(RESULTS)/$$mode.json || test -s $(RESULTS)/$$mode.json || exit 1; \
+	for suite in 'stdlib --mode loop' 'stdlib --mode inject' 'stdlib --mode global' 'stdlib --mode toolbox' peers; do \
+	  result="$(RESULTS)/$${suite##* }.json"; \
+	  rm -f "$$result"; \
+	  $(BIN)/python -m tests.$$suite --json "$$result" || test -s "$$result" || exit 1; \
 	done
 
 # ---- Checks ------------------------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import echo, many, scheduling, streams, tasks, web
+from benchmarks import echo, many, scheduling, sockets, streams, system, tasks, web
 from benchmarks.model import Row
 
 ROWS: dict[str, Row] = {
-    row.name: row for family in (scheduling, tasks, echo, streams, many, web) for row in family.ROWS
+    row.name: row
+    for family in (scheduling, tasks, system, echo, sockets, streams, many, web)
+    for row in family.ROWS
 }
 
 

@@ -8,24 +8,21 @@ those are here that the package uses.
 import asyncio
 import ssl
 import sys
+from asyncio import create_task as create_task
+from asyncio import ensure_future as ensure_future
+from asyncio import gather as gather
+from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
+from asyncio import shield as shield
+from asyncio import sleep as sleep
+from asyncio import wrap_future as wrap_future
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
 from types import GenericAlias
-from typing import (
-    Any,
-    Final,
-    Generic,
-    Literal,
-    Self,
-    SupportsIndex,
-    TypeAlias,
-    TypeVar,
-    TypeVarTuple,
-    final,
-    overload,
-)
+from typing import Any, Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, TypeVarTuple, final
 
+from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base
 
 __all__ = [
@@ -33,6 +30,7 @@ __all__ = [
     "BaseEventLoop",
     "BoundedSemaphore",
     "Condition",
+    "DatagramTransport",
     "Event",
     "FlowControlMixin",
     "Future",
@@ -43,6 +41,7 @@ __all__ = [
     "PriorityQueue",
     "Queue",
     "QueueShutDown",
+    "ReadPipeTransport",
     "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
@@ -51,8 +50,16 @@ __all__ = [
     "Task",
     "TimerHandle",
     "Waiter",
+    "WorkQueue",
+    "WritePipeTransport",
     "__version__",
+    "create_task",
+    "ensure_future",
+    "gather",
+    "run_coroutine_threadsafe",
+    "shield",
     "sleep",
+    "wrap_future",
 ]
 
 _T = TypeVar("_T")
@@ -104,11 +111,6 @@ class Waiter:
     def set_result(self, result: Any, /) -> None: ...
     def set_exception(self, exception: type | BaseException, /) -> None: ...
     def get_loop(self) -> asyncio.AbstractEventLoop: ...
-
-@overload
-def sleep(delay: float) -> Operation[None]: ...
-@overload
-def sleep(delay: float, result: _T) -> Operation[_T]: ...
 
 @disjoint_base
 class Lock:
@@ -352,12 +354,37 @@ class StreamTransport(asyncio.Transport):
     _sock: socket
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
-    def _lend_descriptor(self) -> None: ...
-    def _take_descriptor(self) -> None: ...
+
+@final
+class ReadPipeTransport(asyncio.ReadTransport): ...
+
+# asyncio's stubs do not show the class between, which keeps the water marks.
+@final
+class WritePipeTransport(asyncio.Transport): ...
+
+@final
+class DatagramTransport(asyncio.DatagramTransport):
+    max_size: int
+    def is_reading(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_write_buffer_limits(self) -> tuple[int, int]: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+@final
+class WorkQueue:
+    def __new__(cls) -> WorkQueue: ...
+    def put(self, item: object) -> None: ...
+    def get_nowait(self) -> Any: ...
+    def qsize(self) -> int: ...
+    def wants_worker(self) -> bool: ...
+    def serve(self) -> Any: ...
 
 @disjoint_base
 class BaseEventLoop:
     _debug: bool
+    _default_executor: Executor | None
     _driver: str
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Any: ...
     def run_forever(self) -> None: ...
@@ -387,6 +414,9 @@ class BaseEventLoop:
         context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def create_future(self) -> Future[Any]: ...
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
+    ) -> asyncio.Future[_T]: ...
     if sys.version_info >= (3, 13):
         # The keywords are the task factory's: it gets those that were given.
         def create_task(
@@ -403,11 +433,27 @@ class BaseEventLoop:
             self, coro: _CoroutineLike[_T], *, name: object = None, context: Context | None = None
         ) -> asyncio.Task[_T]: ...
 
+    def sock_recv(self, sock: socket, n: int) -> Coroutine[Any, Any, bytes]: ...
+    def sock_recv_into(self, sock: socket, buf: WriteableBuffer) -> Coroutine[Any, Any, int]: ...
+    def sock_recvfrom(self, sock: socket, bufsize: int) -> Coroutine[Any, Any, tuple[bytes, Any]]: ...
+    def sock_recvfrom_into(
+        self, sock: socket, buf: WriteableBuffer, nbytes: int = 0
+    ) -> Coroutine[Any, Any, tuple[int, Any]]: ...
+    def sock_sendall(self, sock: socket, data: ReadableBuffer) -> Coroutine[Any, Any, None]: ...
+    def sock_sendto(self, sock: socket, data: ReadableBuffer, address: Any) -> Coroutine[Any, Any, int]: ...
+    def sock_connect(self, sock: socket, address: Any) -> Coroutine[Any, Any, None]: ...
+    def sock_accept(self, sock: socket) -> Coroutine[Any, Any, tuple[socket, Any]]: ...
+    def _getaddrinfo(
+        self, host: object, port: object, family: int, kind: int, proto: int, flags: int
+    ) -> list[Any] | asyncio.Future[list[Any]] | None: ...
+    def _getnameinfo(
+        self, sockaddr: object, flags: int
+    ) -> tuple[str, str] | asyncio.Future[tuple[str, str]] | None: ...
     def _add_callback_signalsafe(self, handle: asyncio.Handle) -> None: ...
     def _release(self) -> None: ...
     def _watch_in_background(self, fd: int) -> None: ...
     def _watched(self) -> list[_Watched]: ...
-    def _transport_of(self, fd: int) -> StreamTransport | None: ...
+    def _transport_of(self, fd: int) -> Any: ...
     def _make_stream_transport(
         self,
         sock: socket,
@@ -418,6 +464,37 @@ class BaseEventLoop:
         server: Any = None,
         context: Context | None = None,
     ) -> StreamTransport: ...
+    def _open_datagrams(
+        self,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
+    def _send_file(
+        self,
+        future: asyncio.Future[int],
+        sock: socket,
+        file: int,
+        offset: int,
+        count: int | None,
+        size: int,
+    ) -> None: ...
     def _accept_streams(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -27,6 +27,7 @@ _DIFFERENCES = [
     (re.compile(r"took [0-9.]+ seconds"), "took TIME seconds"),
     (re.compile(r"(?<![.\w])(_UnixSelector|BaseSelector|Base)?EventLoop\b"), "Loop"),
     (re.compile(r"\b(_SelectorSocket|Stream)Transport\b"), "Transport"),
+    (re.compile(r"\b_Unix(Read|Write)PipeTransport\b"), r"\1PipeTransport"),
 ]
 
 

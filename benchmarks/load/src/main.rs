@@ -1,4 +1,4 @@
-//! The load side of the benchmarks: a closed-loop client for echo and HTTP, a holder of idle connections, and the
+//! The load side of the benchmarks: a closed-loop client for echo, over streams and datagrams, and HTTP, a holder of idle connections, and the
 //! raw epoll echo server that the network rows take as their floor.
 //!
 //! Compiled and single-threaded, so that it is never slower than the server it drives. It assumes Linux and a server
@@ -7,6 +7,7 @@
 //! Nothing here is part of Tulipa.
 
 mod connect;
+mod datagrams;
 mod drive;
 mod exchange;
 mod floor;
@@ -22,7 +23,7 @@ use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::drive::{Plan, Until};
-use crate::exchange::{Echo, Http};
+use crate::exchange::{Echo, Exchange, Http};
 
 /// Exit code when a server accepts, or is there at all, but does not answer.
 const SILENT_SERVER: u8 = 3;
@@ -45,6 +46,16 @@ enum Command {
         target: Target,
         /// Bytes in a message.
         #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+        size: u32,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Send datagrams to an echo server, each socket waiting for its replies, and check every byte.
+    DatagramLoad {
+        #[command(flatten)]
+        target: Target,
+        /// Bytes in a message.
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_507))]
         size: u32,
         #[command(flatten)]
         load: Load,
@@ -84,7 +95,7 @@ struct Target {
     /// Host name or address.
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// TCP port.
+    /// Port.
     #[arg(long)]
     port: u16,
 }
@@ -147,6 +158,10 @@ fn run(command: Command) -> io::Result<()> {
     match command {
         Command::EchoLoad { target, size, load } => {
             report::print(&drive::run(target.address()?, &Echo::new(size as usize), &load.plan())?)
+        }
+        Command::DatagramLoad { target, size, load } => {
+            let echo = Echo::new(size as usize);
+            report::print(&datagrams::run(target.address()?, echo.request(), &load.plan())?)
         }
         Command::HttpLoad { target, path, load } => {
             report::print(&drive::run(target.address()?, &Http::new(&target.host, &path), &load.plan())?)

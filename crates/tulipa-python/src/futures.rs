@@ -5,10 +5,13 @@
 //! same state struct. What a done future schedules goes straight to the ready queue of a Tulipa loop, and
 //! through `loop.call_soon` on any other.
 
+pub(crate) mod any;
 pub(crate) mod callbacks;
+pub(crate) mod chain;
 pub(crate) mod class;
 pub(crate) mod iterator;
 pub(crate) mod methods;
+pub(crate) mod observers;
 pub(crate) mod stop;
 
 use std::cell::Cell;
@@ -97,7 +100,6 @@ impl FutureState {
     }
 
     /// The core, whatever mode the loop is in.
-    #[cfg(Py_3_12)]
     #[inline]
     pub(crate) fn core(&self) -> Option<&'static Core> {
         self.core.get()
@@ -353,10 +355,11 @@ pub(crate) unsafe fn state_of<'a>(object: *mut ffi::PyObject) -> &'a FutureState
     unsafe { &*object.byte_add(class::offset()).cast::<FutureState>() }
 }
 
-/// Whether `object` is exactly a native Future or Task: its behaviour is ours, not a subclass's.
+/// Whether `object` is exactly a native Future or Task, or what `gather` returns: its behaviour is ours, not a
+/// subclass's.
 #[inline]
 pub(crate) fn is_exact(object: &Object) -> bool {
     let class = object.class();
     let classes = classes();
-    class == classes.future || class == classes.task
+    class == classes.future || class == classes.task || class == classes.gathering
 }

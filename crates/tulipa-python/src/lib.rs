@@ -1,16 +1,24 @@
 //! The extension module `tulipa._tulipa`: its table of contents.
 
+mod addresses;
 mod errors;
 mod event_loop;
+mod executors;
 mod ffi;
+mod functions;
 mod futures;
+mod gather;
 mod gc;
 mod locks;
+mod names;
 mod operations;
 mod queues;
 mod stdlib;
 mod streams;
+mod taskgroups;
 mod tasks;
+mod timeouts;
+mod toolbox;
 mod transports;
 
 use pyo3::prelude::*;
@@ -26,6 +34,8 @@ mod _tulipa {
 
     #[pymodule_export]
     use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::executors::WorkQueue;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -34,6 +44,8 @@ mod _tulipa {
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
+        crate::event_loop::sock::initialise(py)?;
+        crate::event_loop::sock::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
@@ -43,17 +55,23 @@ mod _tulipa {
         for (name, class) in crate::streams::initialise(py)? {
             add(name, class)?;
         }
-        let stream_transport = crate::transports::initialise(py)?;
-        add("StreamTransport", stream_transport)?;
+        for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
         add("Future", classes.future)?;
         add("Task", classes.task)?;
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
-        crate::operations::add_to(module)?;
         crate::locks::add_to(module)?;
         crate::queues::add_to(module)?;
+        module.add_class::<crate::taskgroups::TaskGroup>()?;
+        module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
+        for (name, place, entry) in crate::toolbox::FUNCTIONS {
+            let function = crate::functions::stand_for(py, place, name, *entry)?;
+            module.add(*name, function.bound(py))?;
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -24,7 +24,8 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 
 pub(crate) use binding::{LoopBound, running_loop};
-pub(crate) use class::{add_to, coroutine, initialise, is_operation, new};
+pub(crate) use class::{coroutine, initialise, is_operation, new};
+pub(crate) use sleep::sleep;
 pub(crate) use waiter::{Waiter, expire, is_waiter};
 pub(crate) use waiters::{WaitList, is_done, wake};
 
@@ -41,6 +42,8 @@ pub(crate) enum Step {
     Yield(Object),
     /// Wait for another awaitable's iterator, as `await` does.
     Await(Object),
+    /// The same where the machine has taken the iterator's first step itself, which yielded `value`.
+    Follow { iterator: Object, value: Object },
 }
 
 /// One kind of operation: what a coroutine function of asyncio does between its `await`s.
@@ -211,6 +214,7 @@ impl Operation {
                 Ok(self.suspend(Some(waiter.clone()), waiter))
             }
             Ok(Step::Yield(value)) => Ok(self.suspend(None, value)),
+            Ok(Step::Follow { iterator, value }) => Ok(self.suspend(Some(iterator), value)),
             Ok(Step::Await(iterator)) => {
                 self.delegate(iterator, |iterator| send_to(iterator, &Object::none()))
             }
@@ -285,7 +289,7 @@ fn already_awaited() -> Raised {
 
 /// `iterator.send(value)`, as the interpreter does it.
 #[inline]
-fn send_to(iterator: &Object, value: &Object) -> Result<Sent> {
+pub(crate) fn send_to(iterator: &Object, value: &Object) -> Result<Sent> {
     let mut given = ptr::null_mut();
     // SAFETY: two live objects, and a place for the value.
     let kind = unsafe { ffi::PyIter_Send(iterator.as_ptr(), value.as_ptr(), &raw mut given) };

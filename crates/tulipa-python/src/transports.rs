@@ -2,12 +2,21 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
+//! `datagram` is the kind that sends and receives messages. `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
 
+mod address;
+mod batch;
 mod class;
+mod datagram;
+mod datagram_methods;
 pub(crate) mod extra;
+mod kind;
 mod listener;
 mod methods;
+pub(crate) mod pipe;
+mod pipe_methods;
 mod reading;
+pub(crate) mod sending;
 mod stream;
 mod writing;
 
@@ -17,11 +26,15 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
+pub(crate) use extra::open_datagrams;
+pub(crate) use kind::Kind;
 pub(crate) use listener::start_serving;
+pub(crate) use reading::RECEIVE_SIZE;
 use stream::Stream;
 pub(crate) use stream::{Opening, open};
 
 use crate::event_loop::core::Core;
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
 
 /// What a job of a transport or listener is about.
@@ -38,7 +51,7 @@ pub(crate) enum Event {
 /// Runs the job of a native transport or listener.
 #[inline]
 pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&Object>) -> Result<()> {
-    if target.is_instance_of(class::stream_class()) {
+    if class::is_stream(target) {
         return stream::run(target, event, context);
     }
     listener::run(core, target)
@@ -47,7 +60,7 @@ pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&O
 /// The stream of a native transport that behaves as its class was made.
 #[inline]
 fn plain(transport: &Object) -> Option<&Stream> {
-    if transport.class() != class::stream_class() {
+    if !class::is_stream(transport) {
         return None;
     }
     // SAFETY: just checked; the reference keeps it alive.
@@ -59,7 +72,11 @@ fn plain(transport: &Object) -> Option<&Stream> {
 #[inline]
 pub(crate) fn write_to(transport: &Object, data: &Object) -> Result<bool> {
     let Some(stream) = plain(transport) else { return Ok(false) };
-    writing::write(transport, stream, data)?;
+    match stream.kind.get() {
+        Kind::Socket => writing::write(transport, stream, data)?,
+        Kind::WritePipe | Kind::WriteDevice => pipe::write(transport, stream, data)?,
+        Kind::ReadPipe | Kind::Datagram => return Ok(false),
+    }
     Ok(true)
 }
 
@@ -71,7 +88,7 @@ pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
 
 /// Whether `transport` is a native one about which nothing has been asked or told: it knows its socket and no more.
 pub(crate) fn is_bare(transport: &Object) -> bool {
-    plain(transport).is_some_and(|stream| stream.extra.is_empty())
+    plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket && stream.extra.is_empty())
 }
 
 /// The callable whose failure an exception is reported as, when the job of `target` raised.
@@ -87,37 +104,44 @@ pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
 
 /// Streams that were written to in this turn and go out at its end.
 #[derive(Default)]
-pub(crate) struct Flushing(RefCell<Vec<Object>>);
+pub(crate) struct Flushing {
+    streams: RefCell<Vec<Object>>,
+    batch: batch::Batch,
+}
 
 impl Flushing {
     #[inline]
     fn add(&self, stream: Object) {
-        self.0.borrow_mut().push(stream);
+        self.streams.borrow_mut().push(stream);
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.streams.borrow().is_empty()
     }
 
     pub(crate) fn take(&self) -> Vec<Object> {
-        std::mem::take(&mut self.0.borrow_mut())
+        std::mem::take(&mut self.streams.borrow_mut())
     }
 
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Object)) {
-        if let Ok(streams) = self.0.try_borrow() {
+        if let Ok(streams) = self.streams.try_borrow() {
             streams.iter().for_each(see);
         }
     }
 }
 
-/// Sends what was written during the turn. Only `resume_writing()` and the exception handler can be called from
-/// here; what they raise to leave the loop is handed back.
+/// Sends what was written during the turn, and what that leads to: `resume_writing()` and the exception handler can be
+/// called from here. What they raise to leave the loop is handed back.
 #[inline]
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
-    for stream in core.flushing.take() {
-        outcome = outcome.and(writing::flush_scheduled(&stream));
+    while !core.flushing.is_empty() {
+        let streams = core.flushing.take();
+        outcome = finally(outcome, || core.flushing.batch.send(&streams));
+        for stream in &streams {
+            outcome = finally(outcome, || writing::flush_scheduled(stream));
+        }
     }
     outcome
 }

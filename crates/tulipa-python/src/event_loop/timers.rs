@@ -11,7 +11,7 @@ use super::job::Job;
 use crate::ffi::{Object, Result};
 
 /// What the loop's clock shows at `instant`: the number that `time.monotonic()` returns there.
-pub(super) fn seconds(instant: Instant) -> f64 {
+pub(crate) fn seconds(instant: Instant) -> f64 {
     instant.as_nanos() as f64 / 1e9
 }
 

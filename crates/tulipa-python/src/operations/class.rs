@@ -59,15 +59,6 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Classes> {
     Ok(Classes { operation: class(), waiter: waiter_class::initialise()? })
 }
 
-/// Adds the classes and functions that no other file has a better place for.
-pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let name = module.name()?;
-    let definition = (&raw mut super::sleep::FUNCTIONS).cast();
-    // SAFETY: the definition is static, and the module and its name are live.
-    let sleep = unsafe { Object::steal(ffi::PyCFunction_NewEx(definition, module.as_ptr(), name.as_ptr())) }?;
-    module.add("sleep", sleep.bound(module.py()))
-}
-
 /// An operation that has not begun.
 #[inline]
 pub(crate) fn new<M: Machine + 'static>(machine: M) -> Result<Object> {
@@ -326,6 +317,8 @@ fn make() -> Result<Object> {
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
+        // For `__await__()`, whose answer must be iterable; so generators may `yield from` an operation too.
+        slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void),
         slot(ffi::Py_tp_iternext, next as *mut c_void),
         slot(ffi::Py_am_await, iterate as *mut c_void),
         slot(ffi::Py_am_send, am_send as *mut c_void),

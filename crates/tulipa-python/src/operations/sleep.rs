@@ -6,7 +6,6 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 use tulipa::TimerKey;
@@ -16,8 +15,6 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::event_loop::timers;
 use crate::ffi::args::Args;
-use crate::ffi::class::fastcall;
-use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
 
@@ -125,28 +122,12 @@ fn refuse_nan(delay: &Object) -> Result<()> {
     Ok(())
 }
 
-unsafe extern "C" fn sleep(
-    _module: *mut ffi::PyObject,
-    arguments: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: the arguments of this very call.
-        let args = unsafe { Args::new(arguments, count, names) };
-        let [delay, result] = args.by_place_or_name("sleep", [c"delay", c"result"], 1)?;
-        let machine = Sleep { delay: Slot::empty(), result: Slot::empty(), timer: Cell::new(None) };
-        machine.delay.set(delay);
-        machine.result.set(result);
-        super::new(machine)
-    })
+/// `sleep(delay, result=None)`.
+pub(crate) fn sleep(args: &Args<'_>) -> Result<Option<Object>> {
+    let names = &stdlib().names;
+    let Some([delay, result]) = args.bind(2, 1, [&names.delay, &names.result]) else { return Ok(None) };
+    let machine = Sleep { delay: Slot::empty(), result: Slot::empty(), timer: Cell::new(None) };
+    machine.delay.set(delay);
+    machine.result.set(result);
+    super::new(machine).map(Some)
 }
-
-pub(super) static mut FUNCTIONS: [ffi::PyMethodDef; 2] = [
-    fastcall(
-        c"sleep",
-        sleep,
-        c"sleep(delay, result=None)\n--\n\nCoroutine that completes after a given time (in seconds).",
-    ),
-    ffi::PyMethodDef::zeroed(),
-];

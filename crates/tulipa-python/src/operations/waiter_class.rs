@@ -155,7 +155,7 @@ unsafe extern "C" fn add_done_callback(
             return Err(PyTypeError::new_err(text).into());
         };
         let context = given.map_or_else(context::copy_current, Ok)?;
-        let callback = Callback { function, context: Some(context) };
+        let callback = Callback::Call { function, context };
         if waiter.is_pending() {
             waiter.add(callback);
         } else {

@@ -176,7 +176,7 @@ fn class_name(object: &Object) -> PyResult<String> {
 }
 
 #[inline]
-fn is_coroutine(object: &Object) -> Result<bool> {
+pub(crate) fn is_coroutine(object: &Object) -> Result<bool> {
     if object.class() == &raw mut ffi::PyCoro_Type || is_operation(object) {
         return Ok(true);
     }
@@ -236,6 +236,12 @@ impl Extension for TaskState {
     #[inline]
     fn must_report(&self) -> bool {
         self.is_lost() || self.future.log_traceback.get()
+    }
+
+    #[cfg(Py_3_14)]
+    #[inline]
+    fn hide(object: *mut ffi::PyObject) {
+        super::base_fields::hide(object);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::callbacks::{self, Callback, OnLoop};
-use crate::futures::{self, FutureState};
+use crate::futures::{self, FutureState, any};
 use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::{cancelled_error, stdlib};
 
@@ -261,7 +261,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     }
     #[cfg(Py_3_14)]
     super::base_fields::add_awaited_by(&value, task)?;
-    let wake = Callback::wake(task.clone());
+    let wake = Callback::Wake(task.clone());
     if future.is_pending() {
         future.callbacks.push(wake);
     } else {
@@ -306,7 +306,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
         call::getattr_opt(&value, &names.asyncio_future_blocking)?.filter(|value| !value.is_none());
     let Some(blocking) = blocking else { return bad_yield(task, state, &value) };
     let blocking = call::truth(&blocking)?;
-    if !state.future.event_loop.or_none().is(loop_of(&value)?.as_ptr()) {
+    if !state.future.event_loop.or_none().is(any::loop_of(&value)?.as_ptr()) {
         return different_loop(task, state, &value);
     }
     if !blocking {
@@ -328,14 +328,6 @@ fn remember_awaited_by(future: &Object, task: &Object) -> Result<()> {
 #[allow(clippy::unnecessary_wraps, reason = "the same signature as on the Pythons that can fail")]
 fn remember_awaited_by(_future: &Object, _task: &Object) -> Result<()> {
     Ok(())
-}
-
-fn loop_of(future: &Object) -> Result<Object> {
-    let names = &stdlib().names;
-    match call::getattr_opt(future, &names.get_loop)? {
-        Some(method) => call::call0(&method),
-        None => call::getattr(future, &names.private_loop),
-    }
 }
 
 #[cold]

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
 use tulipa::sys;
 
+use super::pipe;
 use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call};
@@ -45,7 +46,7 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
     if buffer.is_empty() {
         buffer.resize(RECEIVE_SIZE, 0);
     }
-    let received = sys::recv(stream.fd.get(), &mut buffer);
+    let received = stream.kind.get().receive(stream.fd.get(), &mut buffer);
     let protocol = stream.protocol.or_none();
     let size = *received.as_ref().unwrap_or(&0);
     let rest = feed(stream, &protocol, &buffer[..size]);
@@ -60,6 +61,10 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
         None => Ok(()),
     });
     if let Err(raised) = told {
+        if stream.kind.get().is_pipe() {
+            // asyncio leaves it to the loop, and goes on reading.
+            return Err(raised);
+        }
         fatal_error(transport, stream, raised, "Fatal error: protocol.data_received() call failed.")?;
         return Ok(false);
     }
@@ -80,7 +85,7 @@ fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
     if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
         let raised = Raised::from(os_error(error));
-        fatal_error(transport, stream, raised, "Fatal read error on socket transport")?;
+        fatal_error(transport, stream, raised, stream.kind.get().read_failure())?;
     }
     Ok(false)
 }
@@ -173,6 +178,9 @@ fn not_writable(buffer: &Object) -> Raised {
 /// The peer has ended its half: the protocol decides whether the connection stays open for writing.
 #[cold]
 fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
+    if stream.kind.get().is_pipe() {
+        return pipe::end_of_file(transport, stream).map(|()| false);
+    }
     let news = stream.state.borrow_mut().receive_eof();
     if !news {
         return Ok(false);
