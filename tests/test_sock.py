@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import inspect
 import os
 import socket
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -307,6 +308,26 @@ def test_a_forgotten_operation_says_so(pair: Pair) -> None:
     run(body)
 
 
+def test_an_operation_is_a_coroutine_to_asyncio(pair: Pair) -> None:
+    left, _ = pair
+
+    async def body(loop: Any) -> None:
+        operation = loop.sock_recv(left, 10)
+        assert asyncio.iscoroutine(operation)
+        assert isinstance(operation, Coroutine)
+        assert inspect.isawaitable(operation)
+        assert not inspect.iscoroutine(operation)
+        assert not inspect.iscoroutinefunction(loop.sock_recv)
+        operation.close()
+        loop.set_debug(True)
+        stock = loop.sock_recv(left, 10)
+        assert inspect.iscoroutine(stock)
+        stock.close()
+        loop.set_debug(False)
+
+    run(body)
+
+
 def test_operations_leave_nothing() -> None:
     with closing(tulipa.new_event_loop()) as loop:
 
@@ -324,6 +345,7 @@ def test_operations_leave_nothing() -> None:
                 cancelled.cancel()
                 await asyncio.wait([cancelled])
 
+        gc.collect()
         descriptors = len(os.listdir("/proc/self/fd"))
         assert growth(lambda: loop.run_until_complete(work())) < 20
         assert len(os.listdir("/proc/self/fd")) == descriptors
