@@ -174,6 +174,30 @@ def test_a_socket_closed_while_it_was_waited_for(pair: Pair) -> None:
     run(body)
 
 
+def test_a_late_cancellation_does_not_touch_the_next_owner_of_the_number() -> None:
+    async def body(loop: Any) -> None:
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        number = left.fileno()
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        right.close()
+        again, other = socket.socketpair()
+        assert again.fileno() == number
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), sock=again)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.send(b"data")
+        assert await reader.read(10) == b"data"
+        transport.close()
+        other.close()
+
+    run(body)
+
+
 def test_closed_between_readiness_and_reading(pair: Pair) -> None:
     left, right = pair
 
