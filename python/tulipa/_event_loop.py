@@ -8,7 +8,7 @@ makes a wake-up socket only for signal handlers.
 
 import socket
 import weakref
-from asyncio import events, unix_events
+from asyncio import BaseEventLoop, StreamReaderProtocol, events, sslproto, unix_events
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +94,83 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             sock, protocol, waiter, extra=extra, server=server, context=context
         )
 
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: Any = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = self._make_ssl_protocol(
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+        )
+        transport = ssl_protocol._app_transport
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, context=context)
+        return transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """Speak TLS over a transport from now on. Return the transport that the protocol uses from then on."""
+        if sslproto.ssl is None:
+            raise RuntimeError("Python ssl module is not available")
+        if not isinstance(sslcontext, sslproto.ssl.SSLContext):
+            raise TypeError(
+                f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+            )
+        if not getattr(transport, "_start_tls_compatible", False):
+            raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+        waiter = self.create_future()
+        ssl_protocol = self._make_ssl_protocol(
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            call_connection_made=False,
+        )
+        if server_side and _MOVES_WHAT_STREAMS_HOLD:
+            _move_stream_data(protocol, ssl_protocol)
+        # Ciphertext must not come in before the protocol knows its transport.
+        transport.pause_reading()
+        transport.set_protocol(ssl_protocol)
+        made = self.call_soon(ssl_protocol.connection_made, transport)
+        resume = self.call_soon(transport.resume_reading)
+        app_transport = ssl_protocol._app_transport
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            made.cancel()
+            resume.cancel()
+            raise
+        return app_transport
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], Any],
@@ -104,14 +181,16 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _INTERNET:
+        if not _is_plain(sock) or sock.family not in _INTERNET:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
             return
-        # From 3.15 on a context comes by name, or behind the two time limits of TLS.
-        context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
-        self._accept_streams(protocol_factory, sock, server, backlog, context)
+        # The two time limits of TLS, and from 3.15 on a context, come by position or by name.
+        names = ("ssl_handshake_timeout", "ssl_shutdown_timeout", "context")
+        given = dict(zip(names, arguments, strict=False)) | keywords
+        tls = (sslcontext, given.get(names[0]), given.get(names[1])) if sslcontext else None
+        self._accept_streams(protocol_factory, sock, server, backlog, given.get("context"), tls)
 
     def _resume_serving(
         self,
@@ -120,10 +199,11 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         server: Any,
         backlog: int,
         context: Any,
+        tls: Any,
     ) -> None:
         """Accept again after a pause, unless the server was closed meanwhile."""
         if sock.fileno() >= 0 and not self.is_closed():
-            self._accept_streams(protocol_factory, sock, server, backlog, context)
+            self._accept_streams(protocol_factory, sock, server, backlog, context, tls)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _tulipa.StreamTransport):
@@ -158,6 +238,17 @@ def _is_plain(sock: socket.socket) -> bool:
         getattr(kind, name, None) is getattr(socket.socket, name)
         for name in ("recv", "recv_into", "send", "close")
     )
+
+
+_MOVES_WHAT_STREAMS_HOLD = "_stream_reader" in BaseEventLoop.start_tls.__code__.co_consts
+
+
+def _move_stream_data(protocol: Any, ssl_protocol: Any) -> None:
+    """Give TLS the beginning of the handshake that a stream reader has received already, as asyncio does."""
+    reader = getattr(protocol, "_stream_reader", None) if isinstance(protocol, StreamReaderProtocol) else None
+    if reader is not None and reader._buffer:
+        ssl_protocol._incoming.write(reader._buffer)
+        reader._buffer.clear()
 
 
 class _SignalNotice:

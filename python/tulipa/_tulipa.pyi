@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from socket import socket
+from ssl import MemoryBIO, SSLContext
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, final
 
 from typing_extensions import disjoint_base
@@ -18,6 +19,8 @@ __all__ = [
     "BaseEventLoop",
     "Future",
     "Handle",
+    "SSLProtocol",
+    "SSLTransport",
     "StreamTransport",
     "Task",
     "TimerHandle",
@@ -50,6 +53,15 @@ class StreamTransport(asyncio.Transport):
     def _reset_empty_waiter(self) -> None: ...
     def _lend_descriptor(self) -> None: ...
     def _take_descriptor(self) -> None: ...
+
+@final
+class SSLProtocol(asyncio.BufferedProtocol):
+    _app_transport: SSLTransport
+    _incoming: MemoryBIO
+
+@final
+class SSLTransport(asyncio.Transport):
+    _ssl_protocol: SSLProtocol
 
 @disjoint_base
 class BaseEventLoop:
@@ -121,4 +133,16 @@ class BaseEventLoop:
         server: Any,
         backlog: int,
         context: Context | None = None,
+        tls: tuple[SSLContext, float | None, float | None] | None = None,
     ) -> None: ...
+    def _make_ssl_protocol(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: SSLContext | None,
+        waiter: asyncio.Future[None] | None,
+        server_side: bool,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        call_connection_made: bool = True,
+    ) -> SSLProtocol: ...

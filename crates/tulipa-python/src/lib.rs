@@ -5,6 +5,7 @@ mod event_loop;
 mod ffi;
 mod futures;
 mod gc;
+mod sslproto;
 mod stdlib;
 mod tasks;
 mod transports;
@@ -37,6 +38,9 @@ mod _tulipa {
         };
         let stream_transport = crate::transports::initialise(py)?;
         add("StreamTransport", stream_transport)?;
+        let tls = crate::sslproto::initialise(py)?;
+        add("SSLProtocol", tls.protocol)?;
+        add("SSLTransport", tls.transport)?;
         add("Future", classes.future)?;
         add("Task", classes.task)?;
         add("Handle", handles.handle)?;

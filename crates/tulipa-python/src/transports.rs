@@ -17,11 +17,14 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
-pub(crate) use listener::start_serving;
-pub(crate) use stream::{Opening, open};
+pub(crate) use listener::{Serving, start_serving};
+pub(crate) use reading::Lent;
+pub(crate) use stream::{Chunk, Opening, Receiver, open};
+pub(crate) use writing::{copy_bytes, is_bytes_like};
 
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result};
+use crate::sslproto;
 
 /// What a job of a transport or listener is about.
 #[derive(Clone, Copy)]
@@ -54,13 +57,36 @@ pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
     unsafe { Object::steal(ffi::PyCFunction_New(definition, target.as_ptr())) }
 }
 
-/// Streams that were written to in this turn and go out at its end.
+/// Whether a transport is a native stream of which no method was replaced.
+#[inline]
+pub(crate) fn is_native(transport: &Object) -> bool {
+    // SAFETY: checked by the first half.
+    transport.class() == class::stream_class() && unsafe { class::stream(transport.as_ptr()) }.is_plain()
+}
+
+/// Queues bytes on a native stream for a protocol that gathers by itself; they go out with `send`.
+#[inline]
+pub(crate) fn put(transport: &Object, bytes: Object) -> Result<()> {
+    assert!(is_native(transport), "a native stream");
+    // SAFETY: checked.
+    writing::put(unsafe { class::stream(transport.as_ptr()) }, bytes)
+}
+
+/// Sends what is queued on a native stream.
+#[inline]
+pub(crate) fn send(transport: &Object) -> Result<()> {
+    assert!(transport.class() == class::stream_class(), "a native stream");
+    // SAFETY: checked.
+    writing::send_queued(transport, unsafe { class::stream(transport.as_ptr()) })
+}
+
+/// Connections that were written to in this turn and go out at its end.
 #[derive(Default)]
 pub(crate) struct Flushing(RefCell<Vec<Object>>);
 
 impl Flushing {
     #[inline]
-    fn add(&self, stream: Object) {
+    pub(crate) fn add(&self, stream: Object) {
         self.0.borrow_mut().push(stream);
     }
 
@@ -85,8 +111,16 @@ impl Flushing {
 #[inline]
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
-    for stream in core.flushing.take() {
-        outcome = outcome.and(writing::flush_scheduled(&stream));
+    for connection in core.flushing.take() {
+        outcome = outcome.and(if sslproto::is_protocol(&connection) {
+            sslproto::flush_scheduled(&connection)
+        } else {
+            writing::flush_scheduled(&connection)
+        });
+    }
+    if !core.flushing.is_empty() {
+        // Somebody wrote meanwhile: that goes out before the loop sleeps.
+        core.wake();
     }
     outcome
 }

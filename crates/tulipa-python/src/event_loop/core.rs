@@ -20,6 +20,7 @@ use super::host::PyHost;
 use super::job::{Job, Source};
 use super::{EventLoop, handles};
 use crate::ffi::{Object, Slot};
+use crate::sslproto::Windows;
 use crate::transports::Flushing;
 
 /// Reasons for which jobs may not be pushed past `call_soon`.
@@ -58,8 +59,10 @@ pub(crate) struct Core {
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
     /// What all streams of the loop receive into; taken out while in use, made when first needed.
     pub(crate) receive_buffer: Cell<Vec<u8>>,
-    /// Streams written to in this turn.
+    /// Connections written to in this turn.
     pub(crate) flushing: Flushing,
+    /// What TLS sessions read from and write into.
+    pub(crate) windows: Windows,
 }
 
 // SAFETY: S1: whoever touches a core is attached, and borrows nothing while Python code runs. On a free-threaded
@@ -82,6 +85,7 @@ impl Core {
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
             flushing: Flushing::default(),
+            windows: Windows::new(),
         })
     }
 

@@ -35,6 +35,20 @@ pub(crate) fn call2(function: &Object, first: &Object, second: &Object) -> Resul
     }
 }
 
+/// `function(*arguments)` for borrowed arguments.
+#[inline]
+pub(crate) fn vectorcall(function: &Object, arguments: &[*mut ffi::PyObject]) -> Result<Object> {
+    // SAFETY: the callers pass live objects.
+    unsafe {
+        Object::steal(ffi::PyObject_Vectorcall(
+            function.as_ptr(),
+            arguments.as_ptr(),
+            arguments.len(),
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
 /// `function(*arguments)` for a tuple, without building another one.
 #[inline]
 pub(crate) fn call_tuple(function: &Object, arguments: *mut ffi::PyObject) -> Result<Object> {

@@ -4,6 +4,7 @@
 //! a free-threaded build an attached thread state). Nothing here knows what a Future or a loop is.
 
 pub(crate) mod args;
+pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;

@@ -12,9 +12,10 @@ use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
 use tulipa::sys;
 
-use super::stream::{Stream, close, fatal_error};
+use super::stream::{Receiver, Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call};
+use crate::sslproto;
 use crate::stdlib::stdlib;
 
 /// How much one `recv` asks for; asyncio's figure.
@@ -25,10 +26,10 @@ pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
 pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
     let mut budget = ReadBudget::new();
     while stream.wants_read() {
-        let again = if stream.buffered.get() {
-            read_into_protocol(transport, stream, &mut budget)?
-        } else {
-            read_bytes(transport, stream, &mut budget)?
+        let again = match stream.receiver.get() {
+            Receiver::Data => read_bytes(transport, stream, &mut budget)?,
+            Receiver::Buffered => read_into_protocol(transport, stream, &mut budget)?,
+            Receiver::Tls => read_ciphertext(transport, stream, &mut budget)?,
         };
         if !again {
             break;
@@ -58,22 +59,47 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
 /// Receives into the loop's buffer; `None` is the end of the stream.
 #[inline]
 fn receive(stream: &Stream) -> io::Result<Result<Option<Object>>> {
-    let Some(core) = stream.core() else { return Ok(Ok(None)) };
+    receive_then(stream, |received| {
+        if received.is_empty() {
+            return Ok(None);
+        }
+        let (start, size) = (received.as_ptr().cast(), received.len().cast_signed());
+        // SAFETY: the bytes were received; the result is new or null.
+        unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(start, size)) }.map(Some)
+    })
+}
+
+/// Receives into the loop's buffer, and shows what came to `use_it`: nothing is the end of the stream.
+#[inline]
+fn receive_then<T>(stream: &Stream, use_it: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+    let Some(core) = stream.core() else { return Ok(use_it(&[])) };
     let mut buffer = core.receive_buffer.take();
     if buffer.is_empty() {
         buffer.resize(RECEIVE_SIZE, 0);
     }
     let received = sys::recv(stream.fd.get(), &mut buffer);
-    let data = received.map(|size| {
-        if size == 0 {
-            return Ok(None);
-        }
-        // SAFETY: the first `size` bytes were received; the result is new or null.
-        unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(buffer.as_ptr().cast(), size.cast_signed())) }
-            .map(Some)
-    });
+    let outcome = received.map(|size| use_it(&buffer[..size]));
     core.receive_buffer.set(buffer);
-    data
+    outcome
+}
+
+/// One `recv` for a TLS session; whether another is worth while.
+fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
+    let protocol = stream.protocol.or_none();
+    let received = receive_then(stream, |data| match data {
+        [] => Ok(0),
+        data => sslproto::received(&protocol, data).map(|()| data.len()),
+    });
+    match received {
+        Ok(Ok(0)) => end_of_stream(transport, stream),
+        Ok(Ok(size)) => Ok(budget.spend(RECEIVE_SIZE, size)),
+        Ok(Err(raised)) => {
+            let message = "Fatal error: protocol.buffer_updated() call failed.";
+            fatal_error(transport, stream, raised, message)?;
+            Ok(false)
+        }
+        Err(error) => receive_failed(transport, stream, error),
+    }
 }
 
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
@@ -85,10 +111,10 @@ fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Resu
 }
 
 /// A buffer that the protocol lends for one read; released when dropped.
-struct Lent(ffi::Py_buffer);
+pub(crate) struct Lent(ffi::Py_buffer);
 
 impl Lent {
-    fn new(buffer: &Object) -> Result<Self> {
+    pub(crate) fn new(buffer: &Object) -> Result<Self> {
         let mut view = ffi::Py_buffer::new();
         // SAFETY: a live object, and a place for the view.
         if unsafe { ffi::PyObject_GetBuffer(buffer.as_ptr(), &raw mut view, ffi::PyBUF_WRITABLE) } < 0 {
@@ -97,7 +123,7 @@ impl Lent {
         Ok(Self(view))
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         if self.0.buf.is_null() {
             return &mut [];
         }

@@ -18,22 +18,39 @@ use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::leaves_the_loop;
-use crate::ffi::{Object, Raised, Result, Slot, call, context};
+use crate::ffi::{Object, Raised, Result, Slot, bytes, call, context};
+use crate::sslproto;
 use crate::stdlib::stdlib;
 
 /// A chunk of the write queue: always exactly a `bytes` object, which nobody can change meanwhile.
-pub(super) struct Chunk(pub(super) Object);
+pub(crate) struct Chunk(pub(crate) Object);
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
-        let object = self.0.as_ptr();
-        // SAFETY: exactly a bytes object: its buffer lives and stays as long as it does.
-        unsafe {
-            std::slice::from_raw_parts(
-                ffi::PyBytes_AsString(object).cast(),
-                ffi::PyBytes_Size(object).cast_unsigned(),
-            )
+        bytes::content(&self.0)
+    }
+}
+
+/// How a protocol takes data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiver {
+    /// By `data_received()`.
+    Data,
+    /// Into buffers that it hands out.
+    Buffered,
+    /// It is TLS, and takes what the loop's buffer holds.
+    Tls,
+}
+
+impl Receiver {
+    pub(crate) fn of(protocol: &Object) -> Result<Self> {
+        if sslproto::is_protocol(protocol) {
+            return Ok(Self::Tls);
         }
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let buffered = protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
+        Ok(if buffered { Self::Buffered } else { Self::Data })
     }
 }
 
@@ -75,8 +92,8 @@ pub(crate) struct Stream {
     pub(super) listed: Cell<bool>,
     /// The protocol was told `pause_writing()`.
     pub(super) protocol_paused: Cell<bool>,
-    /// The protocol hands out its own buffers.
-    pub(super) buffered: Cell<bool>,
+    /// How the protocol takes data.
+    pub(super) receiver: Cell<Receiver>,
     /// Losing the connection, and writes since.
     pub(super) lost: Cell<u32>,
 }
@@ -106,7 +123,7 @@ impl Stream {
             blocked: Cell::new(false),
             listed: Cell::new(false),
             protocol_paused: Cell::new(false),
-            buffered: Cell::new(false),
+            receiver: Cell::new(Receiver::Data),
             lost: Cell::new(0),
         }
     }
@@ -128,6 +145,12 @@ impl Stream {
     #[inline]
     pub(super) fn core(&self) -> Option<&'static Core> {
         self.core.get()
+    }
+
+    /// Whether no attribute of it was set, so that its methods are the native ones.
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        self.dict.get().is_null()
     }
 
     pub(super) fn is_debug(&self) -> bool {
@@ -230,10 +253,7 @@ fn copy_of(context: Option<&Object>) -> Result<Object> {
 }
 
 pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    let buffered = protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
-    stream.buffered.set(buffered);
+    stream.receiver.set(Receiver::of(&protocol)?);
     stream.protocol.put(protocol);
     Ok(())
 }

@@ -91,7 +91,7 @@ fn line_bytes(line: &Object) -> Result<Object> {
     as_bytes(&unsafe { Object::steal(ffi::PyMemoryView_FromObject(line.as_ptr())) }?)
 }
 
-fn is_bytes_like(data: &Object) -> bool {
+pub(crate) fn is_bytes_like(data: &Object) -> bool {
     // SAFETY: reads the object's class.
     unsafe {
         ffi::PyBytes_Check(data.as_ptr()) != 0
@@ -123,6 +123,16 @@ fn as_bytes(data: &Object) -> Result<Object> {
         let wanted = if cfg!(Py_3_14) { "bytes, bytearray, or memoryview" } else { "bytes-like" };
         let text = format!("data argument must be a {wanted} object, not {name}");
         return Err(PyTypeError::new_err(text).into());
+    }
+    copy_bytes(data)
+}
+
+/// As a `bytes` object of its own, from anything with a buffer.
+#[inline]
+pub(crate) fn copy_bytes(data: &Object) -> Result<Object> {
+    // SAFETY: reads the object's class.
+    if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
+        return Ok(data.clone());
     }
     // `bytes(data)` would give a subclass's own; the buffer is what counts.
     let mut view = ffi::Py_buffer::new();
@@ -174,6 +184,26 @@ fn send_or_schedule(transport: &Object, stream: &Stream) -> Result<()> {
         return Ok(());
     }
     flush(transport, stream)?;
+    maybe_pause(transport, stream)
+}
+
+/// Queues bytes without sending them, for a protocol that calls `send_queued` when it has gathered its data.
+#[inline]
+pub(super) fn put(stream: &Stream, bytes: Object) -> Result<()> {
+    check(stream, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress")?;
+    if stream.lost.get() > 0 {
+        return write_to_lost(stream);
+    }
+    stream.queue.borrow_mut().append(Chunk(bytes));
+    Ok(())
+}
+
+/// Sends what is queued, as far as the kernel takes it.
+#[inline]
+pub(super) fn send_queued(transport: &Object, stream: &Stream) -> Result<()> {
+    if !stream.blocked.get() {
+        flush(transport, stream)?;
+    }
     maybe_pause(transport, stream)
 }
 
