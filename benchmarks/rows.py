@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import echo, many, scheduling, tasks, web
+from benchmarks import echo, many, scheduling, tasks, tls, web
 from benchmarks.model import Row
 
 ROWS: dict[str, Row] = {
-    row.name: row for family in (scheduling, tasks, echo, many, web) for row in family.ROWS
+    row.name: row for family in (scheduling, tasks, echo, many, tls, web) for row in family.ROWS
 }
 
 

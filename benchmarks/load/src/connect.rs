@@ -5,11 +5,15 @@
 //! first out, so its reply shows that the server has taken the whole batch. Called by `drive` and `hold`; it leaves
 //! the sockets in blocking mode.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
 use crate::exchange::Exchange;
+use crate::wire::Wire;
 
 /// Connections between two exchanges: fewer than asyncio's default backlog of 100, the smallest in use.
 const BATCH: usize = 64;
@@ -17,19 +21,32 @@ const BATCH: usize = 64;
 /// How long a connection or a first reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where to connect, and how to speak there.
+pub(crate) struct Server {
+    /// The address.
+    pub(crate) address: SocketAddr,
+    /// For TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
 /// Opens `count` connections; with `greet_all` every one makes an exchange, else only the last of each batch.
 pub(crate) fn open(
-    address: SocketAddr,
+    server: &Server,
     count: usize,
     exchange: &impl Exchange,
     greet_all: bool,
-) -> io::Result<Vec<TcpStream>> {
+) -> io::Result<Vec<Wire>> {
     let mut streams = Vec::with_capacity(count);
     for number in 1..=count {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| {
-            io::Error::new(error.kind(), format!("connection {number} of {count} to {address}: {error}"))
-        })?;
-        stream.set_nodelay(true)?;
+        let failed = |error: io::Error| {
+            let text = format!("connection {number} of {count} to {}: {error}", server.address);
+            io::Error::new(error.kind(), text)
+        };
+        let socket = TcpStream::connect_timeout(&server.address, PATIENCE).map_err(failed)?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = Wire::new(socket, server.tls.as_ref()).map_err(failed)?;
         if greet_all || number % BATCH == 0 || number == count {
             greet(&mut stream, exchange)?;
         }
@@ -39,11 +56,13 @@ pub(crate) fn open(
 }
 
 /// One whole exchange, blocking.
-fn greet(stream: &mut TcpStream, exchange: &impl Exchange) -> io::Result<()> {
+fn greet(stream: &mut Wire, exchange: &impl Exchange) -> io::Result<()> {
     let mut exchange = exchange.clone();
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(exchange.request())?;
+    let mut written = 0;
+    while written < exchange.request().len() {
+        written += stream.write(&exchange.request()[written..])?;
+    }
+    stream.flush()?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = match stream.read(&mut buffer) {

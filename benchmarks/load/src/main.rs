@@ -12,15 +12,17 @@ mod exchange;
 mod floor;
 mod hold;
 mod report;
+mod wire;
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::connect::Server;
 use crate::drive::{Plan, Until};
 use crate::exchange::{Echo, Http};
 
@@ -87,6 +89,9 @@ struct Target {
     /// TCP port.
     #[arg(long)]
     port: u16,
+    /// Speak TLS 1.3, and accept any certificate.
+    #[arg(long)]
+    tls: bool,
 }
 
 /// How hard and how long.
@@ -146,22 +151,23 @@ fn run(command: Command) -> io::Result<()> {
     raise_descriptor_limit()?;
     match command {
         Command::EchoLoad { target, size, load } => {
-            report::print(&drive::run(target.address()?, &Echo::new(size as usize), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Echo::new(size as usize), &load.plan())?)
         }
         Command::HttpLoad { target, path, load } => {
-            report::print(&drive::run(target.address()?, &Http::new(&target.host, &path), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Http::new(&target.host, &path), &load.plan())?)
         }
-        Command::Connections { target, count, echo } => hold::run(target.address()?, count as usize, echo),
+        Command::Connections { target, count, echo } => hold::run(&target.server()?, count as usize, echo),
         Command::Floor { port } => floor::run(port),
     }
 }
 
 impl Target {
-    fn address(&self) -> io::Result<SocketAddr> {
-        (self.host.as_str(), self.port)
+    fn server(&self) -> io::Result<Server> {
+        let address = (self.host.as_str(), self.port)
             .to_socket_addrs()?
             .next()
-            .ok_or_else(|| io::Error::other(format!("{} has no address", self.host)))
+            .ok_or_else(|| io::Error::other(format!("{} has no address", self.host)))?;
+        Ok(Server { address, tls: self.tls.then(wire::config).transpose()? })
     }
 }
 
