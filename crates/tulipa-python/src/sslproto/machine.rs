@@ -126,6 +126,8 @@ pub(crate) struct Machine {
     pub(super) app_reading_paused: Cell<bool>,
     pub(super) app_writing_paused: Cell<bool>,
     pub(super) eof_received: Cell<bool>,
+    /// The program's protocol is being given data: what it writes goes out when it returns.
+    pub(super) delivering: Cell<bool>,
     /// It is in the loop's list of what goes out at the end of the turn.
     pub(super) listed: Cell<bool>,
     /// Losing the connection, and writes since.
@@ -168,6 +170,7 @@ impl Machine {
             app_reading_paused: Cell::new(false),
             app_writing_paused: Cell::new(false),
             eof_received: Cell::new(false),
+            delivering: Cell::new(false),
             listed: Cell::new(false),
             lost: Cell::new(0),
         }

@@ -120,18 +120,20 @@ fn read_bytes(this: &Object, machine: &Machine, session: &Session, data: &[u8]) 
     }
     feed(machine, session, rest, usize::MAX)?;
     if let Some(data) = plain.finish()? {
-        deliver(machine, &data)?;
+        deliver(this, machine, &data)?;
     }
     if ended { end_of_data(this, machine) } else { Ok(outcome) }
 }
 
 #[inline]
-fn deliver(machine: &Machine, data: &Object) -> Result<()> {
+fn deliver(this: &Object, machine: &Machine, data: &Object) -> Result<()> {
     let protocol = machine.app_protocol.or_none();
-    if machine.receiver.get() == Receiver::Tls {
-        return protocol::received(&protocol, bytes::content(data));
-    }
-    call::method1(&protocol, &stdlib().names.data_received, data).map(drop)
+    writing::deliver(this, machine, || {
+        if machine.receiver.get() == Receiver::Tls {
+            return protocol::received(&protocol, bytes::content(data)).map(|()| Object::none());
+        }
+        call::method1(&protocol, &stdlib().names.data_received, data)
+    })
 }
 
 /// The peer has said good-bye.
@@ -192,8 +194,9 @@ fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Re
             let again = protocol::bound(this, protocol::Callback::DoRead)?;
             machine.loop_method("call_soon", &[&again])?;
         }
-        let count = offset.into_pyobject(py).map_err(PyErr::from)?;
-        call::method1(&app, &stdlib().names.buffer_updated, &count.into_any().into())?;
+        let count = offset.into_pyobject(py).map_err(PyErr::from)?.into_any().into();
+        let updated = &stdlib().names.buffer_updated;
+        writing::deliver(this, machine, || call::method1(&app, updated, &count))?;
     }
     if ended { end_of_data(this, machine) } else { Ok(outcome) }
 }
