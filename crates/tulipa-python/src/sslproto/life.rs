@@ -230,8 +230,9 @@ pub(super) fn do_shutdown(this: &Object, machine: &Machine) -> Result<()> {
                 return writing::process_outgoing(this, machine);
             }
             if raised.matches(library.error.as_ptr()) {
+                let error = raised.take_object();
                 cancel_timer(&machine.shutdown_timer)?;
-                return fatal(this, machine, &raised.take_object(), DEFAULT);
+                return fatal(this, machine, &error, DEFAULT);
             }
             return Err(raised);
         }

@@ -315,10 +315,22 @@ method!(get_read_size, "_get_read_buffer_size", |this| {
     number(Session::size_of(&session.incoming)?)
 });
 
-method_with!(write, "_write_appdata", |this, args| {
-    let data = args.sole("SSLTransport.write", &stdlib().names.data)?;
-    nothing(writing::write(&this.protocol, this.machine(), &data))
-});
+unsafe extern "C" fn write(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: this call's own arguments.
+        let args = unsafe { Args::new(arguments, count, names) };
+        let data = args.sole("SSLTransport.write", &stdlib().names.data)?;
+        let Some(chunk) = writing::chunk_of(&data)? else { return Ok(Object::none()) };
+        // SAFETY: called on an instance.
+        let this = unsafe { this(object, "_write_appdata") }?;
+        nothing(writing::write(&this.protocol, this.machine(), chunk))
+    })
+}
 method_with!(write_lines, "_write_appdata", |this, args| {
     let lines = args.sole("SSLTransport.writelines", &stdlib().names.list_of_data)?;
     nothing(writing::write_lines(&this.protocol, this.machine(), &lines))

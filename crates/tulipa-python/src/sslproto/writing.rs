@@ -2,7 +2,8 @@
 //!
 //! What is written during a turn of the loop is encrypted at the turn's end, and what is written in `data_received()`
 //! when that returns, so a response written in pieces is one record and one packet. More than a record is encrypted at once, as is everything where nothing will end the turn.
-//! While the stream below has had enough, data waits as it was written.
+//! While the stream below has had enough, data waits as it was written. Once some of it goes, all of it goes, so the
+//! program is told to pause when asyncio would tell it.
 
 use std::io::IoSlice;
 
@@ -31,18 +32,21 @@ fn py<'py>() -> Python<'py> {
     unsafe { Python::assume_attached() }
 }
 
-/// `write(data)`.
+/// What `write()` is given, as it is queued; `None` for no bytes at all.
 #[inline]
-pub(super) fn write(this: &Object, machine: &Machine, data: &Object) -> Result<()> {
+pub(super) fn chunk_of(data: &Object) -> Result<Option<Chunk>> {
     if !transports::is_bytes_like(data) {
         let kind = data.bound(py()).get_type().name()?.to_string();
         let text = format!("data: expecting a bytes-like instance, got {kind}");
         return Err(PyTypeError::new_err(text).into());
     }
     let chunk = Chunk(transports::copy_bytes(data)?);
-    if chunk.as_ref().is_empty() {
-        return Ok(());
-    }
+    Ok((!chunk.as_ref().is_empty()).then_some(chunk))
+}
+
+/// `write(data)`.
+#[inline]
+pub(super) fn write(this: &Object, machine: &Machine, chunk: Chunk) -> Result<()> {
     if machine.state.get().is_closing() {
         return write_to_closed(machine);
     }
@@ -128,28 +132,28 @@ pub(super) fn encrypt_all(this: &Object, machine: &Machine) -> Result<()> {
     if machine.backlog.borrow().is_empty() {
         return Ok(());
     }
+    if !machine.lower_full.get() {
+        return life::guard(this, machine, encrypt(this, machine));
+    }
     let encrypted = machine.session().and_then(|session| {
-        while !machine.backlog.borrow().is_empty() {
-            if encrypt_record(machine, &session)? == 0 {
-                break;
-            }
-        }
-        process_outgoing(this, machine)
+        while encrypt_record(machine, &session)? > 0 {}
+        control_app(this, machine)
     });
     life::guard(this, machine, encrypted)
 }
 
-/// Encrypts what was written, and sends it, until the stream below has had enough.
+/// Encrypts and sends what was written, unless the stream below has had enough before.
 pub(super) fn encrypt(this: &Object, machine: &Machine) -> Result<()> {
     let session = machine.session()?;
-    let mut going = true;
-    while going && !machine.lower_full.get() && !machine.backlog.borrow().is_empty() {
+    let mut going = !machine.lower_full.get();
+    while going {
         for _ in 0..TOGETHER {
             going = encrypt_record(machine, &session)? > 0;
             if machine.lower_is_native.get() {
                 put_outgoing(machine, &session)?;
             }
-            if !going || machine.backlog.borrow().is_empty() {
+            going = going && !machine.backlog.borrow().is_empty();
+            if !going {
                 break;
             }
         }
@@ -195,9 +199,6 @@ fn encrypt_record(machine: &Machine, session: &Session) -> Result<usize> {
 
 /// Gives the stream below what the session wants to be sent, without having it sent.
 fn put_outgoing(machine: &Machine, session: &Session) -> Result<()> {
-    if machine.lower_full.get() {
-        return Ok(());
-    }
     let data = session.take_outgoing()?;
     if bytes::content(&data).is_empty() {
         return Ok(());
@@ -207,9 +208,10 @@ fn put_outgoing(machine: &Machine, session: &Session) -> Result<()> {
 
 /// Sends what the session wants to be sent.
 pub(super) fn process_outgoing(this: &Object, machine: &Machine) -> Result<()> {
-    let session = machine.session()?;
-    put_outgoing(machine, &session)?;
-    lower::send(machine)?;
+    if !machine.lower_full.get() {
+        put_outgoing(machine, &*machine.session()?)?;
+        lower::send(machine)?;
+    }
     control_app(this, machine)
 }
 

@@ -198,14 +198,14 @@ fn not_writable(buffer: &Object) -> Raised {
 /// The peer has ended its half: the protocol decides whether the connection stays open for writing.
 #[cold]
 fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
-    let news = stream.state.borrow_mut().receive_eof();
-    if !news {
-        return Ok(false);
-    }
     if stream.is_debug() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         stdlib().logger.bound(py).call_method1("debug", ("%r received EOF", transport.bound(py)))?;
+    }
+    let news = stream.state.borrow_mut().receive_eof();
+    if !news {
+        return Ok(false);
     }
     let keep_open = call::method0(&stream.protocol.or_none(), &stdlib().names.eof_received)
         .and_then(|answer| call::truth(&answer));
