@@ -135,12 +135,11 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         ssl_shutdown_timeout: float | None = None,
     ) -> Any:
         """Speak TLS over a transport from now on. Return the transport that the protocol uses from then on."""
-        if sslproto.ssl is None:
+        ssl = vars(sslproto)["ssl"]
+        if ssl is None:
             raise RuntimeError("Python ssl module is not available")
-        if not isinstance(sslcontext, sslproto.ssl.SSLContext):
-            raise TypeError(
-                f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
-            )
+        if not isinstance(sslcontext, ssl.SSLContext):
+            raise TypeError(f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}")
         if not getattr(transport, "_start_tls_compatible", False):
             raise TypeError(f"transport {transport!r} is not supported by start_tls()")
         waiter = self.create_future()

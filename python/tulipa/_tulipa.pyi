@@ -62,6 +62,9 @@ class SSLProtocol(asyncio.BufferedProtocol):
 @final
 class SSLTransport(asyncio.Transport):
     _ssl_protocol: SSLProtocol
+    def get_read_buffer_size(self) -> int: ...
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 @disjoint_base
 class BaseEventLoop:

@@ -1,7 +1,7 @@
 //! What carries the bytes: a TCP stream, in the clear or under TLS.
 //!
-//! Under TLS a read may leave data behind of which no event will tell; `holds_data` does. Certificates are not looked at, the server is on this machine.
-//! Blocking sockets and non-blocking ones both work.
+//! Under TLS a read may leave data behind of which no event will tell; `holds_data` does. Certificates are not looked
+//! at, the server is on this machine. Blocking sockets and non-blocking ones both work.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::TcpStream;

@@ -701,7 +701,9 @@ def case_alpn_and_sni(log: Log) -> None:
         serving = server_context("other")
         serving.set_servername_callback(choose)
         serving.set_alpn_protocols(["h2", "http/1.1"])
-        server = await loop.create_server(lambda: Recorder(Log(log._path, "server")), "127.0.0.1", 0, ssl=serving)
+        server = await loop.create_server(
+            lambda: Recorder(Log(log._path, "server")), "127.0.0.1", 0, ssl=serving
+        )
         asking = client_context()
         asking.set_alpn_protocols(["http/1.1", "h2"])
         transport, protocol = await loop.create_connection(

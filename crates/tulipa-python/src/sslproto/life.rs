@@ -321,6 +321,8 @@ pub(super) fn call_eof_received(this: &Object, machine: &Machine) -> Result<()> 
 
 /// `connection_lost(exc)`: the stream below is gone.
 pub(super) fn connection_lost(machine: &Machine, error: &Object) -> Result<()> {
+    let reason = machine.reason.take().filter(|_| error.is_none());
+    let error = reason.as_ref().unwrap_or(error);
     let dropped = machine.backlog.borrow_mut().take_all();
     drop(dropped);
     if let Ok(session) = machine.session() {

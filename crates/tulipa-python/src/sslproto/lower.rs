@@ -60,10 +60,12 @@ fn tell(machine: &Machine, method: &str) -> Result<()> {
 /// has no such method is aborted.
 pub(super) fn force_close(machine: &Machine, error: &Object) -> Result<()> {
     let Some(transport) = machine.lower.get() else { return Ok(()) };
-    match call::getattr_opt(&transport, &stdlib().names.force_close)? {
-        Some(force_close) => call::call1(&force_close, error).map(drop),
-        None => tell(machine, "abort"),
+    if let Some(force_close) = call::getattr_opt(&transport, &stdlib().names.force_close)? {
+        return call::call1(&force_close, error).map(drop);
     }
+    // It will say that the connection is lost for no reason.
+    machine.reason.set(Some(error.clone()).filter(|error| !error.is_none()));
+    tell(machine, "abort")
 }
 
 /// Whether it is closing.

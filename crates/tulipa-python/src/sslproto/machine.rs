@@ -85,6 +85,8 @@ pub(crate) struct Machine {
     pub(super) app_transport: Slot,
     /// The transport below.
     pub(super) lower: Slot,
+    /// Why that was closed, where it could not be told.
+    pub(super) reason: Slot,
     /// Whether that is a native stream, which is then written to directly.
     pub(super) lower_is_native: Cell<bool>,
     /// Who waits for the handshake.
@@ -142,6 +144,7 @@ impl Machine {
             app_protocol: Slot::empty(),
             app_transport: Slot::empty(),
             lower: Slot::empty(),
+            reason: Slot::empty(),
             lower_is_native: Cell::new(false),
             waiter: Slot::empty(),
             accepted: Cell::new(false),
@@ -176,12 +179,13 @@ impl Machine {
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 13] {
+    pub(super) fn slots(&self) -> [&Slot; 14] {
         [
             &self.event_loop,
             &self.app_protocol,
             &self.app_transport,
             &self.lower,
+            &self.reason,
             &self.waiter,
             &self.context,
             &self.server_hostname,

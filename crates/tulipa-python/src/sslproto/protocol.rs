@@ -8,7 +8,8 @@ use pyo3::prelude::*;
 
 use super::machine::{Machine, member};
 use super::{life, reading, writing};
-use crate::ffi::class::{NO_PROPERTY, extension_offset, new_class, noargs, onearg, property, slot};
+use crate::ffi::args::Args;
+use crate::ffi::class::{NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result};
 use crate::futures::methods::boolean;
@@ -145,20 +146,38 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
 }
 
-/// Defines an entry point: the body gets the interpreter, the protocol, its extension, and the argument if any.
+/// Defines an entry point without arguments: the body gets the protocol and its extension.
 macro_rules! method {
     ($name:ident, $body:expr) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance.
+                let (this, machine) = unsafe { (Object::borrow(object), machine(object)) };
+                let body: fn(&Object, &Machine) -> Result<Object> = $body;
+                body(&this, machine)
+            })
+        }
+    };
+}
+
+/// Defines one with an argument, by position or by its name in asyncio.
+macro_rules! method_with {
+    ($name:ident, $argument:ident, $body:expr) => {
         unsafe extern "C" fn $name(
             object: *mut ffi::PyObject,
-            argument: *mut ffi::PyObject,
+            arguments: *const *mut ffi::PyObject,
+            count: ffi::Py_ssize_t,
+            names: *mut ffi::PyObject,
         ) -> *mut ffi::PyObject {
             enter(|_| {
                 // SAFETY: called on an instance.
                 let (this, machine) = unsafe { (Object::borrow(object), machine(object)) };
-                // SAFETY: a live argument, or null.
-                let argument = unsafe { Object::borrow_opt(argument) };
+                // SAFETY: this call's own arguments.
+                let args = unsafe { Args::new(arguments, count, names) };
+                let argument =
+                    args.sole(concat!("SSLProtocol.", stringify!($name)), &stdlib().names.$argument)?;
                 let body: fn(&Object, &Machine, Object) -> Result<Object> = $body;
-                body(&this, machine, argument.unwrap_or_else(Object::none))
+                body(&this, machine, argument)
             })
         }
     };
@@ -168,19 +187,21 @@ fn nothing(done: Result<()>) -> Result<Object> {
     done.map(|()| Object::none())
 }
 
-method!(connection_made, |this, machine, transport| nothing(life::connection_made(this, machine, transport)));
-method!(connection_lost, |_, machine, error| nothing(life::connection_lost(machine, &error)));
-method!(eof_received, |this, machine, _| {
+method_with!(connection_made, transport, |this, machine, transport| nothing(life::connection_made(
+    this, machine, transport
+)));
+method_with!(connection_lost, exc, |_, machine, error| nothing(life::connection_lost(machine, &error)));
+method!(eof_received, |this, machine| {
     let keep_open = life::eof_received(this, machine)?;
     Ok(if keep_open { boolean(true) } else { Object::none() })
 });
-method!(pause_writing, |_, machine, _| {
+method!(pause_writing, |_, machine| {
     machine.lower_full.set(true);
     Ok(Object::none())
 });
-method!(resume_writing, |this, machine, _| nothing(writing::resume(this, machine)));
-method!(get_buffer, |_, machine, hint| own_buffer(machine, &hint));
-method!(buffer_updated, |this, machine, count| {
+method!(resume_writing, |this, machine| nothing(writing::resume(this, machine)));
+method_with!(get_buffer, sizehint, |_, machine, hint| own_buffer(machine, &hint));
+method_with!(buffer_updated, nbytes, |this, machine, count| {
     // SAFETY: attached.
     let count: usize = count.bound(unsafe { Python::assume_attached() }).extract()?;
     let mut lent = Lent::new(&machine.buffer.or_none())?;
@@ -188,20 +209,20 @@ method!(buffer_updated, |this, machine, count| {
     let count = count.min(data.len());
     nothing(reading::received(this, machine, &data[..count]))
 });
-method!(get_write_buffer_size, |this, machine, _| {
+method!(get_write_buffer_size, |this, machine| {
     if machine.listed.get() && !machine.lower_full.get() {
         writing::flush_scheduled(this, machine)?;
     }
     number(machine.write_buffer_size()?)
 });
-method!(get_read_buffer_size, |_, machine, _| {
+method!(get_read_buffer_size, |_, machine| {
     let session = machine.session()?;
     number(super::library::Session::size_of(&session.incoming)?)
 });
-method!(handshake_timed_out, |this, machine, _| nothing(life::handshake_timed_out(this, machine)));
-method!(shutdown_timed_out, |_, machine, _| nothing(life::shutdown_timed_out(machine)));
-method!(do_read, |this, machine, _| nothing(reading::read(this, machine)));
-method!(resumed, |this, machine, _| nothing(reading::resumed(this, machine)));
+method!(handshake_timed_out, |this, machine| nothing(life::handshake_timed_out(this, machine)));
+method!(shutdown_timed_out, |_, machine| nothing(life::shutdown_timed_out(machine)));
+method!(do_read, |this, machine| nothing(reading::read(this, machine)));
+method!(resumed, |this, machine| nothing(reading::resumed(this, machine)));
 
 fn number(size: usize) -> Result<Object> {
     // SAFETY: a new reference or null.
@@ -260,10 +281,26 @@ static mut DO_READ: ffi::PyMethodDef = noargs(c"_do_read", do_read, c"Read what 
 static mut RESUMED: ffi::PyMethodDef = noargs(c"resume", resumed, c"Go on reading.");
 
 static mut METHODS: [ffi::PyMethodDef; 10] = [
-    onearg(c"connection_made", connection_made, c"Begin the handshake over a transport."),
-    onearg(c"connection_lost", connection_lost, c"The transport is gone."),
-    onearg(c"get_buffer", get_buffer, c"Return a buffer for ciphertext."),
-    onearg(c"buffer_updated", buffer_updated, c"Take in so many bytes of the buffer."),
+    fastcall(
+        c"connection_made",
+        connection_made,
+        c"connection_made($self, transport)\n--\n\nBegin the handshake over a transport.",
+    ),
+    fastcall(
+        c"connection_lost",
+        connection_lost,
+        c"connection_lost($self, exc)\n--\n\nThe transport is gone.",
+    ),
+    fastcall(
+        c"get_buffer",
+        get_buffer,
+        c"get_buffer($self, sizehint)\n--\n\nReturn a buffer for ciphertext.",
+    ),
+    fastcall(
+        c"buffer_updated",
+        buffer_updated,
+        c"buffer_updated($self, nbytes)\n--\n\nTake in so many bytes of the buffer.",
+    ),
     noargs(c"eof_received", eof_received, c"The peer has ended the stream below."),
     noargs(c"pause_writing", pause_writing, c"The transport has had enough."),
     noargs(c"resume_writing", resume_writing, c"The transport takes data again."),

@@ -1,7 +1,9 @@
 //! From the program to the stream below.
 //!
 //! What is written during a turn of the loop is encrypted at the turn's end, and what is written in `data_received()`
-//! when that returns, so a response written in pieces is one record and one packet. More than a record is encrypted at once, as is everything where nothing will end the turn.
+//! when that returns, so a response written in pieces is one record and one packet. More than a record is encrypted at
+//! once, as is everything where nothing will end the turn.
+//!
 //! While the stream below has had enough, data waits as it was written. Once some of it goes, all of it goes, so the
 //! program is told to pause when asyncio would tell it.
 
@@ -106,7 +108,7 @@ fn list(this: &Object, machine: &Machine) -> bool {
 }
 
 /// Runs a method of the program's protocol that gets data. What it writes goes out as soon as it returns, while the
-/// session is in the processor's cache: with a hundred connections, waiting for the turn's end cost a tenth.
+/// session is in the processor's cache.
 #[inline]
 pub(super) fn deliver(this: &Object, machine: &Machine, call: impl FnOnce() -> Result<Object>) -> Result<()> {
     let outer = machine.delivering.replace(true);
