@@ -27,7 +27,7 @@ future: tulipa.Future[int] = tulipa.Future(loop=loop)
 as_asyncio: asyncio.Future[int] = future
 assert_type(future.result(), int)
 tulipa.run(main(), debug="yes")  # type: ignore[arg-type]
-tulipa.install(1)  # type: ignore[call-arg]
+tulipa.install(loop_only=1)  # type: ignore[arg-type]
 """
 
 
@@ -36,8 +36,11 @@ def check(*arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_stubs_agree_with_the_module() -> None:
-    check("mypy.stubtest", "--mypy-config-file", CONFIGURATION, "tulipa")
+def test_stubs_agree_with_the_module(tmp_path: Path) -> None:
+    # Made of asyncio's own list, which differs from Python to Python; test_faces compares it.
+    exceptions = tmp_path / "exceptions"
+    exceptions.write_text("tulipa.__all__\n")
+    check("mypy.stubtest", "--mypy-config-file", CONFIGURATION, "--allowlist", str(exceptions), "tulipa")
 
 
 def test_typed_program_is_understood(tmp_path: Path) -> None:

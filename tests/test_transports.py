@@ -8,6 +8,7 @@ import resource
 import socket
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -254,6 +255,72 @@ def most_connections() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_all_callbacks_of_a_protocol_see_the_context_of_its_connection() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: dict[str, str] = {}
+
+    class Client(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            seen["made"] = variable.get()
+            super().connection_made(transport)
+
+        def pause_writing(self) -> None:
+            seen["paused"] = variable.get()
+
+        def resume_writing(self) -> None:
+            seen["resumed"] = variable.get()
+            self.changed.set()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            seen["lost"] = variable.get()
+            super().connection_lost(exc)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Recorder, "127.0.0.1", 0)
+        variable.set("connects")
+        _, client = await loop.create_connection(Client, *server.sockets[0].getsockname())
+        variable.set("writes")
+        while "paused" not in seen:
+            client.transport.write(bytes(1 << 20))
+            await asyncio.sleep(0)
+        await client.changed.wait()
+        variable.set("closes")
+        client.transport.close()
+        await client.lost
+        server.close()
+
+    run(main)
+    assert seen == dict.fromkeys(("made", "paused", "resumed", "lost"), "connects")
+
+
+def test_a_protocol_of_any_class_may_lend_its_buffer() -> None:
+    class Lender(asyncio.BaseProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.buffer = bytearray(3)
+            self.received = b""
+            self.ended = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return self.buffer
+
+        def buffer_updated(self, count: int) -> None:
+            self.received += self.buffer[:count]
+
+        def eof_received(self) -> None:
+            self.ended.set_result(self.received)
+
+    async def main() -> bytes:
+        left, right = socket.socketpair()
+        _, lender = await asyncio.get_running_loop().connect_accepted_socket(Lender, left)
+        with right:
+            right.sendall(b"more than three")
+        received: bytes = await lender.ended
+        return received
+
+    assert run(main) == b"more than three"
+
+
 def test_thousands_of_connections_are_held_and_echoed_and_leave_nothing(most_connections: int) -> None:
     count = most_connections
     gc.collect()
@@ -332,3 +399,132 @@ def test_an_unclosed_transport_warns_and_closes_its_descriptor() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
     right.close()
+
+
+async def many_connected(count: int) -> tuple[asyncio.AbstractServer, list[Any], list[socket.socket]]:
+    """Return a server, its transports, and the plain sockets that are their peers."""
+    loop = asyncio.get_running_loop()
+    transports: list[Any] = []
+    accepted = asyncio.Semaphore(0)
+
+    class Kept(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            transports.append(transport)
+            accepted.release()
+
+    server = await loop.create_server(Kept, "127.0.0.1", 0, backlog=count)
+    address = server.sockets[0].getsockname()
+    peers = [socket.create_connection(address) for _ in range(count)]
+    for _ in peers:
+        await accepted.acquire()
+    order = {peer.getsockname(): index for index, peer in enumerate(peers)}
+    transports.sort(key=lambda transport: order[transport.get_extra_info("peername")])
+    return server, transports, peers
+
+
+def close_all(server: asyncio.AbstractServer, transports: list[Any], peers: list[socket.socket]) -> None:
+    server.close()
+    for transport in transports:
+        transport.abort()
+    for peer in peers:
+        peer.close()
+
+
+def read_exactly(peer: socket.socket, size: int) -> bytes:
+    peer.settimeout(30)
+    received = b""
+    while len(received) < size and (data := peer.recv(size - len(received))):
+        received += data
+    return received
+
+
+def test_answers_to_many_peers_in_one_turn_all_arrive() -> None:
+    async def main() -> None:
+        server, transports, peers = await many_connected(100)
+        for turn in range(3):
+            for index, transport in enumerate(transports):
+                transport.write(b"%d/%d;" % (turn, index))
+                if index % 7 == 0:
+                    transport.write(b"more;")
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for index, peer in enumerate(peers):
+            more = b"more;" if index % 7 == 0 else b""
+            expected = b"".join(b"%d/%d;%b" % (turn, index, more) for turn in range(3))
+            assert read_exactly(peer, len(expected)) == expected
+        close_all(server, transports, peers)
+
+    run(main)
+
+
+def test_among_many_answers_each_has_its_own_fate() -> None:
+    async def main() -> None:
+        server, transports, peers = await many_connected(8)
+        full, reset, *others = transports
+        full.set_write_buffer_limits(high=1 << 20)
+        while not full.get_write_buffer_size():
+            full.write(bytes(1 << 16))
+            await asyncio.sleep(0)
+        protocol = Recorder()
+        reset.pause_reading()
+        reset.set_protocol(protocol)
+        peers[1].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peers[1].close()
+        waiting = full.get_write_buffer_size()
+        for transport in transports:
+            transport.write(b"answer")
+        assert isinstance(await protocol.lost, ConnectionError)
+        assert full.get_write_buffer_size() == waiting + len(b"answer")
+        for transport, peer in zip(others, peers[2:], strict=True):
+            assert not transport.is_closing()
+            assert read_exactly(peer, 6) == b"answer"
+        close_all(server, transports, peers)
+
+    run(main)
+
+
+def test_a_forked_child_may_use_the_loop_it_inherited() -> None:
+    async def main() -> None:
+        server, transports, peers = await many_connected(8)
+        for transport in transports:
+            transport.write(b"parent;")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        child = os.fork()
+        for transport in transports:
+            transport.write(b"child;" if child == 0 else b"parent;")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if child == 0:
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        for peer in peers:
+            texts = read_exactly(peer, 2 * 7 + 6)
+            assert texts.startswith(b"parent;")
+            assert sorted(texts.split(b";")[1:3]) == [b"child", b"parent"]
+        close_all(server, transports, peers)
+
+    run(main)
+
+
+def test_a_loop_may_answer_many_from_one_thread_after_another() -> None:
+    loop = tulipa.new_event_loop()
+
+    async def answer() -> None:
+        server, transports, peers = await many_connected(8)
+        for transport in transports:
+            transport.write(b"answer")
+        await asyncio.sleep(0)
+        for peer in peers:
+            assert await loop.run_in_executor(None, read_exactly, peer, 6) == b"answer"
+        close_all(server, transports, peers)
+        await asyncio.sleep(0)
+
+    try:
+        for _ in range(2):
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(lambda: loop.run_until_complete(asyncio.wait_for(answer(), 60))).result(60)
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()

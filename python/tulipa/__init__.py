@@ -1,46 +1,90 @@
 """Tulipa: all of Python's asyncio, rebuilt in Rust.
 
-This is the package's public face: names, and nothing else. Two ways lead in::
+This is the package's public face: names, and nothing else. Three ways lead in::
 
-    tulipa.run(main())      # one program, one changed line
-    tulipa.install()        # asyncio's own names become Tulipa's, for code that cannot be changed
+    tulipa.run(main())          # one program, one changed line
+    import tulipa as asyncio    # every public name of asyncio is here, native where Tulipa has it
+    tulipa.install()            # asyncio's own names become Tulipa's, for code that cannot be changed
 
 Importing it changes nothing in asyncio; only `install()` does, and `uninstall()` takes it back.
 """
 
+import asyncio as _asyncio
 import sys
+from asyncio import *  # noqa: F403  # every public name of the running Python's asyncio, then ours over them
 from typing import TYPE_CHECKING, Any
 
-from ._event_loop import EventLoop
-from ._install import install, uninstall
-from ._runners import new_event_loop, run
-from ._tulipa import Future, Handle, Task, TimerHandle, __version__
+from ._coroutines import coroutine as coroutine
+from ._event_loop import EventLoop as EventLoop
+from ._event_loop import SelectorEventLoop as SelectorEventLoop
+from ._install import install as install
+from ._install import uninstall as uninstall
+from ._mirrors import mirrors as _mirrors
+from ._native import native_names as _native_names
+from ._runners import Runner as Runner
+from ._runners import get_event_loop as get_event_loop
+from ._runners import new_event_loop as new_event_loop
+from ._runners import run as run
+from ._tulipa import Future as Future
+from ._tulipa import Handle as Handle
+from ._tulipa import Task as Task
+from ._tulipa import TimerHandle as TimerHandle
+from ._tulipa import __version__ as __version__
+from ._tulipa import create_task as create_task
+from ._tulipa import ensure_future as ensure_future
+from ._tulipa import gather as gather
+from ._tulipa import run_coroutine_threadsafe as run_coroutine_threadsafe
+from ._tulipa import shield as shield
+from ._tulipa import sleep as sleep
+from ._tulipa import wrap_future as wrap_future
 
-if TYPE_CHECKING and sys.version_info < (3, 16):
-    from ._policy import EventLoopPolicy as EventLoopPolicy
+if TYPE_CHECKING:
+    # At run time these are mirrors of asyncio's modules.
+    from asyncio import base_events as base_events
+    from asyncio import constants as constants
+    from asyncio import coroutines as coroutines
+    from asyncio import events as events
+    from asyncio import exceptions as exceptions
+    from asyncio import futures as futures
+    from asyncio import locks as locks
+    from asyncio import log as log
+    from asyncio import protocols as protocols
+    from asyncio import queues as queues
+    from asyncio import runners as runners
+    from asyncio import sslproto as sslproto
+    from asyncio import streams as streams
+    from asyncio import subprocess as subprocess
+    from asyncio import taskgroups as taskgroups
+    from asyncio import tasks as tasks
+    from asyncio import threads as threads
+    from asyncio import timeouts as timeouts
+    from asyncio import transports as transports
 
-__all__ = [
-    "EventLoop",
-    "Future",
-    "Handle",
-    "Task",
-    "TimerHandle",
-    "__version__",
-    "install",
-    "new_event_loop",
-    "run",
-    "uninstall",
-]
+    if sys.version_info < (3, 16):
+        from ._policy import EventLoopPolicy as EventLoopPolicy
 
-# Where asyncio deprecates policies it leaves them out of its own `__all__` too: `import *` must not warn.
-if sys.version_info < (3, 14):
-    __all__ += ["EventLoopPolicy"]
+if not TYPE_CHECKING:  # type checkers want a list of names, which no two Pythons have in common
+    __all__ = [
+        *_asyncio.__all__,
+        "EventLoop",
+        "__version__",
+        "coroutine",
+        "install",
+        "uninstall",
+    ]
+    # Where asyncio deprecates policies it leaves them out of its own `__all__` too: `import *` must not warn.
+    if sys.version_info < (3, 14):
+        __all__ += ["EventLoopPolicy"]
+
+globals().update(_mirrors())
+if sys.version_info >= (3, 12):
+    eager_task_factory = dict(_native_names("tasks"))["eager_task_factory"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the event loop policy at first use: where it is deprecated, only those who ask are told."""
+    """Find what is deprecated at first use: only those who ask are told. asyncio finds its own names so, too."""
     if name != "EventLoopPolicy" or sys.version_info >= (3, 16):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _from_asyncio(name)
     if sys.version_info >= (3, 14):
         import warnings
 
@@ -49,3 +93,10 @@ def __getattr__(name: str) -> Any:
     from ._policy import EventLoopPolicy
 
     return EventLoopPolicy
+
+
+def _from_asyncio(name: str) -> Any:
+    try:
+        return vars(_asyncio)["__getattr__"](name)
+    except (AttributeError, KeyError):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

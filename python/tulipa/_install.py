@@ -1,9 +1,9 @@
-"""`install()` and `uninstall()`: asyncio's own loop, Future and Task become Tulipa's, and back.
+"""`install()` and `uninstall()`: asyncio's own loop, classes and functions become Tulipa's, and back.
 
 What asyncio resolves when it is called follows at once, for code that imported it early too: `asyncio.run`, `Runner`,
 `new_event_loop`, `get_event_loop`, `IsolatedAsyncioTestCase` and every subclass of the default policy ask that
-policy's `_loop_factory`; asyncio's own modules look up `futures.Future` and `tasks.Task` late. What a program bound
-to a name of its own beforehand (`from asyncio import Task`) stays the stock class, which Tulipa's loop runs as well.
+policy's `_loop_factory`; asyncio's own modules look up `futures.Future` and `tasks.wait_for` late. What a program bound
+to a name of its own beforehand (`from asyncio import Task`) stays the stock one, which Tulipa's loop runs as well.
 
 `SelectorEventLoop` is swapped too: servers name it to say "asyncio's own loop", and a Tulipa loop is a subclass of the
 stock one. Left alone on purpose: `Handle`, because the stock loops build theirs from it.
@@ -12,13 +12,14 @@ Called by programs and by `tulipa run`. It never touches a loop that exists alre
 """
 
 import asyncio
+import sys
 import threading
-from asyncio import events, futures, tasks, unix_events
+from asyncio import events, unix_events
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ._event_loop import EventLoop
-from ._tulipa import Future, Task
+from ._native import NATIVE, native_names
 
 
 class _Swap(NamedTuple):
@@ -34,16 +35,20 @@ _originals: list[_Swap] = []
 _lock = threading.Lock()
 
 
-def install() -> None:
-    """Put Tulipa's event loop, Future and Task in the place of asyncio's, for the whole process.
+def install(*, loop_only: bool = False) -> None:
+    """Put Tulipa's event loop, and every native class and function, in the place of asyncio's for the whole process.
 
-    Does nothing when they are there already. A custom event loop policy set earlier gives way, as it does to
-    asyncio.set_event_loop_policy(); loops that exist stay what they are.
+    Does nothing when something is installed already. A custom event loop policy set earlier gives way, as it does to
+    asyncio.set_event_loop_policy(); loops that exist stay what they are. If loop_only is true, the loop is all that is
+    swapped.
     """
     with _lock:
         if _originals:
             return
-        for owner, name, value in list(_replacements()):
+        replacements = list(_loops())
+        if not loop_only:
+            replacements += _names()
+        for owner, name, value in replacements:
             _originals.append(_Swap(owner, name, getattr(owner, name)))
             setattr(owner, name, value)
 
@@ -56,26 +61,26 @@ def uninstall() -> None:
             setattr(owner, name, value)
 
 
-def _replacements() -> Iterator[_Swap]:
-    """Yield what install() sets, for the asyncio of the running Python."""
+def _loops() -> Iterator[_Swap]:
+    """Yield what makes every way of getting a loop give a Tulipa loop."""
     default_policy: Any = vars(unix_events)["_UnixDefaultEventLoopPolicy"]
     # Not through get_event_loop_policy(), which would create one, and warns since 3.14.
     if not _follows(vars(events)["_event_loop_policy"], default_policy):
         yield _Swap(events, "_event_loop_policy", None)
     yield _Swap(default_policy, "_loop_factory", EventLoop)
-    for owner in (asyncio, futures):
-        yield _Swap(owner, "Future", Future)
-    for owner in (asyncio, tasks):
-        yield _Swap(owner, "Task", Task)
     for name in ("SelectorEventLoop", "EventLoop"):
         for owner in (asyncio, unix_events):
             if hasattr(owner, name):  # the second one: 3.13+
                 yield _Swap(owner, name, EventLoop)
-    if hasattr(tasks, "create_eager_task_factory"):  # 3.12+
-        # asyncio's own maker, so that the function keeps the `__code__` that libraries recognise it by.
-        factory = tasks.create_eager_task_factory(Task)
-        for owner in (asyncio, tasks):
-            yield _Swap(owner, "eager_task_factory", factory)
+
+
+def _names() -> Iterator[_Swap]:
+    """Yield the native names: inside the package, and inside its module that defines the stock one."""
+    for module in NATIVE:
+        defining = sys.modules[f"{asyncio.__name__}.{module}"]
+        for name, value in native_names(module):
+            for owner in (asyncio, defining):
+                yield _Swap(owner, name, value)
 
 
 def _follows(policy: object, default_policy: Any) -> bool:

@@ -29,15 +29,16 @@ def tulipa(context: click.Context) -> None:
 
 @tulipa.command(context_settings={"allow_interspersed_args": False})
 @click.option("-m", "as_module", is_flag=True, help="TARGET is a module's name, as in python -m.")
+@click.option("--loop-only", is_flag=True, help="Replace the event loop alone, and no other name of asyncio.")
 @click.argument("target")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(as_module: bool, target: str, arguments: tuple[str, ...]) -> Program:
-    """Run an unmodified program with asyncio's loop, Future and Task replaced by Tulipa's.
+def run(as_module: bool, loop_only: bool, target: str, arguments: tuple[str, ...]) -> tuple[Program, bool]:
+    """Run an unmodified program with asyncio's loop, classes and functions replaced by Tulipa's.
 
     TARGET is a script, a folder or zip file with a __main__, or with -m a module. Options for tulipa end
     there: everything after TARGET is the program's.
     """
-    return Program(target, arguments, as_module)
+    return Program(target, arguments, as_module), loop_only
 
 
 @tulipa.command()
@@ -50,23 +51,23 @@ def info(as_json: bool) -> None:
 
 def main() -> None:
     """Read the command line and do what it says."""
-    program = _read_command_line()
+    program, loop_only = _read_command_line()
     # Run outside click, which would turn the program's Ctrl-C and broken pipes into messages of its own.
-    install()
+    install(loop_only=loop_only)
     try:
         execute(program)
     except LaunchError as error:
         _fail(str(error), error.code)
 
 
-def _read_command_line() -> Program:
-    """Return the program to run, or exit when the command was another one or wrong."""
+def _read_command_line() -> tuple[Program, bool]:
+    """Return the program to run and whether on the loop only, or exit when the command was another one or wrong."""
     try:
         outcome = tulipa.main(prog_name="tulipa", standalone_mode=False)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "tulipa"
         _fail(f"{error.format_message()} Try '{command} --help'.", error.exit_code)
-    if isinstance(outcome, Program):
+    if isinstance(outcome, tuple):
         return outcome
     sys.exit(outcome)  # None after info, and the code of --help, --version and the bare command
 

@@ -18,19 +18,34 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Implementation:
-    """The three classes under test and the function that installs them in the asyncio package."""
+    """The three classes under test, the function that installs them in the asyncio package, and the rest of the toolbox
+    by the names that asyncio has for it."""
 
     name: str
     loop: type[asyncio.AbstractEventLoop]
     future: type[Any]
     task: type[Any]
     install: Callable[[], None]
+    toolbox: Callable[[], dict[str, Any]] = dict
+
+
+PRIMITIVES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
+QUEUES = ("Queue", "PriorityQueue", "LifoQueue")
+STREAMS = ("StreamReader", "StreamReaderProtocol", "StreamWriter")
 
 
 def _tulipa() -> Implementation:
     import tulipa
+    from tulipa import _streams, _subprocess
+    from tulipa import _tulipa as native
 
-    return Implementation("tulipa", tulipa.EventLoop, tulipa.Future, tulipa.Task, tulipa.install)
+    def toolbox() -> dict[str, Any]:
+        names = {name: getattr(native, name) for name in (*PRIMITIVES, *QUEUES, "sleep")}
+        return names | {
+            name: getattr(module, name) for module in (_streams, _subprocess) for name in module.__all__
+        }
+
+    return Implementation("tulipa", tulipa.EventLoop, tulipa.Future, tulipa.Task, tulipa.install, toolbox)
 
 
 def _stock_classes() -> tuple[type[asyncio.AbstractEventLoop], type[Any], type[Any]]:
@@ -56,7 +71,10 @@ def _subclass() -> Implementation:
         if hasattr(aio, "create_eager_task_factory"):
             aio.eager_task_factory = aio.tasks.eager_task_factory = aio.create_eager_task_factory(task)
 
-    return Implementation("subclass", loop, future, task, install)
+    def toolbox() -> dict[str, Any]:
+        return {name: type(name, (getattr(asyncio, name),), {}) for name in (*PRIMITIVES, *QUEUES, *STREAMS)}
+
+    return Implementation("subclass", loop, future, task, install, toolbox)
 
 
 IMPLEMENTATIONS: dict[str, Callable[[], Implementation]] = {

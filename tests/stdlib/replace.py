@@ -7,6 +7,11 @@ ever undone, as the process runs one module and ends.
 from __future__ import annotations
 
 import asyncio
+import asyncio.locks
+import asyncio.queues
+import asyncio.streams
+import asyncio.subprocess
+import asyncio.tasks
 import asyncio.unix_events
 import unittest
 from collections.abc import Iterator
@@ -89,6 +94,18 @@ def adapt_module(module: ModuleType, implementation: Implementation) -> None:
 
     tests: Any = module
     tests.BaseTest.new_loop = new_loop
+
+
+OWNERS = (asyncio, asyncio.locks, asyncio.queues, asyncio.streams, asyncio.subprocess, asyncio.tasks)
+"""Where asyncio's names are looked up."""
+
+
+def replace_toolbox(implementation: Implementation) -> None:
+    """Swap the primitives and functions under test for asyncio's, also where asyncio's own modules look them up."""
+    for name, value in implementation.toolbox().items():
+        for module in OWNERS:
+            if hasattr(module, name):
+                setattr(module, name, value)
 
 
 @contextmanager

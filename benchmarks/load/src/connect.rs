@@ -6,25 +6,25 @@
 //! the sockets in blocking mode.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 
+use crate::address::Address;
 use crate::exchange::Exchange;
 use crate::wire::Wire;
 
 /// Connections between two exchanges: fewer than asyncio's default backlog of 100, the smallest in use.
 const BATCH: usize = 64;
 
-/// How long a connection or a first reply may take.
+/// How long a first reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where to connect, and how to speak there.
 pub(crate) struct Server {
     /// The address.
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Address,
     /// For TLS.
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
@@ -42,8 +42,7 @@ pub(crate) fn open(
             let text = format!("connection {number} of {count} to {}: {error}", server.address);
             io::Error::new(error.kind(), text)
         };
-        let socket = TcpStream::connect_timeout(&server.address, PATIENCE).map_err(failed)?;
-        socket.set_nodelay(true)?;
+        let socket = server.address.connect().map_err(failed)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let mut stream = Wire::new(socket, server.tls.as_ref()).map_err(failed)?;

@@ -13,18 +13,25 @@ pub(crate) mod job;
 pub(crate) mod methods;
 mod overrides;
 mod run;
+pub(crate) mod sock;
 mod thread_safe;
-mod timers;
+pub(crate) mod timers;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
+use tulipa::stream::SendFile;
 
 use self::core::Core;
 use self::descriptors::Side;
+use crate::executors;
 use crate::ffi::Object;
-use crate::transports::{self, Opening};
-use crate::{sslproto, tasks};
+use crate::names;
+use crate::sslproto;
+use crate::tasks;
+use crate::transports::pipe::{self, Given};
+use crate::transports::sending::{self, Transfer};
+use crate::transports::{self, Kind, Opening};
 
 /// Native part of the event loop.
 // The name appears in what CPython says of wrong arguments, where it should be asyncio's.
@@ -128,6 +135,7 @@ impl EventLoop {
         let fd = transports::extra::number(sock)?;
         transports::extra::set_no_delay(fd);
         let opening = Opening {
+            kind: Kind::Socket,
             event_loop: &Object::from_bound(slf.as_any()),
             protocol: Object::from_bound(protocol),
             server: server.map(Object::from_bound),
@@ -137,6 +145,70 @@ impl EventLoop {
         let transport =
             transports::open(opening, fd, |stream| transports::extra::describe(stream, sock, extra))?;
         Ok(transport.bound(slf.py()).unbind())
+    }
+
+    /// Make the native transport of a datagram socket, which it takes over.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _open_datagrams(
+        slf: &Bound<'_, Self>,
+        sock: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        address: Option<&Bound<'_, PyAny>>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let opening = Opening {
+            kind: Kind::Datagram,
+            event_loop: &Object::from_bound(slf.as_any()),
+            protocol: Object::from_bound(protocol),
+            server: None,
+            waiter: waiter.map(Object::from_bound),
+            context: None,
+        };
+        let transport = transports::open_datagrams(opening, sock, address, extra)?;
+        Ok(transport.bound(slf.py()).unbind())
+    }
+
+    /// Make the native transport of a pipe's end that is read.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_read_pipe_transport(
+        slf: &Bound<'_, Self>,
+        pipe: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        pipe::open_read(slf, &Given { pipe, protocol, waiter, extra })
+    }
+
+    /// Make the native transport of a pipe's end that is written to.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_write_pipe_transport(
+        slf: &Bound<'_, Self>,
+        pipe: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        pipe::open_write(slf, &Given { pipe, protocol, waiter, extra })
+    }
+
+    /// Send from a file through a socket: `count` bytes, or up to the end of the file, which has `size` now. The
+    /// future is told how many were sent.
+    #[pyo3(signature = (future, sock, file, offset, count, size))]
+    fn _send_file(
+        slf: &Bound<'_, Self>,
+        future: &Bound<'_, PyAny>,
+        sock: &Bound<'_, PyAny>,
+        file: i32,
+        offset: i64,
+        count: Option<i64>,
+        size: u64,
+    ) -> PyResult<()> {
+        let socket = transports::extra::number(sock)?;
+        // The inherited code has refused what is negative.
+        let (offset, count) = (offset.cast_unsigned(), count.map(i64::cast_unsigned));
+        sending::start(slf, future, Transfer { socket, file, progress: SendFile::new(offset, count, size) })
     }
 
     /// Accept connections of a listening socket as native transports, until its reader is removed.
@@ -283,14 +355,57 @@ impl EventLoop {
         self.core.task_factory.set((!factory.is_none()).then(|| Object::from_bound(factory)));
     }
 
+    /// Have an executor call `func(*args)`; the returned Future has the answer.
+    #[pyo3(signature = (executor, func, *args))]
+    fn run_in_executor(
+        slf: &Bound<'_, Self>,
+        executor: &Bound<'_, PyAny>,
+        func: &Bound<'_, PyAny>,
+        args: &Bound<'_, PyTuple>,
+    ) -> PyResult<Py<PyAny>> {
+        executors::run_in_executor(slf, executor, func, args)
+    }
+
+    /// The answer of socket.getaddrinfo, or a Future of it. None: asyncio's own way must be taken.
+    fn _getaddrinfo(
+        slf: &Bound<'_, Self>,
+        host: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        family: &Bound<'_, PyAny>,
+        kind: &Bound<'_, PyAny>,
+        proto: &Bound<'_, PyAny>,
+        flags: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        names::addresses(slf, host, port, [family, kind, proto, flags])
+    }
+
+    /// The same for socket.getnameinfo.
+    fn _getnameinfo(
+        slf: &Bound<'_, Self>,
+        sockaddr: &Bound<'_, PyAny>,
+        flags: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        names::names(slf, sockaddr, flags)
+    }
+
+    #[getter(_default_executor)]
+    fn default_executor_property(&self, py: Python<'_>) -> Py<PyAny> {
+        self.core.default_executor.or_none().bound(py).unbind()
+    }
+
+    #[setter(_default_executor)]
+    fn set_default_executor_slot(&self, executor: &Bound<'_, PyAny>) -> PyResult<()> {
+        executors::set_default(&self.core, executor)
+    }
+
     /// The name of what polls the kernel.
     #[getter(_driver)]
     fn driver_property(&self) -> &'static str {
         self.core.engine.driver_name()
     }
 
-    /// Attributes are set as on any object; `call_soon` and `time` are watched, since the engine goes past them
-    /// only while they are its own.
+    /// Attributes are set as on any object; `call_soon`, `time` and the timers are watched, since the engine goes
+    /// past them only while they are its own.
     fn __setattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
         overrides::set_attribute(slf, name, Some(value))
     }

@@ -5,10 +5,14 @@
 //! same state struct. What a done future schedules goes straight to the ready queue of a Tulipa loop, and
 //! through `loop.call_soon` on any other.
 
+pub(crate) mod any;
 pub(crate) mod callbacks;
+pub(crate) mod chain;
 pub(crate) mod class;
-mod iterator;
+pub(crate) mod iterator;
 pub(crate) mod methods;
+pub(crate) mod observers;
+pub(crate) mod stop;
 
 use std::cell::Cell;
 
@@ -20,7 +24,7 @@ use crate::event_loop::core::Core;
 use crate::ffi::raised::{is_exception, raise};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
-use callbacks::Callbacks;
+use callbacks::{Callbacks, OnLoop};
 
 /// Where a future is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,15 +99,7 @@ impl FutureState {
         self.phase.get() == Phase::Pending
     }
 
-    /// The loop's core, where jobs may be pushed past `call_soon`: a Tulipa loop that is open, not in debug
-    /// mode, and whose `call_soon` nobody has overridden.
-    #[inline]
-    pub(crate) fn direct(&self) -> Option<&'static Core> {
-        self.core.get().filter(|core| core.is_direct())
-    }
-
     /// The core, whatever mode the loop is in.
-    #[cfg(Py_3_12)]
     #[inline]
     pub(crate) fn core(&self) -> Option<&'static Core> {
         self.core.get()
@@ -239,6 +235,19 @@ impl FutureState {
     }
 }
 
+impl OnLoop for FutureState {
+    /// A Tulipa loop that is open, not in debug mode, and whose `call_soon` nobody has overridden.
+    #[inline]
+    fn direct(&self) -> Option<&Core> {
+        self.core.get().filter(|core| core.is_direct())
+    }
+
+    #[inline]
+    fn event_loop(&self) -> &Slot {
+        &self.event_loop
+    }
+}
+
 /// A future's own operations: `future` is the object that `state` belongs to.
 impl FutureState {
     #[inline]
@@ -287,7 +296,7 @@ impl FutureState {
 }
 
 /// The exception instance that `set_exception` stores for what it was given.
-fn acceptable_exception(given: &Object) -> Result<Object> {
+pub(crate) fn acceptable_exception(given: &Object) -> Result<Object> {
     let exception = if is_exception_class(given) { call::call0(given)? } else { given.clone() };
     if !is_exception(&exception) {
         return Err(pyo3::exceptions::PyTypeError::new_err("invalid exception object").into());
@@ -346,10 +355,11 @@ pub(crate) unsafe fn state_of<'a>(object: *mut ffi::PyObject) -> &'a FutureState
     unsafe { &*object.byte_add(class::offset()).cast::<FutureState>() }
 }
 
-/// Whether `object` is exactly a native Future or Task: its behaviour is ours, not a subclass's.
+/// Whether `object` is exactly a native Future or Task, or what `gather` returns: its behaviour is ours, not a
+/// subclass's.
 #[inline]
 pub(crate) fn is_exact(object: &Object) -> bool {
     let class = object.class();
     let classes = classes();
-    class == classes.future || class == classes.task
+    class == classes.future || class == classes.task || class == classes.gathering
 }

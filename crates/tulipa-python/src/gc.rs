@@ -4,8 +4,9 @@ use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
+use pyo3::{PyTraverseError, PyVisit};
 
-use crate::ffi::Object;
+use crate::ffi::{Object, Slot};
 
 /// Calls the collector for the object's class and for every address that `each` hands out (null is skipped).
 /// Returns what the collector said, and stops asking it once that is not zero.
@@ -28,6 +29,17 @@ pub(crate) unsafe fn visit_all(
         }
     });
     answer
+}
+
+/// For classes made by PyO3: shows the collector what slots hold.
+pub(crate) trait VisitSlots {
+    fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError>;
+}
+
+impl VisitSlots for PyVisit<'_> {
+    fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError> {
+        slots.into_iter().filter_map(Slot::peek).try_for_each(|object| self.call(object.as_py()))
+    }
 }
 
 /// Gives the memory of an instance of a heap class back, and the instance's reference to its class.
@@ -109,6 +121,37 @@ impl FreeList {
         unsafe { ffi::Py_DECREF(class.cast()) };
         true
     }
+}
+
+/// Whether nothing was ever kept in the `__dict__` of an instance that is being freed.
+///
+/// # Safety
+/// `object` is allocated, and of a heap class whose instances have a dict.
+#[inline]
+pub(crate) unsafe fn has_no_attributes(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: an allocated object.
+    let class = unsafe { &*ffi::Py_TYPE(object) };
+    if !cfg!(Py_3_14) || class.tp_flags & INLINE_VALUES == 0 {
+        // SAFETY: a class with a dict; without inline values nothing is made by asking.
+        let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
+        return dict.is_none_or(|dict| dict.is_null());
+    }
+    // Here asking would make a dict. CPython keeps its pointer three words before such objects, and the values that are
+    // not in a dict yet behind them, with four bytes before the first: capacity, how many there are, whether they are
+    // part of an object, whether they are still used.
+    // SAFETY: an object with a managed dict has these words before it.
+    let dict = unsafe { object.cast::<*mut ffi::PyObject>().sub(3).read() };
+    // SAFETY: an object with inline values has at least one word of them.
+    let [_, used, _, valid] = unsafe { object.byte_offset(class.tp_basicsize).cast::<[u8; 4]>().read() };
+    dict.is_null() && used == 0 && valid == 1
+}
+
+/// `Py_TPFLAGS_INLINE_VALUES`: the class's instances carry the values of their attributes themselves. From 3.14 on all
+/// classes with a managed dict are such.
+const INLINE_VALUES: std::ffi::c_ulong = 1 << 2;
+
+unsafe extern "C" {
+    fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
 }
 
 /// Tells the collector of an instance that it does not see yet.

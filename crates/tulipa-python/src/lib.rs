@@ -1,13 +1,26 @@
 //! The extension module `tulipa._tulipa`: its table of contents.
 
+mod addresses;
 mod errors;
 mod event_loop;
+mod executors;
 mod ffi;
+mod functions;
 mod futures;
+mod gather;
 mod gc;
+mod locks;
+mod names;
+mod operations;
+mod queues;
 mod sslproto;
 mod stdlib;
+mod streams;
+mod taskgroups;
 mod tasks;
+mod threads;
+mod timeouts;
+mod toolbox;
 mod transports;
 
 use pyo3::prelude::*;
@@ -23,6 +36,8 @@ mod _tulipa {
 
     #[pymodule_export]
     use crate::event_loop::EventLoop;
+    #[pymodule_export]
+    use crate::executors::WorkQueue;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -31,20 +46,39 @@ mod _tulipa {
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
+        crate::event_loop::sock::initialise(py)?;
+        crate::event_loop::sock::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
-        let stream_transport = crate::transports::initialise(py)?;
-        add("StreamTransport", stream_transport)?;
-        let tls = crate::sslproto::initialise(py)?;
-        add("SSLProtocol", tls.protocol)?;
-        add("SSLTransport", tls.transport)?;
+        let operations = crate::operations::initialise(py)?;
+        for (name, class) in crate::streams::initialise(py)? {
+            add(name, class)?;
+        }
+        for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
+        for (name, class) in crate::sslproto::initialise()? {
+            add(name, class)?;
+        }
         add("Future", classes.future)?;
         add("Task", classes.task)?;
+        add("Operation", operations.operation)?;
+        add("Waiter", operations.waiter)?;
+        crate::locks::add_to(module)?;
+        crate::queues::add_to(module)?;
+        module.add_class::<crate::taskgroups::TaskGroup>()?;
+        module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
+        for function in crate::toolbox::FUNCTIONS {
+            let home = if function.0 == "wait" { "tulipa._tulipa" } else { "tulipa" };
+            module.add(function.0, crate::functions::stand_for(py, home, *function)?.bound(py))?;
+        }
+        let lenient = crate::functions::stand_for(py, "tulipa", crate::toolbox::LENIENT_WAIT)?;
+        module.add("lenient_wait", lenient.bound(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

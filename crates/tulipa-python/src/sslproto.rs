@@ -23,27 +23,21 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use self::library::{Session, library};
-use self::machine::{App, Machine, Marks};
+use self::machine::{App, Machine, Marks, Receiver};
 pub(crate) use self::protocol::{is_protocol, received};
 pub(crate) use self::window::Windows;
 use crate::event_loop::core::Core;
 use crate::ffi::class::slot;
 use crate::ffi::{Object, Result, call};
-use crate::transports::Receiver;
+use crate::streams::Feeding;
 
 /// asyncio's constants for the high marks, in KiB.
 const WRITE_MARK: &str = "FLOW_CONTROL_HIGH_WATER_SSL_WRITE";
 const READ_MARK: &str = "FLOW_CONTROL_HIGH_WATER_SSL_READ";
 
-/// The two classes.
-pub(crate) struct Classes {
-    pub(crate) protocol: *mut ffi::PyTypeObject,
-    pub(crate) transport: *mut ffi::PyTypeObject,
-}
-
-/// Makes the classes; called by the module's initialisation.
-pub(crate) fn initialise(_py: Python<'_>) -> Result<Classes> {
-    Ok(Classes { protocol: protocol::initialise()?, transport: transport::initialise()? })
+/// Makes the classes, which come back with their names; called by the module's initialisation.
+pub(crate) fn initialise() -> Result<[(&'static str, *mut ffi::PyTypeObject); 2]> {
+    Ok([("SSLProtocol", protocol::initialise()?), ("SSLTransport", transport::initialise()?)])
 }
 
 /// The members by which CPython finds `__dict__` and weak references of a class with an extension at `offset`.
@@ -160,6 +154,7 @@ fn marks(high: Option<&Object>, low: Option<&Object>, default: &str) -> Result<M
 /// Makes `protocol` the one that gets the data.
 fn set_app_protocol(machine: &Machine, protocol: Object) -> Result<()> {
     machine.receiver.set(Receiver::of(&protocol)?);
+    machine.feeding.set(Feeding::of(&protocol));
     machine.app_protocol.put(protocol);
     Ok(())
 }

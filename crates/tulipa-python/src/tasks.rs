@@ -4,14 +4,19 @@
 //! with another; no Handle and no callable object comes between. On any other loop the same steps go through
 //! `call_soon` with callables that look like those of asyncio's own tasks.
 
+pub(crate) mod any;
+pub(crate) mod as_completed;
 #[cfg(Py_3_14)]
 pub(crate) mod base_fields;
 pub(crate) mod callables;
 mod class;
 pub(crate) mod current;
+pub(crate) mod ensure_future;
 mod methods;
 pub(crate) mod registry;
+pub(crate) mod shield;
 mod step;
+pub(crate) mod wait;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,11 +26,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
-pub(crate) use class::{Arguments, create, make_class};
+pub(crate) use class::{Arguments, create, is_coroutine, make_class};
 pub(crate) use step::{run_step, run_wakeup};
 
-use crate::ffi::{Object, Result, Slot};
+use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::{self, FutureState};
+use crate::gather;
+use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::stdlib;
 use registry::Links;
 
@@ -146,11 +153,18 @@ impl TaskState {
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// `future.cancel(msg=message)`, without a call where the future is exactly ours.
-fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
+pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
+    if is_waiter(future) {
+        // SAFETY: a waiter, kept alive by `future`.
+        return unsafe { Waiter::of(future.as_ptr()) }.cancel(future, message.cloned());
+    }
     if futures::is_exact(future) {
         if is_native(future) {
             // SAFETY: a native task, kept alive by `future`.
             return unsafe { state_of(future.as_ptr()) }.cancel(message.cloned());
+        }
+        if gather::is_gathering(future) {
+            return gather::cancel(future, message);
         }
         // SAFETY: a native future, kept alive by `future`.
         return unsafe { futures::state_of(future.as_ptr()) }.cancel(future, message.cloned());
@@ -175,15 +189,40 @@ pub(crate) fn is_native(object: &Object) -> bool {
     object.class() == class || object.is_instance_of(class)
 }
 
+/// Whether `object` is exactly a native Task.
+#[inline]
+pub(crate) fn is_exact(object: &Object) -> bool {
+    object.class() == futures::classes().task
+}
+
 /// Whether `loop.create_task` is to make native tasks: asyncio's name for the class stands for asyncio's own or for
-/// ours. A program that has put another class there gets that, as from asyncio's loop.
+/// ours, and nobody has wrapped asyncio's method. A program that has put another class, or another method, there gets
+/// that, as from asyncio's loop.
 #[inline]
 pub(crate) fn is_usual_class() -> bool {
     let stdlib = stdlib();
+    let base = stdlib.base_event_loop.as_ptr().cast::<ffi::PyTypeObject>();
+    // SAFETY: a heap class, which is never unloaded.
+    let methods = unsafe { (*base).tp_dict };
+    // SAFETY: the dict of that class, and a string; the answer is borrowed, and only compared.
+    let method = unsafe { ffi::PyDict_GetItemWithError(methods, stdlib.names.create_task.as_ptr()) };
+    if method != stdlib.behaviour.create_task.as_ptr() {
+        return false;
+    }
     let (namespace, name) = (stdlib.tasks_namespace.as_ptr(), stdlib.names.task_class.as_ptr());
     // SAFETY: the dict of a module that is never unloaded, and a string; the answer is borrowed, and only compared.
     let class = unsafe { ffi::PyDict_GetItemWithError(namespace, name) };
     class == futures::classes().task.cast() || class == stdlib.c_task.as_ptr()
+}
+
+/// `task._log_destroy_pending = False`, for a task that its maker keeps to himself.
+pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
+    if is_exact(task) {
+        // SAFETY: exactly a native task.
+        unsafe { state_of(task.as_ptr()) }.log_destroy_pending.set(false);
+        return Ok(());
+    }
+    call::setattr(task, &stdlib().names.log_destroy_pending, &futures::methods::boolean(false))
 }
 
 /// The context that a native task's steps run in.

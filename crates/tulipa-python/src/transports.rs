@@ -2,12 +2,22 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
+//! `kind` tells what is under a stream: a socket, the end of a pipe, whose own rules are in `pipe`, or a socket of
+//! messages, for which there is `datagram`. `sending` sends files past the write queue.
 
+mod address;
+mod batch;
 mod class;
+mod datagram;
+mod datagram_methods;
 pub(crate) mod extra;
+mod kind;
 mod listener;
 mod methods;
+pub(crate) mod pipe;
+mod pipe_methods;
 mod reading;
+pub(crate) mod sending;
 mod stream;
 mod writing;
 
@@ -17,12 +27,16 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
+pub(crate) use extra::open_datagrams;
+pub(crate) use kind::Kind;
 pub(crate) use listener::{Serving, start_serving};
-pub(crate) use reading::Lent;
-pub(crate) use stream::{Chunk, Opening, Receiver, open};
+pub(crate) use reading::RECEIVE_SIZE;
+use stream::Stream;
+pub(crate) use stream::{Chunk, Opening, is_buffered, open};
 pub(crate) use writing::{copy_bytes, is_bytes_like};
 
 use crate::event_loop::core::Core;
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
 use crate::sslproto;
 
@@ -40,10 +54,65 @@ pub(crate) enum Event {
 /// Runs the job of a native transport or listener.
 #[inline]
 pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&Object>) -> Result<()> {
-    if target.is_instance_of(class::stream_class()) {
+    if class::is_stream(target) {
         return stream::run(target, event, context);
     }
     listener::run(core, target)
+}
+
+/// The stream of a native transport that behaves as its class was made.
+#[inline]
+fn plain(transport: &Object) -> Option<&Stream> {
+    if !class::is_stream(transport) {
+        return None;
+    }
+    // SAFETY: just checked; the reference keeps it alive.
+    let stream = unsafe { class::stream(transport.as_ptr()) };
+    stream.dict.get().is_null().then_some(stream)
+}
+
+/// `transport.write(data)` without a call; `false` where it must be called.
+#[inline]
+pub(crate) fn write_to(transport: &Object, data: &Object) -> Result<bool> {
+    let Some(stream) = plain(transport) else { return Ok(false) };
+    match stream.kind.get() {
+        Kind::Socket => writing::write(transport, stream, data)?,
+        Kind::WritePipe | Kind::WriteDevice => pipe::write(transport, stream, data)?,
+        Kind::ReadPipe | Kind::Datagram => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// `transport.is_closing()` without a call, of a native transport.
+#[inline]
+pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
+    plain(transport).map(|stream| stream.state.borrow().is_closing())
+}
+
+/// Whether `transport` is a native one about which nothing has been asked or told: it knows its socket and no more.
+pub(crate) fn is_bare(transport: &Object) -> bool {
+    plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket && stream.extra.is_empty())
+}
+
+/// Whether `transport` is a native stream socket of which no method was replaced.
+#[inline]
+pub(crate) fn is_plain_socket(transport: &Object) -> bool {
+    plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket)
+}
+
+/// Queues bytes on a native stream socket for a protocol that gathers by itself; they go out with `send`.
+#[inline]
+pub(crate) fn put(transport: &Object, bytes: Object) -> Result<()> {
+    let stream = plain(transport).expect("a native stream");
+    writing::put(stream, bytes)
+}
+
+/// Sends what is queued on a native stream, or has the turn's end send it where it is little.
+#[inline]
+pub(crate) fn send(transport: &Object) -> Result<()> {
+    assert!(class::is_stream(transport), "a native stream");
+    // SAFETY: just checked; the reference keeps it alive.
+    writing::send_queued(transport, unsafe { class::stream(transport.as_ptr()) })
 }
 
 /// The callable whose failure an exception is reported as, when the job of `target` raised.
@@ -57,70 +126,53 @@ pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
     unsafe { Object::steal(ffi::PyCFunction_New(definition, target.as_ptr())) }
 }
 
-/// Whether a transport is a native stream of which no method was replaced.
-#[inline]
-pub(crate) fn is_native(transport: &Object) -> bool {
-    // SAFETY: checked by the first half.
-    transport.class() == class::stream_class() && unsafe { class::stream(transport.as_ptr()) }.is_plain()
-}
-
-/// Queues bytes on a native stream for a protocol that gathers by itself; they go out with `send`.
-#[inline]
-pub(crate) fn put(transport: &Object, bytes: Object) -> Result<()> {
-    assert!(is_native(transport), "a native stream");
-    // SAFETY: checked.
-    writing::put(unsafe { class::stream(transport.as_ptr()) }, bytes)
-}
-
-/// Sends what is queued on a native stream.
-#[inline]
-pub(crate) fn send(transport: &Object) -> Result<()> {
-    assert!(transport.class() == class::stream_class(), "a native stream");
-    // SAFETY: checked.
-    writing::send_queued(transport, unsafe { class::stream(transport.as_ptr()) })
-}
-
 /// Connections that were written to in this turn and go out at its end.
 #[derive(Default)]
-pub(crate) struct Flushing(RefCell<Vec<Object>>);
+pub(crate) struct Flushing {
+    streams: RefCell<Vec<Object>>,
+    batch: batch::Batch,
+}
 
 impl Flushing {
     #[inline]
     pub(crate) fn add(&self, stream: Object) {
-        self.0.borrow_mut().push(stream);
+        self.streams.borrow_mut().push(stream);
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.streams.borrow().is_empty()
     }
 
     pub(crate) fn take(&self) -> Vec<Object> {
-        std::mem::take(&mut self.0.borrow_mut())
+        std::mem::take(&mut self.streams.borrow_mut())
     }
 
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Object)) {
-        if let Ok(streams) = self.0.try_borrow() {
+        if let Ok(streams) = self.streams.try_borrow() {
             streams.iter().for_each(see);
         }
     }
 }
 
-/// Sends what was written during the turn. Only `resume_writing()` and the exception handler can be called from
-/// here; what they raise to leave the loop is handed back.
+/// Sends what was written during the turn, and what that leads to: `resume_writing()` and the exception handler can be
+/// called from here. What they raise to leave the loop is handed back.
 #[inline]
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
-    for connection in core.flushing.take() {
-        outcome = outcome.and(if sslproto::is_protocol(&connection) {
-            sslproto::flush_scheduled(&connection)
-        } else {
-            writing::flush_scheduled(&connection)
-        });
-    }
-    if !core.flushing.is_empty() {
-        // Somebody wrote meanwhile: that goes out before the loop sleeps.
-        core.wake();
+    while !core.flushing.is_empty() {
+        let mut streams = core.flushing.take();
+        // Sessions first: what they encrypt makes the streams below them, or sessions again, part of this.
+        while streams.iter().any(sslproto::is_protocol) {
+            for session in streams.extract_if(.., |each| sslproto::is_protocol(each)) {
+                outcome = finally(outcome, || sslproto::flush_scheduled(&session));
+            }
+            streams.extend(core.flushing.take());
+        }
+        outcome = finally(outcome, || core.flushing.batch.send(&streams));
+        for stream in &streams {
+            outcome = finally(outcome, || writing::flush_scheduled(stream));
+        }
     }
     outcome
 }

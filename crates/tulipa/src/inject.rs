@@ -68,15 +68,24 @@ impl<J, N: Notify> Inbox<J, N> {
     ///
     /// Hands the job back when the loop is closed.
     pub fn push(&self, job: J) -> Result<(), J> {
-        {
-            let mut queue = self.lock();
-            if queue.closed {
-                return Err(job);
-            }
-            queue.jobs.push_back(job);
-        }
+        self.leave(job)?;
         self.notify();
         Ok(())
+    }
+
+    /// Leaves a job without waking the loop, for a thread that calls [`Inbox::notify`] itself soon after. The
+    /// loop may find the job before that. Says how many jobs wait, this one included.
+    ///
+    /// # Errors
+    ///
+    /// Hands the job back when the loop is closed.
+    pub fn leave(&self, job: J) -> Result<usize, J> {
+        let mut queue = self.lock();
+        if queue.closed {
+            return Err(job);
+        }
+        queue.jobs.push_back(job);
+        Ok(queue.jobs.len())
     }
 
     /// Wakes the loop if it sleeps; otherwise it looks at its inbox once more before it does. Takes no lock,

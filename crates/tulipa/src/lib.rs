@@ -29,7 +29,7 @@
 //! | [`ready`], [`slab`], [`timers`] | data structures of the loop | nothing: pure |
 //! | [`inject`] | the inbox: jobs and wake-ups from other threads | lock, shortly |
 //! | [`stream`] | the sans-IO core of a byte stream | nothing: pure |
-//! | [`driver`] | kernel events to completions; epoll | block |
+//! | [`driver`] | kernel events to completions, by epoll; many sends in one call | block |
 //! | [`task`] | Rust futures as jobs | call wakers |
 //! | [`event_loop`] | the [`Loop`]; read `turn.rs` first | call the host |
 //! | [`time`], [`net`] | what Rust tasks await | use the current loop |

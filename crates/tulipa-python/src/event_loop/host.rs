@@ -10,9 +10,12 @@ use tulipa::{Host, Instant, Loop, Readiness, Token};
 
 use super::core::Core;
 use super::job::{Job, Source};
-use super::{EventLoop, handles, timers};
+use super::{EventLoop, handles, sock, timers};
 use crate::errors::os_error;
-use crate::ffi::{Object, Raised, Result, call, context};
+use crate::executors::{self, Outcome};
+use crate::ffi::{Object, Raised, Result, attached, call, context};
+use crate::futures::observers::Kind;
+use crate::operations;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, callables, current};
 use crate::transports::{self, Event};
@@ -75,12 +78,26 @@ impl PyHost {
                     .map(drop)
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
+            Job::Operation(operation) => sock::ready(self.core, &operation),
+            Job::Answer { future, outcome } => self.answer(&future, outcome),
+            Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
+            Job::Notify { observer, kind, future } => kind
+                .tell(&observer, &future)
+                .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
+            Job::Expire(waiter) => operations::expire(&waiter),
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))
             }
             Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
         }
+    }
+
+    /// Settles a future with what another thread has found out for it.
+    fn answer(&self, future: &Object, outcome: Outcome) -> Result<()> {
+        executors::settle(future, outcome).or_else(|(raised, setter, value)| {
+            self.callback_failed(raised, &setter, Some(&value), &context::copy_current()?)
+        })
     }
 
     /// Debug mode: a callback that holds the loop up is named in the log.
@@ -132,6 +149,15 @@ impl PyHost {
             return Err(raised);
         }
         self.report_call(&raised.take_object(), function, argument, context)
+    }
+
+    #[cold]
+    fn notify_failed(&self, raised: Raised, observer: &Object, kind: &Kind, future: &Object) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        self.report_call(&exception, &kind.callable(observer)?, Some(future), &context::copy_current()?)
     }
 
     #[cold]
@@ -196,7 +222,12 @@ impl Host for PyHost {
             Source::Handles { reader, writer, .. } => {
                 let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
                 for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {
-                    handle.iter().cloned().for_each(|handle| push(Job::Handle(handle)));
+                    let Some(handle) = handle.clone() else { continue };
+                    push(if sock::is_operation(&handle) {
+                        Job::Operation(handle)
+                    } else {
+                        Job::Handle(handle)
+                    });
                 }
             }
         }
@@ -208,12 +239,7 @@ impl Host for PyHost {
     }
 
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
-        // SAFETY: this thread is attached, and `wait` touches nothing of Python.
-        let state = unsafe { ffi::PyEval_SaveThread() };
-        let answer = wait();
-        // SAFETY: the state that was saved above, on the same thread.
-        unsafe { ffi::PyEval_RestoreThread(state) };
-        answer
+        attached::release(wait)
     }
 
     fn interrupted(&self) -> ControlFlow<PyErr> {
@@ -227,10 +253,10 @@ impl Host for PyHost {
     #[inline]
     fn flush(&self, _event_loop: &Loop<Self>) -> ControlFlow<PyErr> {
         let core = self.core;
-        if core.flushing.is_empty() {
+        if core.flushing.is_empty() && core.resting.is_empty() {
             return ControlFlow::Continue(());
         }
-        into_flow(self.settle().and_then(|()| transports::flush(core)))
+        into_flow(self.settle().and_then(|()| transports::flush(core)).and(sock::settle(core)))
     }
 }
 

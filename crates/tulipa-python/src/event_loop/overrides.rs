@@ -1,6 +1,6 @@
-//! Noticing that a program has put its own `call_soon` or `time` over the loop's.
+//! Noticing that a program has put its own `call_soon`, `time`, `call_later` or `call_at` over the loop's.
 //!
-//! Futures and timers go past both as long as they are native; a subclass that overrides them, or an instance
+//! Futures, timers and sleeps go past them as long as they are native; a subclass that overrides them, or an instance
 //! that is assigned another, is asked every time.
 
 use pyo3::ffi;
@@ -16,6 +16,8 @@ pub(super) fn inspect_class(class: &Bound<'_, PyType>, core: &Core) -> PyResult<
     let overridden = |name: &str| -> PyResult<bool> { Ok(!class.getattr(name)?.is(&native.getattr(name)?)) };
     core.set_call_soon_overridden(overridden("call_soon")?);
     core.own_clock.set(overridden("time")?);
+    core.set_own_factories(overridden("create_future")? || overridden("create_task")?);
+    core.own_timers.set(overridden("call_later")? || overridden("call_at")?);
     Ok(())
 }
 
@@ -34,7 +36,11 @@ pub(super) fn set_attribute(
     match name.extract::<&str>() {
         Ok("call_soon") if value.is_some() => core.set_call_soon_overridden(true),
         Ok("time") if value.is_some() => core.own_clock.set(true),
-        Ok("call_soon" | "time") => inspect_class(&slf.get_type(), core)?,
+        Ok("create_future" | "create_task") if value.is_some() => core.set_own_factories(true),
+        Ok("call_later" | "call_at") if value.is_some() => core.own_timers.set(true),
+        Ok("call_soon" | "time" | "create_future" | "create_task" | "call_later" | "call_at") => {
+            inspect_class(&slf.get_type(), core)?;
+        }
         _ => {}
     }
     Ok(())

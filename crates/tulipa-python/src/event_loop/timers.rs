@@ -11,13 +11,13 @@ use super::job::Job;
 use crate::ffi::{Object, Result};
 
 /// What the loop's clock shows at `instant`: the number that `time.monotonic()` returns there.
-pub(super) fn seconds(instant: Instant) -> f64 {
+pub(crate) fn seconds(instant: Instant) -> f64 {
     instant.as_nanos() as f64 / 1e9
 }
 
 /// The first instant at which the clock shows `when` or more, so that a timer never fires early. What lies
 /// before the clock's beginning, or is no number, is due at once, as asyncio's comparison has it.
-pub(super) fn deadline(when: f64) -> Instant {
+pub(crate) fn deadline(when: f64) -> Instant {
     if when.is_nan() || when <= 0.0 {
         return Instant::from_nanos(0);
     }
@@ -31,7 +31,7 @@ pub(super) fn deadline(when: f64) -> Instant {
 
 /// `self.time() + delay`.
 #[inline]
-pub(super) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
+pub(crate) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
     if delay.is_none() {
         return Err(PyTypeError::new_err("delay must not be None").into());
     }

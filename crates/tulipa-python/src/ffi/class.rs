@@ -115,6 +115,15 @@ pub(crate) const fn property(
     }
 }
 
+/// `__dict__`, which a class made from a spec has to name.
+pub(crate) const DICT: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: c"__dict__".as_ptr(),
+    get: Some(ffi::PyObject_GenericGetDict),
+    set: Some(ffi::PyObject_GenericSetDict),
+    doc: std::ptr::null(),
+    closure: std::ptr::null_mut(),
+};
+
 /// The entry that ends a table of properties.
 pub(crate) const NO_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     name: std::ptr::null(),
@@ -123,3 +132,25 @@ pub(crate) const NO_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     doc: std::ptr::null(),
     closure: std::ptr::null_mut(),
 };
+
+/// The table of members that gives instances weak references, whose list begins at `offset`.
+pub(crate) fn weakly_referenced(offset: usize) -> *mut ffi::PyMemberDef {
+    let list = ffi::PyMemberDef {
+        name: c"__weaklistoffset__".as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: offset.cast_signed(),
+        flags: ffi::Py_READONLY,
+        doc: std::ptr::null(),
+    };
+    // SAFETY: an all-zero entry ends the table; its fields are nullable.
+    let end = unsafe { std::mem::zeroed() };
+    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
+    Box::leak(Box::new([list, end])).as_mut_ptr()
+}
+
+/// Has CPython's own messages call the class by `name` alone, as they call classes written in Python; `__module__` is
+/// not changed.
+pub(crate) fn name_plainly(class: *mut ffi::PyTypeObject, name: &'static CStr) {
+    // SAFETY: a live heap class, which keeps the name it was made with elsewhere; the new one is static.
+    unsafe { (*class).tp_name = name.as_ptr() };
+}

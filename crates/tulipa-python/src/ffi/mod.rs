@@ -4,14 +4,20 @@
 //! a free-threaded build an attached thread state). Nothing here knows what a Future or a loop is.
 
 pub(crate) mod args;
-pub(crate) mod bytes;
+pub(crate) mod attached;
+pub(crate) mod audit;
+pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
+pub(crate) mod draft;
+pub(crate) mod fields;
+pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod raised;
 pub(crate) mod slot;
 
+pub(crate) use native::native;
 pub(crate) use object::Object;
 pub(crate) use raised::{Raised, Result};
 pub(crate) use slot::Slot;

@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use super::{Raised, Result};
 
@@ -62,6 +63,11 @@ impl Object {
         unsafe { Self::borrow(ffi::Py_None()) }
     }
 
+    /// A Python string.
+    pub(crate) fn text(py: Python<'_>, text: &str) -> Self {
+        PyString::new(py, text).into_any().into()
+    }
+
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
         self.0.as_ptr()
@@ -104,6 +110,12 @@ impl Object {
     pub(crate) fn bound<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         // SAFETY: a live object; the new `Bound` owns a reference of its own.
         unsafe { Bound::from_borrowed_ptr(py, self.as_ptr()) }
+    }
+
+    /// The same reference as PyO3's collector interface wants it.
+    pub(crate) fn as_py(&self) -> &Py<PyAny> {
+        // SAFETY: both are transparent wrappers of one non-null object pointer.
+        unsafe { &*std::ptr::from_ref(self).cast::<Py<PyAny>>() }
     }
 
     #[inline]

@@ -146,6 +146,14 @@ pub(crate) fn raise(class: &Object, text: String) -> Raised {
     }
 }
 
+/// `raise exception`, as the statement does it: what is being handled becomes the context.
+#[cold]
+pub(crate) fn raise_object(exception: &Object) -> Raised {
+    // SAFETY: a live exception instance and its class.
+    unsafe { ffi::PyErr_SetObject(exception.class().cast(), exception.as_ptr()) };
+    Raised
+}
+
 /// Sets `exception` as the `__context__` of the exception that is set, as a failing `finally` does.
 #[cold]
 pub(crate) fn chain(raised: Raised, earlier: &Object) -> Raised {
@@ -155,6 +163,25 @@ pub(crate) fn chain(raised: Raised, earlier: &Object) -> Raised {
     // SAFETY: both are live exception objects; the call steals one reference to the second.
     unsafe { ffi::PyException_SetContext(later.value(py).as_ptr(), earlier.clone().into_ptr()) };
     later.into()
+}
+
+/// Does `then` whatever became of what was before, as `finally` does: while an exception is set nothing of Python may be
+/// called. Where both raise, the later exception has the earlier one as its context.
+#[inline]
+pub(crate) fn finally(before: Result<()>, then: impl FnOnce() -> Result<()>) -> Result<()> {
+    match before {
+        Ok(()) => then(),
+        Err(raised) => finally_raised(raised, then),
+    }
+}
+
+#[cold]
+fn finally_raised(raised: Raised, then: impl FnOnce() -> Result<()>) -> Result<()> {
+    let earlier = raised.take_object();
+    match then() {
+        Ok(()) => Err(Raised::from_object(&earlier)),
+        Err(later) => Err(chain(later, &earlier)),
+    }
 }
 
 /// Reports an exception that has nowhere to go (`sys.unraisablehook`), naming the object it belongs to.

@@ -20,6 +20,10 @@ impl Slot {
         Self(UnsafeCell::new(None))
     }
 
+    pub(crate) const fn holding(object: Object) -> Self {
+        Self(UnsafeCell::new(Some(object)))
+    }
+
     /// A new reference to the content.
     #[inline]
     pub(crate) fn get(&self) -> Option<Object> {

@@ -4,35 +4,66 @@ use std::cell::{Cell, UnsafeCell};
 
 use pyo3::ffi;
 
-use super::FutureState;
+use super::observers::Kind;
+use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Result, Slot, call, context};
 use crate::tasks;
 
-/// One entry. Without a context it is a native task, to be woken by one push on the ready queue.
+/// One entry.
 #[derive(Clone)]
-pub(crate) struct Callback {
-    pub(crate) function: Object,
-    pub(crate) context: Option<Object>,
+pub(crate) enum Callback {
+    /// A native task, to be woken by one push on the ready queue.
+    Wake(Object),
+    /// A native object, to be told by a Rust function.
+    Notify { observer: Object, kind: &'static Kind },
+    /// What `add_done_callback` was given.
+    Call { function: Object, context: Object },
 }
 
 impl Callback {
-    pub(crate) fn wake(task: Object) -> Self {
-        Self { function: task, context: None }
-    }
-
     /// The callable and the context, as Python code may see them.
     pub(crate) fn visible(&self) -> Result<(Object, Object)> {
-        match &self.context {
-            Some(context) => Ok((self.function.clone(), context.clone())),
-            None => Ok((tasks::wakeup_callable(&self.function)?, tasks::context_of(&self.function))),
+        match self {
+            Self::Wake(task) => Ok((tasks::wakeup_callable(task)?, tasks::context_of(task))),
+            Self::Notify { observer, kind } => Ok((kind.callable(observer)?, context::copy_current()?)),
+            Self::Call { function, context } => Ok((function.clone(), context.clone())),
         }
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let address = |context: &Option<Object>| context.as_ref().map(Object::as_ptr);
-        self.function.is(other.function.as_ptr()) && address(&self.context) == address(&other.context)
+        match (self, other) {
+            (Self::Wake(task), Self::Wake(other)) => task.is(other.as_ptr()),
+            (Self::Notify { observer, kind }, Self::Notify { observer: other, kind: other_kind }) => {
+                observer.is(other.as_ptr()) && std::ptr::eq(*kind, *other_kind)
+            }
+            (Self::Call { function, context }, Self::Call { function: other, context: other_context }) => {
+                function.is(other.as_ptr()) && context.is(other_context.as_ptr())
+            }
+            _ => false,
+        }
     }
+
+    pub(crate) fn wake(task: Object) -> Self {
+        Self::Wake(task)
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
+        match self {
+            Self::Wake(object) | Self::Notify { observer: object, .. } => visit(object.as_ptr()),
+            Self::Call { function, context } => {
+                visit(function.as_ptr());
+                visit(context.as_ptr());
+            }
+        }
+    }
+}
+
+/// What has callbacks: a future of some kind, which belongs to a loop.
+pub(crate) trait OnLoop {
+    /// The loop's core, where jobs may be pushed past `call_soon`.
+    fn direct(&self) -> Option<&Core>;
+    fn event_loop(&self) -> &Slot;
 }
 
 /// The callbacks of one future.
@@ -88,35 +119,41 @@ impl Callbacks {
                 doomed.push(callback);
             }
         }
+        Ok(self.discard(|callback| doomed.iter().any(|other| other.is_same(callback))))
+    }
+
+    /// Removes the entries of one observer.
+    pub(crate) fn remove_observer(&self, observer: &Object, kind: &'static Kind) {
+        let entry = Callback::Notify { observer: observer.clone(), kind };
+        self.discard(|callback| callback.is_same(&entry));
+    }
+
+    /// Removes what `is_doomed` says, which calls nobody, and counts it.
+    fn discard(&self, is_doomed: impl Fn(&Callback) -> bool) -> usize {
         let (first, rest) = self.take();
         let (mut removed, mut kept) = (Vec::new(), Vec::new());
         for callback in first.into_iter().chain(rest) {
-            let gone = doomed.iter().any(|other| other.is_same(&callback));
-            if gone { removed.push(callback) } else { kept.push(callback) }
+            if is_doomed(&callback) { removed.push(callback) } else { kept.push(callback) }
         }
         for callback in kept {
             self.push(callback);
         }
-        Ok(removed.len())
+        removed.len()
     }
 
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
-        let mut each = |callback: &Callback| {
-            visit(callback.function.as_ptr());
-            visit(callback.context.as_ref().map_or(std::ptr::null_mut(), Object::as_ptr));
-        };
         let first = self.first.take();
         if let Some(callback) = &first {
-            each(callback);
+            callback.visit(visit);
         }
         self.first.set(first);
         // SAFETY: S1: visiting reads addresses only.
-        unsafe { (*self.rest.get()).iter() }.for_each(each);
+        unsafe { (*self.rest.get()).iter() }.for_each(|callback| callback.visit(visit));
     }
 
     /// Queues every callback, in order, and forgets them.
     #[inline]
-    pub(crate) fn schedule_all(&self, future: &Object, state: &FutureState) -> Result<()> {
+    pub(crate) fn schedule_all(&self, future: &Object, state: &impl OnLoop) -> Result<()> {
         let Some(first) = self.first.take() else { return Ok(()) };
         schedule(future, state, first)?;
         // SAFETY: S1: a length is read.
@@ -130,18 +167,26 @@ impl Callbacks {
 
 /// Queues one callback of a done future.
 #[inline]
-pub(crate) fn schedule(future: &Object, state: &FutureState, callback: Callback) -> Result<()> {
+pub(crate) fn schedule(future: &Object, state: &impl OnLoop, callback: Callback) -> Result<()> {
     let Some(core) = state.direct() else { return schedule_by_call(future, state, &callback) };
-    core.schedule(match callback.context {
-        None => Job::Wakeup { task: callback.function, future: future.clone() },
-        Some(context) => Job::Call { function: callback.function, argument: Some(future.clone()), context },
+    core.schedule(match callback {
+        Callback::Wake(task) => Job::Wakeup { task, future: future.clone() },
+        Callback::Notify { observer, kind } => {
+            if !kind.note(&observer, future) {
+                return Ok(());
+            }
+            Job::Notify { observer, kind, future: future.clone() }
+        }
+        Callback::Call { function, context } => {
+            Job::Call { function, argument: Some(future.clone()), context }
+        }
     });
     Ok(())
 }
 
 /// The way that works on any loop: `loop.call_soon(callback, future, context=context)`.
 #[cold]
-fn schedule_by_call(future: &Object, state: &FutureState, callback: &Callback) -> Result<()> {
+fn schedule_by_call(future: &Object, state: &impl OnLoop, callback: &Callback) -> Result<()> {
     let (function, context) = callback.visible()?;
-    tasks::call_soon(&state.event_loop.or_none(), &function, Some(future), &context)
+    tasks::call_soon(&state.event_loop().or_none(), &function, Some(future), &context)
 }

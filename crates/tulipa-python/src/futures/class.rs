@@ -11,6 +11,7 @@ use super::{FutureState, iterator, state_of};
 use crate::ffi::class::{extension_offset, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call};
+use crate::gather;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 use crate::tasks;
@@ -19,6 +20,8 @@ use crate::tasks;
 pub(crate) struct Classes {
     pub(crate) future: *mut ffi::PyTypeObject,
     pub(crate) task: *mut ffi::PyTypeObject,
+    /// Of the futures that `gather` makes.
+    pub(crate) gathering: *mut ffi::PyTypeObject,
     pub(crate) iterator: *mut ffi::PyTypeObject,
     /// Where the state begins, the same in futures and tasks: right behind the larger base.
     offset: usize,
@@ -44,6 +47,7 @@ pub(crate) fn offset() -> usize {
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
     if CLASSES.get().is_none() {
+        super::stop::initialise()?;
         let made = make_classes(py)?;
         adopt_metaclass(&made)?;
         // A second thread that imported at the same moment made equal ones.
@@ -68,6 +72,7 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
     Ok(Classes {
         future,
+        gathering: gather::make_class(future, offset)?.into_ptr().cast(),
         task: task.into_ptr().cast(),
         iterator: iterator::make_class()?.into_ptr().cast(),
         offset,
@@ -265,6 +270,8 @@ pub(crate) trait Extension {
     fn empty() -> Self;
     /// Whether the finalizer has something to report.
     fn must_report(&self) -> bool;
+    /// Empties what was filled of the base's part of a dying object, so that its memory can be used again.
+    fn hide(_object: *mut ffi::PyObject) {}
 }
 
 impl Extension for FutureState {
@@ -308,6 +315,7 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     unsafe { ffi::PyObject_ClearWeakRefs(object) };
     // SAFETY: written by `tp_new`, dropped once.
     unsafe { std::ptr::drop_in_place(state) };
+    S::hide(object);
     // SAFETY: the state is gone, and the object is untracked and without weak references.
     if own_class == class && unsafe { is_reusable(object) && free.give(object) } {
         return;
@@ -339,19 +347,14 @@ unsafe fn is_reusable(object: *mut ffi::PyObject) -> bool {
     if unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0 {
         return false;
     }
-    // SAFETY: an allocated object of a class with a dict; nothing is made by asking.
-    let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
-    if dict.is_some_and(|dict| !dict.is_null()) {
+    // SAFETY: an allocated object of a class with a dict.
+    if !unsafe { gc::has_no_attributes(object) } {
         return false;
     }
     let words = (offset() - size_of::<ffi::PyObject>()) / size_of::<usize>();
     // SAFETY: the base's fields lie between header and extension; allocation zeroed them, so they are initialised.
     let fields = unsafe { std::slice::from_raw_parts(object.add(1).cast::<usize>(), words) };
     fields.iter().all(|&word| word == 0)
-}
-
-unsafe extern "C" {
-    fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
 }
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {

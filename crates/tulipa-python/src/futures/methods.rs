@@ -147,7 +147,7 @@ unsafe extern "C" fn add_done_callback(
             return Err(PyRuntimeError::new_err("uninitialized Future object").into());
         }
         let context = given.map_or_else(context::copy_current, Ok)?;
-        let callback = Callback { function, context: Some(context) };
+        let callback = Callback::Call { function, context };
         if state.is_pending() {
             state.callbacks.push(callback);
         } else {

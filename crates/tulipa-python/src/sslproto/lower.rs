@@ -9,7 +9,7 @@ use crate::transports;
 
 /// The connection is made.
 pub(super) fn attach(machine: &Machine, transport: Object) {
-    machine.lower_is_native.set(transports::is_native(&transport));
+    machine.lower_is_native.set(transports::is_plain_socket(&transport));
     machine.lower.put(transport);
 }
 
@@ -22,7 +22,7 @@ pub(super) fn detach(machine: &Machine) {
 /// Gives it ciphertext. What is put into a native stream leaves with `send`.
 pub(super) fn write(machine: &Machine, data: Object) -> Result<()> {
     let Some(transport) = machine.lower.get() else { return Ok(()) };
-    if machine.lower_is_native.get() && transports::is_native(&transport) {
+    if machine.lower_is_native.get() && transports::is_plain_socket(&transport) {
         return transports::put(&transport, data);
     }
     call::method1(&transport, &stdlib().names.write, &data).map(drop)

@@ -11,12 +11,14 @@ use pyo3::prelude::*;
 use tulipa::stream::WriteQueue;
 
 use super::library::Session;
+use super::protocol::is_protocol;
 use super::records::Records;
 use super::window::Windows;
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::stdlib::stdlib;
-use crate::transports::{Chunk, Receiver};
+use crate::streams::Feeding;
+use crate::transports::{self, Chunk};
 
 /// Where the session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,28 @@ pub(super) enum App {
     Lost,
 }
 
+/// How the program's protocol takes data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Receiver {
+    /// By `data_received()`.
+    Data,
+    /// Into buffers that it hands out.
+    Buffered,
+    /// It is TLS itself.
+    Tls,
+}
+
+impl Receiver {
+    pub(super) fn of(protocol: &Object) -> Result<Self> {
+        if is_protocol(protocol) {
+            return Ok(Self::Tls);
+        }
+        // SAFETY: attached.
+        let buffered = transports::is_buffered(&protocol.bound(unsafe { Python::assume_attached() }))?;
+        Ok(if buffered { Self::Buffered } else { Self::Data })
+    }
+}
+
 /// High and low mark of a buffer, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Marks {
@@ -115,6 +139,8 @@ pub(crate) struct Machine {
     pub(super) app: Cell<App>,
     /// How the program's protocol takes data.
     pub(super) receiver: Cell<Receiver>,
+    /// Whether it is a stream reader behind it that is fed.
+    pub(super) feeding: Cell<Feeding>,
     /// What came in and was not read yet.
     pub(super) records: Cell<Records>,
     /// What was written and is not encrypted yet.
@@ -164,6 +190,7 @@ impl Machine {
             state: Cell::new(State::Unwrapped),
             app: Cell::new(App::Initial),
             receiver: Cell::new(Receiver::Data),
+            feeding: Cell::new(Feeding::Calls),
             records: Cell::default(),
             backlog: RefCell::new(WriteQueue::new()),
             incoming_marks: Cell::default(),

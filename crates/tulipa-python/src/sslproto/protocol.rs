@@ -9,13 +9,13 @@ use pyo3::prelude::*;
 use super::machine::{Machine, member};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
+use crate::ffi::buffer::Buffer;
 use crate::ffi::class::{NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result};
 use crate::futures::methods::boolean;
 use crate::gc;
 use crate::stdlib::stdlib;
-use crate::transports::Lent;
 
 /// The class, and where its instances' extension begins.
 struct Layout {
@@ -204,7 +204,7 @@ method_with!(get_buffer, sizehint, |_, machine, hint| own_buffer(machine, &hint)
 method_with!(buffer_updated, nbytes, |this, machine, count| {
     // SAFETY: attached.
     let count: usize = count.bound(unsafe { Python::assume_attached() }).extract()?;
-    let mut lent = Lent::new(&machine.buffer.or_none())?;
+    let lent = Buffer::readable(&machine.buffer.or_none())?;
     let data = lent.bytes();
     let count = count.min(data.len());
     nothing(reading::received(this, machine, &data[..count]))

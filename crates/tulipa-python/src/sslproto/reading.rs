@@ -8,12 +8,12 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use super::library::{Moved, Session};
-use super::machine::{Machine, State};
+use super::machine::{Machine, Receiver, State};
 use super::{life, lower, protocol, writing};
-use crate::ffi::bytes::{self, Draft};
+use crate::ffi::buffer::{Buffer, bytes_of};
+use crate::ffi::draft::Draft;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
-use crate::transports::{Lent, Receiver};
 
 /// Ciphertext for the session at a time: whole records until this is exceeded. One record of the largest size, or
 /// many small ones.
@@ -130,7 +130,10 @@ fn deliver(this: &Object, machine: &Machine, data: &Object) -> Result<()> {
     let protocol = machine.app_protocol.or_none();
     writing::deliver(this, machine, || {
         if machine.receiver.get() == Receiver::Tls {
-            return protocol::received(&protocol, bytes::content(data)).map(|()| Object::none());
+            return protocol::received(&protocol, bytes_of(data)).map(|()| Object::none());
+        }
+        if machine.feeding.get().feed(&protocol, bytes_of(data))? {
+            return Ok(Object::none());
         }
         call::method1(&protocol, &stdlib().names.data_received, data)
     })
@@ -175,10 +178,10 @@ fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Re
     let app = machine.app_protocol.or_none();
     let buffer = call::method1(&app, &stdlib().names.get_buffer, &hint.into_any().into())?;
     let (mut outcome, mut offset, mut ended) = (Outcome::Plain, 0, false);
-    let mut lent = Lent::new(&buffer).map_err(|raised| not_writable(raised, &buffer))?;
-    let wants = lent.bytes().len();
+    let mut lent = Buffer::writable(&buffer).map_err(|raised| not_writable(raised, &buffer))?;
+    let wants = lent.bytes_mut().len();
     while machine.records.get().is_readable() && !ended && (offset < wants || wants == 0) {
-        let room = &mut lent.bytes()[offset..];
+        let room = &mut lent.bytes_mut()[offset..];
         // SAFETY: the rest of the memory that the protocol lends.
         let moved = unsafe { session.read(machine.windows()?, room.as_mut_ptr(), room.len()) }?;
         note(machine, session, &moved, wants - offset)?;

@@ -18,8 +18,9 @@ use super::library::{Moved, Session, library};
 use super::machine::{Machine, State};
 use super::{life, lower};
 use crate::event_loop::core::current_thread;
+use crate::ffi::buffer::bytes_of;
 use crate::ffi::raised::leaves_the_loop;
-use crate::ffi::{Object, Raised, Result, bytes, call};
+use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 use crate::transports::{self, Chunk};
 
@@ -65,7 +66,7 @@ pub(super) fn write_lines(this: &Object, machine: &Machine, lines: &Object) -> R
         let line = line?;
         line.len()?;
         match transports::copy_bytes(&Object::from_bound(&line)) {
-            Ok(bytes) if bytes::content(&bytes).is_empty() => {}
+            Ok(bytes) if bytes_of(&bytes).is_empty() => {}
             Ok(bytes) => machine.backlog.borrow_mut().append(Chunk(bytes)),
             // As in asyncio, where the ssl module is the first to look at it.
             Err(raised) => return life::guard(this, machine, Err(raised)),
@@ -202,7 +203,7 @@ fn encrypt_record(machine: &Machine, session: &Session) -> Result<usize> {
 /// Gives the stream below what the session wants to be sent, without having it sent.
 fn put_outgoing(machine: &Machine, session: &Session) -> Result<()> {
     let data = session.take_outgoing()?;
-    if bytes::content(&data).is_empty() {
+    if bytes_of(&data).is_empty() {
         return Ok(());
     }
     lower::write(machine, data)

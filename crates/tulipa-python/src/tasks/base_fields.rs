@@ -146,6 +146,19 @@ pub(super) fn show_name(task: &Object, state: &TaskState) -> Result<()> {
     Ok(())
 }
 
+/// Empties the fields of a task that is being freed: with the base's part as it was when it was new, its memory goes to
+/// the next task.
+#[inline]
+pub(super) fn hide(task: *mut ffi::PyObject) {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return };
+    for offset in [fields.coroutine, fields.name, fields.awaited_by] {
+        // SAFETY: a native task; its memory is still there.
+        unsafe { BaseFields::slot(task, offset) }.set(None);
+    }
+    // SAFETY: as above; the field is one byte.
+    unsafe { task.byte_add(fields.is_task).cast::<u8>().write(0) };
+}
+
 /// Forgets the coroutine of an eager task that has finished.
 #[inline]
 pub(super) fn hide_coroutine(task: &Object) {
@@ -179,4 +192,16 @@ pub(super) fn discard_awaited_by(future: &Object, task: &Object) -> Result<()> {
         return Ok(());
     }
     call::call2(&stdlib().discard_from_awaited_by, future, task).map(drop)
+}
+
+/// Takes `task` out where it is the only one, or where fields are not shown; `false` where there are others.
+pub(super) fn discard_sole_awaited_by(future: &Object, task: &Slot) -> bool {
+    let Some(fields) = &stdlib().behaviour.base_fields else { return true };
+    // SAFETY: a native future or task.
+    let awaited_by = unsafe { BaseFields::slot(future.as_ptr(), fields.awaited_by) };
+    if awaited_by.is_same(task) {
+        // Not the last reference: `task` holds one.
+        awaited_by.set(None);
+    }
+    awaited_by.is_empty()
 }

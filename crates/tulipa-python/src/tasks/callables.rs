@@ -99,7 +99,7 @@ pub(super) fn add_done_callback(future: &Object, callback: &Object, context: &Ob
 }
 
 /// `future.cancel(msg=message)`.
-pub(super) fn cancel_by_call(future: &Object, message: Option<&Object>) -> Result<bool> {
+pub(crate) fn cancel_by_call(future: &Object, message: Option<&Object>) -> Result<bool> {
     let names = &stdlib().names;
     let message = message.cloned().unwrap_or_else(Object::none);
     let keywords = keyword_tuple(&names.msg)?;

@@ -15,6 +15,7 @@ use crate::ffi::{Object, Result, args, call, context};
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
 use crate::futures::{classes, methods};
 use crate::gc::FreeList;
+use crate::operations::is_operation;
 use crate::stdlib::stdlib;
 
 /// Makes the class over the tuple of its bases: asyncio's Task, and the native Future.
@@ -175,8 +176,8 @@ fn class_name(object: &Object) -> PyResult<String> {
 }
 
 #[inline]
-fn is_coroutine(object: &Object) -> Result<bool> {
-    if object.class() == &raw mut ffi::PyCoro_Type {
+pub(crate) fn is_coroutine(object: &Object) -> Result<bool> {
+    if object.class() == &raw mut ffi::PyCoro_Type || is_operation(object) {
         return Ok(true);
     }
     call::truth(&call::call1(&stdlib().iscoroutine, object)?)
@@ -235,6 +236,12 @@ impl Extension for TaskState {
     #[inline]
     fn must_report(&self) -> bool {
         self.is_lost() || self.future.log_traceback.get()
+    }
+
+    #[cfg(Py_3_14)]
+    #[inline]
+    fn hide(object: *mut ffi::PyObject) {
+        super::base_fields::hide(object);
     }
 }
 

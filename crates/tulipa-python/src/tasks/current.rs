@@ -15,12 +15,12 @@ use crate::stdlib::stdlib;
 
 /// Makes `task` the current one of `event_loop`, refusing where another is running, as asyncio does.
 pub(crate) fn enter(event_loop: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().enter_task, event_loop, task).map(drop)
+    call::builtin(&stdlib().enter_task, [event_loop, task]).map(drop)
 }
 
 /// Takes `task` back.
 pub(crate) fn leave(event_loop: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().leave_task, event_loop, task).map(drop)
+    call::builtin(&stdlib().leave_task, [event_loop, task]).map(drop)
 }
 
 /// As `enter`, for a step that a Tulipa loop runs itself.
@@ -65,11 +65,82 @@ fn replace(event_loop: &Object, task: &Object) -> Result<()> {
 #[cfg(Py_3_14)]
 #[inline]
 fn replace(event_loop: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().swap_current_task, event_loop, task).map(drop)
+    call::builtin(&stdlib().swap_current_task, [event_loop, task]).map(drop)
+}
+
+/// The loop that runs in this thread and its current task, if any.
+pub(crate) fn running() -> Result<(Option<Object>, Option<Object>)> {
+    let event_loop = call::call0(&stdlib().running_loop_or_none)?;
+    if event_loop.is_none() {
+        return Ok((None, None));
+    }
+    let task = of(&event_loop)?;
+    Ok((Some(event_loop), task))
+}
+
+/// `current_task(event_loop)`.
+#[cfg(not(Py_3_14))]
+pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
+    let tasks = stdlib().current_tasks.as_ptr();
+    // SAFETY: asyncio's own dict of current tasks, and a live object; the answer is borrowed.
+    let task = unsafe { Object::borrow_opt(ffi::PyDict_GetItemWithError(tasks, event_loop.as_ptr())) };
+    // SAFETY: attached; reads the indicator.
+    if task.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+        return Err(Raised);
+    }
+    Ok(task)
+}
+
+/// `current_task(event_loop)`.
+#[cfg(Py_3_14)]
+pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
+    let task = call::call1(&stdlib().current_task, event_loop)?;
+    Ok((!task.is_none()).then_some(task))
 }
 
 /// Swaps the current task for an eager start, and back: `None` stands for no task. Returns the one before.
 #[cfg(Py_3_12)]
 pub(crate) fn swap(event_loop: &Object, task: &Object) -> Result<Object> {
-    call::call2(&stdlib().swap_current_task, event_loop, task)
+    call::builtin(&stdlib().swap_current_task, [event_loop, task])
+}
+
+/// `future_add_to_awaited_by(future, task)`, where futures show who awaits them.
+#[cfg(Py_3_14)]
+pub(crate) fn add_awaited_by(future: &Object, task: &Object) -> Result<()> {
+    if crate::futures::is_exact(future) {
+        return super::base_fields::add_awaited_by(future, task);
+    }
+    call::call2(&stdlib().add_to_awaited_by, future, task).map(drop)
+}
+
+/// `future_discard_from_awaited_by(future, task)`.
+#[cfg(Py_3_14)]
+pub(crate) fn discard_awaited_by(future: &Object, task: &Object) -> Result<()> {
+    if crate::futures::is_exact(future) {
+        return super::base_fields::discard_awaited_by(future, task);
+    }
+    call::call2(&stdlib().discard_from_awaited_by, future, task).map(drop)
+}
+
+/// As `discard_awaited_by` for a native future, where that calls no Python code; `false` where it must be done by call.
+#[cfg(Py_3_14)]
+pub(crate) fn discard_awaited_by_quietly(future: &Object, task: &crate::ffi::Slot) -> bool {
+    task.is_empty() || super::base_fields::discard_sole_awaited_by(future, task)
+}
+
+#[cfg(not(Py_3_14))]
+#[allow(clippy::unnecessary_wraps, reason = "the same signature as on the Pythons that can fail")]
+pub(crate) fn add_awaited_by(_future: &Object, _task: &Object) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(not(Py_3_14))]
+#[allow(clippy::unnecessary_wraps, reason = "the same signature as on the Pythons that can fail")]
+pub(crate) fn discard_awaited_by(_future: &Object, _task: &Object) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(not(Py_3_14))]
+pub(crate) fn discard_awaited_by_quietly(_future: &Object, _task: &crate::ffi::Slot) -> bool {
+    true
 }

@@ -12,8 +12,9 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
 use crate::ffi::{Object, Raised, Result, call, context};
-use crate::futures::callbacks::{self, Callback};
-use crate::futures::{self, FutureState};
+use crate::futures::callbacks::{self, Callback, OnLoop};
+use crate::futures::{self, FutureState, any};
+use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::{cancelled_error, stdlib};
 
 /// A step taken from the ready queue of the task's own loop.
@@ -31,12 +32,17 @@ pub(crate) fn run_step(core: &Core, task: &Object, exception: Option<Object>) ->
     })
 }
 
-/// A wake-up taken from the ready queue: the native future that the task waited on is done.
+/// A wake-up taken from the ready queue: the native future or waiter that the task waited on is done.
 #[inline]
 pub(crate) fn run_wakeup(core: &Core, task: &Object, future: &Object) -> Result<()> {
-    // SAFETY: wake-ups are queued by native futures only.
-    let future = unsafe { futures::state_of(future.as_ptr()) };
-    let exception = if future.has_failed() { future.failure()? } else { None };
+    let exception = if is_waiter(future) {
+        // SAFETY: a waiter.
+        unsafe { Waiter::of(future.as_ptr()) }.failure()?
+    } else {
+        // SAFETY: wake-ups are queued by waiters and native futures only.
+        let future = unsafe { futures::state_of(future.as_ptr()) };
+        if future.has_failed() { future.failure()? } else { None }
+    };
     run_step(core, task, exception)
 }
 
@@ -155,6 +161,10 @@ fn forget_waiter(task: &Object, state: &TaskState) -> Result<()> {
 
 #[cfg(Py_3_14)]
 fn forget_awaited_by(waiter: &Object, task: &Object) -> Result<()> {
+    if is_waiter(waiter) {
+        // It has no such record, as CPython keeps one in its own futures only.
+        return Ok(());
+    }
     if futures::is_exact(waiter) {
         return super::base_fields::discard_awaited_by(waiter, task);
     }
@@ -235,6 +245,9 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
             Ok(format!("Task cannot await on itself: {}", call::repr(task)?))
         });
     }
+    if is_waiter(&value) {
+        return wait_on_waiter(task, state, value);
+    }
     if !futures::is_exact(&value) {
         return wait_on_foreign(task, state, value);
     }
@@ -248,12 +261,27 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     }
     #[cfg(Py_3_14)]
     super::base_fields::add_awaited_by(&value, task)?;
-    let wake = Callback::wake(task.clone());
+    let wake = Callback::Wake(task.clone());
     if future.is_pending() {
         future.callbacks.push(wake);
     } else {
         callbacks::schedule(&value, future, wake)?;
     }
+    await_cancellable(task, state, value)
+}
+
+/// The coroutine is in a native operation that parked.
+#[inline]
+fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()> {
+    // SAFETY: a waiter, kept alive by `value`.
+    let waiter = unsafe { Waiter::of(value.as_ptr()) };
+    if !waiter.event_loop.is_same(&state.future.event_loop) {
+        return different_loop(task, state, &value);
+    }
+    if !waiter.blocking.replace(false) {
+        return yield_from_missing(task, state, &value);
+    }
+    waiter.register(&value, task)?;
     await_cancellable(task, state, value)
 }
 
@@ -278,7 +306,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
         call::getattr_opt(&value, &names.asyncio_future_blocking)?.filter(|value| !value.is_none());
     let Some(blocking) = blocking else { return bad_yield(task, state, &value) };
     let blocking = call::truth(&blocking)?;
-    if !state.future.event_loop.or_none().is(loop_of(&value)?.as_ptr()) {
+    if !state.future.event_loop.or_none().is(any::loop_of(&value)?.as_ptr()) {
         return different_loop(task, state, &value);
     }
     if !blocking {
@@ -300,14 +328,6 @@ fn remember_awaited_by(future: &Object, task: &Object) -> Result<()> {
 #[allow(clippy::unnecessary_wraps, reason = "the same signature as on the Pythons that can fail")]
 fn remember_awaited_by(_future: &Object, _task: &Object) -> Result<()> {
     Ok(())
-}
-
-fn loop_of(future: &Object) -> Result<Object> {
-    let names = &stdlib().names;
-    match call::getattr_opt(future, &names.get_loop)? {
-        Some(method) => call::call0(&method),
-        None => call::getattr(future, &names.private_loop),
-    }
 }
 
 #[cold]

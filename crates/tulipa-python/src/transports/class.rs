@@ -1,4 +1,4 @@
-//! The class object of StreamTransport: `asyncio.Transport` with a native extension.
+//! The class objects: `asyncio.Transport`, and what pipes have of it, with a native extension.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
@@ -7,8 +7,10 @@ use pyo3::exceptions::PyResourceWarning;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::kind::Kind;
 use super::methods::{METHODS, PROPERTIES};
 use super::stream::{self, Stream};
+use super::{datagram_methods, pipe_methods};
 use crate::ffi::class::{extension_offset, new_class, noargs, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Raised, Result};
@@ -16,13 +18,16 @@ use crate::futures::class::preserving_exception;
 use crate::gc;
 use crate::stdlib::stdlib;
 
-/// The class, and where its instances' extension begins.
+/// The classes, and where their instances' extension begins: the same place in all, behind the largest base.
 struct Layout {
-    class: *mut ffi::PyTypeObject,
+    stream: *mut ffi::PyTypeObject,
+    read_pipe: *mut ffi::PyTypeObject,
+    write_pipe: *mut ffi::PyTypeObject,
+    datagram: *mut ffi::PyTypeObject,
     offset: usize,
 }
 
-// SAFETY: the class lives for ever, and the offset never changes.
+// SAFETY: the classes live for ever, and the offset never changes.
 unsafe impl Send for Layout {}
 // SAFETY: as above.
 unsafe impl Sync for Layout {}
@@ -34,23 +39,98 @@ fn layout() -> &'static Layout {
     LAYOUT.get().expect("the module was initialised before any of its classes could be used")
 }
 
+/// The class of transports over stream sockets.
 #[inline]
 pub(super) fn stream_class() -> *mut ffi::PyTypeObject {
-    layout().class
+    layout().stream
 }
 
-/// Makes the class; called by the module's initialisation.
-pub(crate) fn initialise(_py: Python<'_>) -> Result<*mut ffi::PyTypeObject> {
+/// Whether `object` is a transport of any kind. The classes have no subclasses.
+#[inline]
+pub(super) fn is_stream(object: &Object) -> bool {
+    let (class, layout) = (object.class(), layout());
+    class == layout.stream
+        || class == layout.datagram
+        || class == layout.read_pipe
+        || class == layout.write_pipe
+}
+
+/// Whether `object` is a transport through whose socket a file is to be sent.
+pub(super) fn lends_its_socket(object: &Object) -> bool {
+    // SAFETY: checked by the first half.
+    is_stream(object) && !unsafe { stream(object.as_ptr()) }.empty_waiter.is_empty()
+}
+
+/// The classes by name, made if need be; called by the module's initialisation.
+pub(crate) fn initialise(py: Python<'_>) -> Result<[(&'static str, *mut ffi::PyTypeObject); 4]> {
     if LAYOUT.get().is_none() {
-        let base = &stdlib().abstract_transport;
-        let offset = extension_offset(base.as_ptr().cast());
-        let class = make(base, offset)?.into_ptr().cast();
-        let _ = LAYOUT.set(Layout { class, offset });
+        let _ = LAYOUT.set(make_all(py)?);
     }
-    Ok(stream_class())
+    let layout = layout();
+    Ok([
+        ("StreamTransport", layout.stream),
+        ("ReadPipeTransport", layout.read_pipe),
+        ("WritePipeTransport", layout.write_pipe),
+        ("DatagramTransport", layout.datagram),
+    ])
 }
 
-fn make(base: &Object, offset: usize) -> Result<Object> {
+fn make_all(py: Python<'_>) -> Result<Layout> {
+    let (both, reading) = (&stdlib().abstract_transport, &stdlib().read_transport);
+    let offset = extension_offset(both.as_ptr().cast()).max(extension_offset(reading.as_ptr().cast()));
+    let stream = Definition {
+        name: c"tulipa._tulipa.StreamTransport",
+        doc: c"A stream over a socket, as asyncio's own transport is.",
+        base: both,
+        repr: super::methods::repr,
+        methods: (&raw mut METHODS).cast(),
+        properties: (&raw mut PROPERTIES).cast(),
+    };
+    let read_pipe = Definition {
+        name: c"tulipa._tulipa.ReadPipeTransport",
+        doc: c"The end of a pipe that is read.",
+        base: reading,
+        repr: pipe_methods::repr,
+        methods: (&raw mut pipe_methods::READ_METHODS).cast(),
+        properties: (&raw mut pipe_methods::READ_PROPERTIES).cast(),
+    };
+    let write_pipe = Definition {
+        name: c"tulipa._tulipa.WritePipeTransport",
+        doc: c"The end of a pipe that is written to.",
+        base: both,
+        repr: pipe_methods::repr,
+        methods: (&raw mut pipe_methods::WRITE_METHODS).cast(),
+        properties: (&raw mut pipe_methods::WRITE_PROPERTIES).cast(),
+    };
+    let datagrams = [both.bound(py), stdlib().abstract_datagram_transport.bound(py)];
+    let datagram = Definition {
+        name: c"tulipa._tulipa.DatagramTransport",
+        doc: c"Datagrams over a socket, as asyncio's own transport has them.",
+        base: &pyo3::types::PyTuple::new(py, datagrams)?.into_any().into(),
+        repr: super::methods::repr,
+        methods: (&raw mut datagram_methods::METHODS).cast(),
+        properties: (&raw mut datagram_methods::PROPERTIES).cast(),
+    };
+    Ok(Layout {
+        datagram: make(&datagram, offset)?.into_ptr().cast(),
+        stream: make(&stream, offset)?.into_ptr().cast(),
+        read_pipe: make(&read_pipe, offset)?.into_ptr().cast(),
+        write_pipe: make(&write_pipe, offset)?.into_ptr().cast(),
+        offset,
+    })
+}
+
+/// What is each class's own.
+struct Definition<'a> {
+    name: &'static std::ffi::CStr,
+    doc: &'static std::ffi::CStr,
+    base: &'a Object,
+    repr: ffi::reprfunc,
+    methods: *mut c_void,
+    properties: *mut c_void,
+}
+
+fn make(definition: &Definition<'_>, offset: usize) -> Result<Object> {
     let member = |name: &'static std::ffi::CStr, place: usize| ffi::PyMemberDef {
         name: name.as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,
@@ -71,26 +151,29 @@ fn make(base: &Object, offset: usize) -> Result<Object> {
         slot(ffi::Py_tp_finalize, finalize as *mut c_void),
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
-        slot(ffi::Py_tp_repr, super::methods::repr as *mut c_void),
-        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
-        slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
+        slot(ffi::Py_tp_repr, definition.repr as *mut c_void),
+        slot(ffi::Py_tp_methods, definition.methods),
+        slot(ffi::Py_tp_getset, definition.properties),
         slot(ffi::Py_tp_members, std::ptr::from_mut(members).cast()),
-        slot(
-            ffi::Py_tp_doc,
-            c"A stream over a socket, as asyncio's own transport is.".as_ptr().cast_mut().cast(),
-        ),
+        slot(ffi::Py_tp_doc, definition.doc.as_ptr().cast_mut().cast()),
     ];
     let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
     let size = offset + size_of::<Stream>();
     // SAFETY: the slots are of the documented types, the size covers base and extension, everything is static.
-    unsafe { new_class(c"tulipa._tulipa.StreamTransport", base.as_ptr(), size, flags, slots) }
+    unsafe { new_class(definition.name, definition.base.as_ptr(), size, flags, slots) }
 }
 
 /// A transport that is not connected to anything yet.
-pub(super) fn allocate() -> Result<Object> {
+pub(super) fn allocate(kind: Kind) -> Result<Object> {
     let layout = layout();
+    let class = match kind {
+        Kind::Socket => layout.stream,
+        Kind::ReadPipe => layout.read_pipe,
+        Kind::WritePipe | Kind::WriteDevice => layout.write_pipe,
+        Kind::Datagram => layout.datagram,
+    };
     // SAFETY: the class is ours and collected.
-    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(layout.class, 0)) }?;
+    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
     // SAFETY: the class's size covers the extension.
     unsafe { object.as_ptr().byte_add(layout.offset).cast::<Stream>().write(Stream::new()) };
     Ok(object)
@@ -99,7 +182,7 @@ pub(super) fn allocate() -> Result<Object> {
 /// The extension of a transport.
 ///
 /// # Safety
-/// `object` is a StreamTransport and outlives the use of the result.
+/// `object` is an instance of one of the classes and outlives the use of the result.
 #[inline]
 pub(super) unsafe fn stream<'a>(object: *mut ffi::PyObject) -> &'a Stream {
     // SAFETY: written by `allocate`.
@@ -118,6 +201,9 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
             if let Ok(state) = stream.state.try_borrow() {
                 each(state.error().map_or(std::ptr::null_mut(), Object::as_ptr));
             }
+            if let Some(datagram) = stream.datagram.get() {
+                datagram.visit(each);
+            }
         })
     }
 }
@@ -127,6 +213,10 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     let stream = unsafe { stream(object) };
     for slot in stream.slots() {
         slot.set(None);
+    }
+    if let Some(datagram) = stream.datagram.get() {
+        datagram.discard();
+        datagram.address.set(None);
     }
     let dict = stream.dict.replace(std::ptr::null_mut());
     // SAFETY: null or a reference that the instance owned.

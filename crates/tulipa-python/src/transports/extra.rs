@@ -1,13 +1,16 @@
 //! What `get_extra_info` knows: the socket and the addresses, made into Python objects when somebody asks.
 
-use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use socket2::{SockAddr, SockRef};
+use socket2::SockRef;
+use tulipa::stream::WriteQueue;
 
-use super::stream::Stream;
+use super::address::Address;
+use super::datagram::{Datagram, HEADER};
+use super::stream::{Opening, Stream, open};
+use crate::event_loop::sock;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
 
@@ -32,12 +35,8 @@ pub(crate) fn set_no_delay(fd: RawFd) {
 /// Before the descriptor goes: its own address, unless everything was asked for already.
 pub(super) fn remember_addresses(stream: &Stream) {
     if stream.extra.is_empty() {
-        stream.local.set(local_address(stream.fd.get()));
+        stream.local.set(Address::local(stream.fd.get()));
     }
-}
-
-fn local_address(fd: RawFd) -> Option<SocketAddr> {
-    SockRef::from(&borrow(fd)).local_addr().ok().as_ref().and_then(SockAddr::as_socket)
 }
 
 /// The dictionary of `get_extra_info`.
@@ -47,11 +46,11 @@ pub(super) fn extra(py: Python<'_>, stream: &Stream) -> Result<Object> {
     }
     let socket = python_socket(py, stream)?;
     let fd = stream.fd.get();
-    let local = if fd < 0 { stream.local.get() } else { local_address(fd) };
+    let local = if fd < 0 { stream.local.take() } else { Address::local(fd) };
     let extra = PyDict::new(py);
     extra.set_item("socket", stdlib().transport_socket.bound(py).call1((socket.bound(py),))?)?;
-    extra.set_item("sockname", address(py, local)?)?;
-    extra.set_item("peername", address(py, stream.peer.get())?)?;
+    extra.set_item("sockname", address(py, local.as_ref())?)?;
+    extra.set_item("peername", address(py, stream.peer.take().as_ref())?)?;
     stream.extra.put(extra.into_any().into());
     Ok(stream.extra.or_none())
 }
@@ -100,6 +99,27 @@ pub(crate) fn describe(
     Ok(())
 }
 
+/// Makes the transport of a datagram socket that a program brought along, or that was made for it.
+pub(crate) fn open_datagrams(
+    opening: Opening<'_>,
+    socket: &Bound<'_, PyAny>,
+    address: Option<&Bound<'_, PyAny>>,
+    given: Option<&Bound<'_, PyAny>>,
+) -> Result<Object> {
+    let fd = number(socket)?;
+    let address = address.map_or(Ok(None), |address| {
+        Ok::<_, PyErr>(address.is_truthy()?.then(|| Object::from_bound(address)))
+    })?;
+    open(opening, fd, |stream| {
+        describe(stream, socket, given)?;
+        let peer = stream.extra.or_none().bound(socket.py()).get_item("peername")?.is_truthy()?;
+        let family = sock::family(&Object::from_bound(socket));
+        stream.queue.replace(WriteQueue::of_messages(HEADER));
+        let _ = stream.datagram.set(Box::new(Datagram::new(address, peer, family)));
+        Ok(())
+    })
+}
+
 /// An address by one of the socket's methods; None where the kernel has none.
 fn name_or_none(socket: &Bound<'_, PyAny>, method: &str) -> PyResult<Py<PyAny>> {
     let py = socket.py();
@@ -111,15 +131,8 @@ fn name_or_none(socket: &Bound<'_, PyAny>, method: &str) -> PyResult<Py<PyAny>> 
 }
 
 /// An address as Python's socket module writes it.
-fn address(py: Python<'_>, address: Option<SocketAddr>) -> PyResult<Bound<'_, PyAny>> {
-    match address {
-        None => Ok(py.None().into_bound(py)),
-        Some(SocketAddr::V4(v4)) => (v4.ip().to_string(), v4.port()).into_pyobject(py).map(Bound::into_any),
-        Some(SocketAddr::V6(v6)) => {
-            let (host, port) = (v6.ip().to_string(), v6.port());
-            (host, port, v6.flowinfo(), v6.scope_id()).into_pyobject(py).map(Bound::into_any)
-        }
-    }
+fn address<'py>(py: Python<'py>, address: Option<&Address>) -> PyResult<Bound<'py, PyAny>> {
+    address.map_or_else(|| Ok(py.None().into_bound(py)), |address| address.to_python(py))
 }
 
 /// The number of a Python socket's descriptor.

@@ -1,4 +1,4 @@
-//! The methods and properties of StreamTransport, as C entry points.
+//! The methods and properties of StreamTransport, as C entry points. Those of pipes are partly the same.
 
 use std::ffi::{c_int, c_void};
 
@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use tulipa::stream::Pressure;
 
 use super::class::stream;
+use super::kind::Kind;
 use super::stream::{self as life, Stream};
 use super::{extra, writing};
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
@@ -21,7 +22,10 @@ use crate::stdlib::stdlib;
 /// Defines an entry point without arguments: the body gets the interpreter, the transport and its extension.
 macro_rules! method {
     ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+        pub(super) unsafe extern "C" fn $name(
+            object: *mut ffi::PyObject,
+            _: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject {
             enter(|py| {
                 // SAFETY: called on an instance.
                 let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
@@ -35,7 +39,10 @@ macro_rules! method {
 /// Defines a getter likewise.
 macro_rules! getter {
     ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+        pub(super) unsafe extern "C" fn $name(
+            object: *mut ffi::PyObject,
+            _: *mut c_void,
+        ) -> *mut ffi::PyObject {
             enter(|py| {
                 // SAFETY: called on an instance.
                 let stream = unsafe { stream(object) };
@@ -47,7 +54,7 @@ macro_rules! getter {
 }
 
 /// A Rust value as a Python object.
-fn python<'py, T: IntoPyObject<'py>>(py: Python<'py>, value: T) -> Result<Object>
+pub(super) fn python<'py, T: IntoPyObject<'py>>(py: Python<'py>, value: T) -> Result<Object>
 where
     PyErr: From<T::Error>,
 {
@@ -55,7 +62,7 @@ where
     Ok(Object::from(value.into_bound().into_any()))
 }
 
-fn nothing(done: Result<()>) -> Result<Object> {
+pub(super) fn nothing(done: Result<()>) -> Result<Object> {
     done.map(|()| Object::none())
 }
 
@@ -108,11 +115,6 @@ method!(make_empty_waiter, |py, transport, stream| {
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
 });
-method!(lend_descriptor, |_, _, stream| {
-    life::lend_descriptor(stream);
-    Ok(Object::none())
-});
-method!(take_descriptor, |_, transport, stream| nothing(life::take_descriptor(transport, stream)));
 method!(reset_empty_waiter, |_, _, stream| {
     stream.empty_waiter.set(None);
     Ok(Object::none())
@@ -128,7 +130,7 @@ fn log(py: Python<'_>, stream: &Stream, text: &str, transport: &Object) -> Resul
 /// Defines an entry point with one argument, by position or by its name in asyncio.
 macro_rules! one_argument {
     ($name:ident, $text:literal, $argument:ident, $body:expr) => {
-        unsafe extern "C" fn $name(
+        pub(super) unsafe extern "C" fn $name(
             object: *mut ffi::PyObject,
             arguments: *const *mut ffi::PyObject,
             count: ffi::Py_ssize_t,
@@ -147,6 +149,8 @@ macro_rules! one_argument {
     };
 }
 
+pub(super) use {getter, method, one_argument};
+
 one_argument!(write, "StreamTransport.write", data, |transport, stream, data| writing::write(
     transport, stream, &data
 ));
@@ -157,7 +161,7 @@ one_argument!(set_protocol, "StreamTransport.set_protocol", protocol, |_, stream
     life::set_protocol(stream, protocol)
 });
 
-unsafe extern "C" fn force_close(
+pub(super) unsafe extern "C" fn force_close(
     object: *mut ffi::PyObject,
     exception: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
@@ -169,7 +173,7 @@ unsafe extern "C" fn force_close(
     })
 }
 
-unsafe extern "C" fn set_limits(
+pub(super) unsafe extern "C" fn set_limits(
     object: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
@@ -234,7 +238,7 @@ getter!(low_water, |py, stream| python(py, stream.queue.borrow().limits().1));
 getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
 getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("TRY_NATIVE")?.into()));
 
-unsafe extern "C" fn set_extra(
+pub(super) unsafe extern "C" fn set_extra(
     object: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
     _: *mut c_void,
@@ -258,7 +262,8 @@ pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::Py
 
 fn description(stream: &Stream) -> String {
     let (fd, state, queue) = (stream.fd.get(), stream.state.borrow(), stream.queue.borrow());
-    let mut words = vec!["StreamTransport".to_owned()];
+    let name = if stream.kind.get() == Kind::Datagram { "DatagramTransport" } else { "StreamTransport" };
+    let mut words = vec![name.to_owned()];
     if fd < 0 {
         words.push("closed".to_owned());
     } else if state.is_closing() {
@@ -273,7 +278,7 @@ fn description(stream: &Stream) -> String {
     format!("<{}>", words.join(" "))
 }
 
-pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
+pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
     fastcall(c"write", write, c"write($self, data)\n--\n\nWrite bytes; they are sent at the end of the loop's iteration at the latest."),
     fastcall(c"writelines", write_lines, c"writelines($self, list_of_data)\n--\n\nWrite a list of bytes objects."),
     noargs(c"close", close, c"Close the transport, after what was written has been sent."),
@@ -299,21 +304,12 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 21] = [
         make_empty_waiter,
         c"Return a future for the moment when nothing waits to be sent.",
     ),
-    noargs(
-        c"_lend_descriptor",
-        lend_descriptor,
-        c"Stop watching the descriptor: somebody else uses it for a while.",
-    ),
-    noargs(
-        c"_take_descriptor",
-        take_descriptor,
-        c"Watch the descriptor again, unless it was closed meanwhile.",
-    ),
     noargs(c"_reset_empty_waiter", reset_empty_waiter, c"Forget that future."),
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 16] = [
+pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 17] = [
+    DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
     property(c"_protocol", protocol, None),

@@ -12,8 +12,10 @@ use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
 use tulipa::sys;
 
-use super::stream::{Receiver, Stream, close, fatal_error};
+use super::pipe;
+use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
+use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::sslproto;
 use crate::stdlib::stdlib;
@@ -26,10 +28,12 @@ pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
 pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
     let mut budget = ReadBudget::new();
     while stream.wants_read() {
-        let again = match stream.receiver.get() {
-            Receiver::Data => read_bytes(transport, stream, &mut budget)?,
-            Receiver::Buffered => read_into_protocol(transport, stream, &mut budget)?,
-            Receiver::Tls => read_ciphertext(transport, stream, &mut budget)?,
+        let again = if stream.tls.get() {
+            read_ciphertext(transport, stream, &mut budget)?
+        } else if stream.buffered.get() {
+            read_into_protocol(transport, stream, &mut budget)?
+        } else {
+            read_bytes(transport, stream, &mut budget)?
         };
         if !again {
             break;
@@ -41,109 +45,84 @@ pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
 /// One `recv` and `data_received`; whether another is worth while.
 #[inline]
 fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
-    let data = match receive(stream) {
-        Ok(data) => data,
-        Err(error) => return receive_failed(transport, stream, error),
-    };
-    let Some(data) = data? else { return end_of_stream(transport, stream) };
-    // SAFETY: a bytes object.
-    let size = unsafe { ffi::PyBytes_Size(data.as_ptr()) }.cast_unsigned();
+    let Some(core) = stream.core() else { return Ok(false) };
+    let mut buffer = core.receive_buffer.take();
+    if buffer.is_empty() {
+        buffer.resize(RECEIVE_SIZE, 0);
+    }
+    let received = stream.kind.get().receive(stream.fd.get(), &mut buffer);
     let protocol = stream.protocol.or_none();
-    if let Err(raised) = call::method1(&protocol, &stdlib().names.data_received, &data) {
+    let size = *received.as_ref().unwrap_or(&0);
+    let rest = feed(stream, &protocol, &buffer[..size]);
+    core.receive_buffer.set(buffer);
+    match received {
+        Ok(0) => return end_of_stream(transport, stream),
+        Ok(_) => {}
+        Err(error) => return receive_failed(transport, stream, error),
+    }
+    let told = rest.and_then(|rest| match rest {
+        Some(data) => call::method1(&protocol, &stdlib().names.data_received, &data).map(drop),
+        None => Ok(()),
+    });
+    if let Err(raised) = told {
+        if stream.kind.get().is_pipe() {
+            // asyncio leaves it to the loop, and goes on reading.
+            return Err(raised);
+        }
         fatal_error(transport, stream, raised, "Fatal error: protocol.data_received() call failed.")?;
         return Ok(false);
     }
     Ok(budget.spend(RECEIVE_SIZE, size))
 }
 
-/// Receives into the loop's buffer; `None` is the end of the stream.
+/// Gives what came in to the reader behind the protocol; as `bytes` what must go through `data_received`.
 #[inline]
-fn receive(stream: &Stream) -> io::Result<Result<Option<Object>>> {
-    receive_then(stream, |received| {
-        if received.is_empty() {
-            return Ok(None);
-        }
-        let (start, size) = (received.as_ptr().cast(), received.len().cast_signed());
-        // SAFETY: the bytes were received; the result is new or null.
-        unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(start, size)) }.map(Some)
-    })
+fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object>> {
+    if data.is_empty() || stream.feeding.get().feed(protocol, data)? {
+        return Ok(None);
+    }
+    new_bytes(data).map(Some)
 }
 
-/// Receives into the loop's buffer, and shows what came to `use_it`: nothing is the end of the stream.
-#[inline]
-fn receive_then<T>(stream: &Stream, use_it: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
-    let Some(core) = stream.core() else { return Ok(use_it(&[])) };
+/// One `recv` for a TLS session; whether another is worth while.
+fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
+    let Some(core) = stream.core() else { return Ok(false) };
     let mut buffer = core.receive_buffer.take();
     if buffer.is_empty() {
         buffer.resize(RECEIVE_SIZE, 0);
     }
     let received = sys::recv(stream.fd.get(), &mut buffer);
-    let outcome = received.map(|size| use_it(&buffer[..size]));
+    let size = *received.as_ref().unwrap_or(&0);
+    let told = match size {
+        0 => Ok(()),
+        size => sslproto::received(&stream.protocol.or_none(), &buffer[..size]),
+    };
     core.receive_buffer.set(buffer);
-    outcome
-}
-
-/// One `recv` for a TLS session; whether another is worth while.
-fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
-    let protocol = stream.protocol.or_none();
-    let received = receive_then(stream, |data| match data {
-        [] => Ok(0),
-        data => sslproto::received(&protocol, data).map(|()| data.len()),
-    });
     match received {
-        Ok(Ok(0)) => end_of_stream(transport, stream),
-        Ok(Ok(size)) => Ok(budget.spend(RECEIVE_SIZE, size)),
-        Ok(Err(raised)) => {
-            let message = "Fatal error: protocol.buffer_updated() call failed.";
-            fatal_error(transport, stream, raised, message)?;
-            Ok(false)
-        }
-        Err(error) => receive_failed(transport, stream, error),
+        Ok(0) => return end_of_stream(transport, stream),
+        Ok(_) => {}
+        Err(error) => return receive_failed(transport, stream, error),
     }
+    if let Err(raised) = told {
+        fatal_error(transport, stream, raised, "Fatal error: protocol.buffer_updated() call failed.")?;
+        return Ok(false);
+    }
+    Ok(budget.spend(RECEIVE_SIZE, size))
 }
 
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
     if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
         let raised = Raised::from(os_error(error));
-        fatal_error(transport, stream, raised, "Fatal read error on socket transport")?;
+        fatal_error(transport, stream, raised, stream.kind.get().read_failure())?;
     }
     Ok(false)
-}
-
-/// A buffer that the protocol lends for one read; released when dropped.
-pub(crate) struct Lent(ffi::Py_buffer);
-
-impl Lent {
-    pub(crate) fn new(buffer: &Object) -> Result<Self> {
-        let mut view = ffi::Py_buffer::new();
-        // SAFETY: a live object, and a place for the view.
-        if unsafe { ffi::PyObject_GetBuffer(buffer.as_ptr(), &raw mut view, ffi::PyBUF_WRITABLE) } < 0 {
-            return Err(Raised);
-        }
-        Ok(Self(view))
-    }
-
-    pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        if self.0.buf.is_null() {
-            return &mut [];
-        }
-        // SAFETY: the view was granted as writable, contiguous memory of `len` bytes, until it is released.
-        unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.cast_unsigned()) }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // SAFETY: granted once, released once.
-        unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
-    }
 }
 
 /// One `get_buffer`, `recv` and `buffer_updated`; whether another is worth while.
 fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
     let protocol = stream.protocol.or_none();
     let (buffer, lent) = match buffer_of(&protocol) {
-        Ok(buffer) => (buffer.clone(), Lent::new(&buffer)),
+        Ok(buffer) => (buffer.clone(), Buffer::writable(&buffer)),
         Err(raised) => {
             fatal_error(transport, stream, raised, "Fatal error: protocol.get_buffer() call failed.")?;
             return Ok(false);
@@ -153,8 +132,8 @@ fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudg
         fatal_error(transport, stream, not_writable(&buffer), "Fatal read error on socket transport")?;
         return Ok(false);
     };
-    let room = lent.bytes().len();
-    let received = sys::recv(stream.fd.get(), lent.bytes());
+    let room = lent.bytes_mut().len();
+    let received = sys::recv(stream.fd.get(), lent.bytes_mut());
     drop(lent);
     let size = match received {
         Ok(0) => return end_of_stream(transport, stream),
@@ -198,6 +177,9 @@ fn not_writable(buffer: &Object) -> Raised {
 /// The peer has ended its half: the protocol decides whether the connection stays open for writing.
 #[cold]
 fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
+    if stream.kind.get().is_pipe() {
+        return pipe::end_of_file(transport, stream).map(|()| false);
+    }
     if stream.is_debug() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };

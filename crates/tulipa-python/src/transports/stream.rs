@@ -3,85 +3,77 @@
 //! The rules are those of asyncio's selector transports, kept by the engine's `StreamState`; here they meet the
 //! descriptor and the protocol. No borrow is held while Python code runs.
 
-use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tulipa::stream::{Close, Emptied, Fail, StreamState, WriteQueue};
-use tulipa::{Interest, Readiness, Token};
+use tulipa::{Interest, Readiness, Token, sys};
 
-use super::{Event, class, extra, reading, writing};
+use super::address::Address;
+use super::datagram::{self, Datagram};
+use super::kind::Kind;
+use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
-use crate::ffi::raised::leaves_the_loop;
-use crate::ffi::{Object, Raised, Result, Slot, bytes, call, context};
+use crate::ffi::raised::{finally, leaves_the_loop};
+use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::sslproto;
 use crate::stdlib::stdlib;
+use crate::streams::Feeding;
 
 /// A chunk of the write queue: always exactly a `bytes` object, which nobody can change meanwhile.
 pub(crate) struct Chunk(pub(crate) Object);
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
-        bytes::content(&self.0)
-    }
-}
-
-/// How a protocol takes data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Receiver {
-    /// By `data_received()`.
-    Data,
-    /// Into buffers that it hands out.
-    Buffered,
-    /// It is TLS, and takes what the loop's buffer holds.
-    Tls,
-}
-
-impl Receiver {
-    pub(crate) fn of(protocol: &Object) -> Result<Self> {
-        if sslproto::is_protocol(protocol) {
-            return Ok(Self::Tls);
+        let object = self.0.as_ptr();
+        // SAFETY: exactly a bytes object: its buffer lives and stays as long as it does.
+        unsafe {
+            std::slice::from_raw_parts(
+                ffi::PyBytes_AsString(object).cast(),
+                ffi::PyBytes_Size(object).cast_unsigned(),
+            )
         }
-        // SAFETY: attached.
-        let py = unsafe { Python::assume_attached() };
-        let buffered = protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
-        Ok(if buffered { Self::Buffered } else { Self::Data })
     }
 }
 
-/// What a StreamTransport holds behind the bytes of `asyncio.Transport`.
+/// What a transport holds behind the bytes of asyncio's base class.
 pub(crate) struct Stream {
     pub(super) event_loop: Slot,
     pub(super) protocol: Slot,
     pub(super) server: Slot,
-    /// The Python socket, once there is one; it then owns the descriptor.
+    /// The Python socket, once there is one, or the program's pipe; it then owns the descriptor.
     pub(super) socket: Slot,
     /// What `get_extra_info` looks things up in; made when it is first asked for.
     pub(super) extra: Slot,
     /// Who waits for the transport to be ready for use.
     waiter: Slot,
-    /// The context of the protocol's reading callbacks.
+    /// The context of the protocol's callbacks.
     pub(super) context: Slot,
     /// Who waits for the write queue to drain, while a file is sent past it.
     pub(super) empty_waiter: Slot,
+    /// The transfer of a file that waits for room.
+    sending: Slot,
     /// `__dict__` and weak references, where CPython's offsets point.
     pub(super) dict: Cell<*mut ffi::PyObject>,
     pub(super) weak_references: Cell<*mut ffi::PyObject>,
     core: Cell<Option<&'static Core>>,
+    pub(super) kind: Cell<Kind>,
     /// -1 once closed.
     pub(super) fd: Cell<RawFd>,
     /// The descriptor's number, which people are shown also when it is closed.
     pub(super) number: Cell<RawFd>,
     token: Cell<Option<Token>>,
+    /// A duplicate to watch, where somebody else watches the descriptor already.
+    duplicate: Cell<Option<OwnedFd>>,
     /// The peer's address, where accepting told it.
-    pub(super) peer: Cell<Option<SocketAddr>>,
+    pub(super) peer: Cell<Option<Address>>,
     /// Our own address, saved when the descriptor was closed before anybody asked.
-    pub(super) local: Cell<Option<SocketAddr>>,
+    pub(super) local: Cell<Option<Address>>,
     pub(super) state: RefCell<StreamState<Object>>,
     pub(super) queue: RefCell<WriteQueue<Chunk>>,
     /// `connection_made` has been called: reading may begin.
@@ -92,10 +84,16 @@ pub(crate) struct Stream {
     pub(super) listed: Cell<bool>,
     /// The protocol was told `pause_writing()`.
     pub(super) protocol_paused: Cell<bool>,
-    /// How the protocol takes data.
-    pub(super) receiver: Cell<Receiver>,
+    /// The protocol hands out its own buffers.
+    pub(super) buffered: Cell<bool>,
+    /// The protocol is the native TLS, which takes what the loop's buffer holds.
+    pub(super) tls: Cell<bool>,
+    /// How what comes in reaches the protocol otherwise.
+    pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
     pub(super) lost: Cell<u32>,
+    /// What only datagrams need.
+    pub(super) datagram: OnceCell<Box<Datagram>>,
 }
 
 impl Stream {
@@ -109,12 +107,15 @@ impl Stream {
             waiter: Slot::empty(),
             context: Slot::empty(),
             empty_waiter: Slot::empty(),
+            sending: Slot::empty(),
             dict: Cell::new(std::ptr::null_mut()),
             weak_references: Cell::new(std::ptr::null_mut()),
             core: Cell::new(None),
+            kind: Cell::new(Kind::Socket),
             fd: Cell::new(-1),
             number: Cell::new(-1),
             token: Cell::new(None),
+            duplicate: Cell::new(None),
             peer: Cell::new(None),
             local: Cell::new(None),
             state: RefCell::new(StreamState::new()),
@@ -123,12 +124,15 @@ impl Stream {
             blocked: Cell::new(false),
             listed: Cell::new(false),
             protocol_paused: Cell::new(false),
-            receiver: Cell::new(Receiver::Data),
+            buffered: Cell::new(false),
+            tls: Cell::new(false),
+            feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
+            datagram: OnceCell::new(),
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 8] {
+    pub(super) fn slots(&self) -> [&Slot; 9] {
         [
             &self.event_loop,
             &self.protocol,
@@ -138,6 +142,7 @@ impl Stream {
             &self.waiter,
             &self.context,
             &self.empty_waiter,
+            &self.sending,
         ]
     }
 
@@ -145,12 +150,6 @@ impl Stream {
     #[inline]
     pub(super) fn core(&self) -> Option<&'static Core> {
         self.core.get()
-    }
-
-    /// Whether no attribute of it was set, so that its methods are the native ones.
-    #[inline]
-    pub(super) fn is_plain(&self) -> bool {
-        self.dict.get().is_null()
     }
 
     pub(super) fn is_debug(&self) -> bool {
@@ -162,22 +161,41 @@ impl Stream {
         self.started.get() && self.state.borrow().wants_read()
     }
 
+    /// Whether readability is of interest. To the writing end of a pipe it means that the reader is gone.
+    #[inline]
+    fn watches_read(&self) -> bool {
+        match self.kind.get() {
+            Kind::Socket | Kind::ReadPipe | Kind::Datagram => self.wants_read(),
+            Kind::WritePipe => self.started.get() && !self.state.borrow().is_lost(),
+            Kind::WriteDevice => false,
+        }
+    }
+
     /// Tells the driver what is wanted now; costs nothing where that is no change.
     pub(super) fn update_interest(&self) -> Result<()> {
         let (Some(core), Some(token)) = (self.core(), self.token.get()) else { return Ok(()) };
         let mut interest = Interest::NONE;
-        if self.wants_read() {
+        if self.watches_read() {
             interest = interest | Interest::READABLE;
         }
-        if self.blocked.get() {
+        if self.blocked.get() || !self.sending.is_empty() {
             interest = interest | Interest::WRITABLE;
         }
         Ok(core.engine.set_interest(token, interest).map_err(os_error)?)
     }
 }
 
+impl Stream {
+    /// Has a file's transfer told of room, instead of the write queue, which is empty meanwhile; or ends that.
+    pub(super) fn set_sending(&self, sending: Option<Object>) -> Result<()> {
+        self.sending.set(sending);
+        self.update_interest()
+    }
+}
+
 /// What a new stream is made of.
 pub(crate) struct Opening<'a> {
+    pub(crate) kind: Kind,
     pub(crate) event_loop: &'a Object,
     pub(crate) protocol: Object,
     pub(crate) server: Option<Object>,
@@ -195,7 +213,7 @@ pub(crate) fn open(
 ) -> Result<Object> {
     let core = Core::of(opening.event_loop).expect("transports are made by Tulipa loops only");
     let made = copy_of(opening.context.as_ref())?;
-    let transport = class::allocate()?;
+    let transport = class::allocate(opening.kind)?;
     // SAFETY: just made of that class.
     let stream = unsafe { class::stream(transport.as_ptr()) };
     // SAFETY: the core lies in the loop object, which the stream keeps alive until it clears both.
@@ -203,6 +221,7 @@ pub(crate) fn open(
     stream.event_loop.put(opening.event_loop.clone());
     stream.context.put(copy_of(opening.context.as_ref())?);
     stream.waiter.set(opening.waiter.filter(|waiter| !waiter.is_none()));
+    stream.kind.set(opening.kind);
     set_protocol(stream, opening.protocol.clone())?;
     let connection_made = call::getattr(&opening.protocol, &stdlib().names.connection_made)?;
     fill(stream)?;
@@ -218,34 +237,29 @@ pub(crate) fn open(
 /// Enters the descriptor into the driver; nothing is wanted of it yet.
 fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<()> {
     let source = Source::Native(transport.clone());
-    let token =
-        core.engine.register(fd, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
-    stream.token.set(Some(token));
-    core.descriptors.borrow_mut().insert(fd, token);
+    let shared = stream.kind.get().is_pipe() && core.descriptors.borrow().contains_key(&fd);
+    let duplicate = if shared { Some(sys::duplicate(fd).map_err(os_error)?) } else { None };
+    let watched = duplicate.as_ref().map_or(fd, AsRawFd::as_raw_fd);
+    stream.token.set(Some(core.register(watched, Interest::NONE, source)?));
+    stream.duplicate.set(duplicate);
     Ok(())
 }
 
 /// Takes the descriptor out of the driver.
 fn unwatch(stream: &Stream) {
     if let (Some(core), Some(token)) = (stream.core(), stream.token.take()) {
-        core.descriptors.borrow_mut().remove(&stream.fd.get());
+        let duplicate = stream.duplicate.take();
+        let watched = duplicate.as_ref().map_or(stream.fd.get(), AsRawFd::as_raw_fd);
+        core.descriptors.borrow_mut().remove(&watched);
         drop(core.engine.deregister(token));
     }
 }
 
-/// Leaves the descriptor to somebody else, who sends a file through it.
-pub(super) fn lend_descriptor(stream: &Stream) {
+/// The descriptor is somebody else's to close, or closed already.
+pub(super) fn forget_descriptor(stream: &Stream) {
     unwatch(stream);
-}
-
-/// Watches the descriptor again.
-pub(super) fn take_descriptor(transport: &Object, stream: &Stream) -> Result<()> {
-    let (Some(core), fd) = (stream.core(), stream.fd.get()) else { return Ok(()) };
-    if fd < 0 || stream.token.get().is_some() {
-        return Ok(());
-    }
-    watch(core, transport, stream, fd)?;
-    stream.update_interest()
+    stream.fd.set(-1);
+    stream.socket.set(None);
 }
 
 fn copy_of(context: Option<&Object>) -> Result<Object> {
@@ -253,9 +267,21 @@ fn copy_of(context: Option<&Object>) -> Result<Object> {
 }
 
 pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
-    stream.receiver.set(Receiver::of(&protocol)?);
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    // Pipes call `data_received` of any protocol.
+    let buffered = stream.kind.get() == Kind::Socket && is_buffered(&protocol.bound(py))?;
+    stream.buffered.set(buffered);
+    stream.tls.set(buffered && sslproto::is_protocol(&protocol));
+    stream.feeding.set(Feeding::of(&protocol));
     stream.protocol.put(protocol);
     Ok(())
+}
+
+/// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
+pub(crate) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
+        || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
 }
 
 fn attach(stream: &Stream, transport: &Object, server: Option<Object>) -> Result<()> {
@@ -288,24 +314,35 @@ pub(super) fn run(transport: &Object, event: Event, context: Option<&Object>) ->
 
 #[inline]
 fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()> {
-    if readiness.is_readable() {
+    if readiness.is_readable() && stream.kind.get().only_writes() {
+        if stream.watches_read() {
+            return pipe::reader_gone(transport, stream);
+        }
+    } else if readiness.is_readable() {
         if stream.wants_read() {
             let context = stream.context.or_none();
-            context::run_in(&context, || reading::read(transport, stream))?;
+            context::run_in(&context, || match stream.datagram.get() {
+                None => reading::read(transport, stream),
+                Some(datagram) => datagram::receive(transport, stream, datagram),
+            })?;
         } else {
             // Paused without telling the driver, in the hope that reading resumes before the next event.
             stream.update_interest()?;
         }
     }
-    if readiness.is_writable() && stream.blocked.get() {
-        return writing::flush_blocked(transport, stream);
+    if readiness.is_writable() {
+        if let Some(sending) = stream.sending.get() {
+            return sending::writable(&sending);
+        }
+        if stream.blocked.get() {
+            return writing::flush_blocked(transport, stream);
+        }
     }
     Ok(())
 }
 
 fn opened(stream: &Stream) -> Result<()> {
     stream.started.set(true);
-    let outcome = stream.update_interest();
     if let Some(waiter) = stream.waiter.take() {
         // SAFETY: attached.
         let waiter = waiter.bound(unsafe { Python::assume_attached() });
@@ -313,7 +350,8 @@ fn opened(stream: &Stream) -> Result<()> {
             waiter.call_method1("set_result", (waiter.py().None(),))?;
         }
     }
-    outcome
+    // Last: a descriptor that cannot be watched is an error, and no more Python may be called then.
+    stream.update_interest()
 }
 
 /// `close()`: what was written still goes out.
@@ -381,8 +419,7 @@ pub(super) fn force_close(transport: &Object, stream: &Stream, exception: Object
 fn report(transport: &Object, stream: &Stream, exception: &Object, message: &str) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    // SAFETY: the class lives as long as the interpreter.
-    if exception.is_instance_of(unsafe { ffi::PyExc_OSError }.cast()) {
+    if stream.kind.get().is_usual(exception) {
         if stream.is_debug() {
             let keywords = PyDict::new(py);
             keywords.set_item("exc_info", exception.bound(py))?;
@@ -414,16 +451,23 @@ pub(super) fn protocol_failed(
 
 /// Neither half works any more: the queue goes, watching stops, and telling the protocol is scheduled.
 fn lose(transport: &Object, stream: &Stream) -> Result<()> {
-    let chunks = stream.queue.borrow_mut().take_all();
-    drop(chunks);
+    writing::drop_queue(stream);
+    if let Some(datagram) = stream.datagram.get() {
+        datagram.discard();
+    }
     stream.blocked.set(false);
-    stream.lost.set(stream.lost.get() + 1);
-    let Some(core) = stream.core() else { return Ok(()) };
-    stream.update_interest()?;
-    core.ensure_open()?;
-    let context = Some(context::copy_current()?);
-    core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
-    Ok(())
+    if !stream.kind.get().is_pipe() {
+        // Of a pipe only writes are counted.
+        stream.lost.set(stream.lost.get() + 1);
+    }
+    let sending = stream.sending.take();
+    if let Some(core) = stream.core() {
+        stream.update_interest()?;
+        core.ensure_open()?;
+        let context = stream.context.get();
+        core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
+    }
+    sending.map_or(Ok(()), |sending| sending::connection_lost(&sending))
 }
 
 /// Tells the protocol, whatever it does closes the descriptor, and lets go of everything.
@@ -437,17 +481,19 @@ pub(super) fn connection_lost(transport: &Object, stream: &Stream) -> Result<()>
     } else {
         call::method1(&protocol, &stdlib().names.connection_lost, &error).map(drop)
     };
-    let closed = dispose(transport, stream);
-    wake_empty_waiter(stream)?;
-    told.and(closed)
+    let told = finally(told, || dispose(transport, stream));
+    finally(told, || wake_empty_waiter(stream))
 }
 
 fn wake_empty_waiter(stream: &Stream) -> Result<()> {
     let Some(waiter) = stream.empty_waiter.get() else { return Ok(()) };
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
-    waiter.bound(py).call_method1("set_exception", (error.into_value(py),))?;
+    let waiter = waiter.bound(py);
+    if !waiter.call_method0("done")?.is_truthy()? {
+        let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
+        waiter.call_method1("set_exception", (error.into_value(py),))?;
+    }
     Ok(())
 }
 
@@ -458,11 +504,8 @@ pub(super) fn dispose(transport: &Object, stream: &Stream) -> Result<()> {
     stream.context.set(None);
     stream.core.set(None);
     stream.event_loop.set(None);
-    let detached = match stream.server.take() {
-        Some(server) => tell_server(&server, &stdlib().names.detach, transport),
-        None => Ok(()),
-    };
-    closed.and(detached)
+    let Some(server) = stream.server.take() else { return closed };
+    finally(closed, || tell_server(&server, &stdlib().names.detach, transport))
 }
 
 fn close_descriptor(stream: &Stream) -> Result<()> {

@@ -16,10 +16,12 @@ use tulipa::stream::{MAX_SLICES, Pressure, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
 use super::class;
+use super::datagram;
+use super::kind::Kind;
 use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 
@@ -35,11 +37,23 @@ const SILENT_WRITES: u32 = 5;
 pub(super) fn write(transport: &Object, stream: &Stream, data: &Object) -> Result<()> {
     let bytes = as_bytes(data)?;
     check(stream, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress")?;
+    enqueue(transport, stream, bytes)
+}
+
+/// `write(data)` of a pipe: closing, it takes nothing more.
+#[inline]
+pub(super) fn write_to_pipe(transport: &Object, stream: &Stream, data: &Object) -> Result<()> {
+    enqueue(transport, stream, as_bytes(data)?)
+}
+
+#[inline]
+fn enqueue(transport: &Object, stream: &Stream, bytes: Object) -> Result<()> {
     // SAFETY: a bytes object.
     if unsafe { ffi::PyBytes_Size(bytes.as_ptr()) } == 0 {
         return Ok(());
     }
-    if stream.lost.get() > 0 {
+    let closing_pipe = stream.kind.get().is_pipe() && stream.state.borrow().is_closing();
+    if stream.lost.get() > 0 || closing_pipe {
         return write_to_lost(stream);
     }
     stream.queue.borrow_mut().append(Chunk(bytes));
@@ -59,6 +73,9 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
         "Cannot call writelines() after write_eof()",
         "unable to writelines; sendfile is in progress",
     )?;
+    if !call::truth(lines)? {
+        return Ok(());
+    }
     let chunks = lines
         .bound(py())
         .try_iter()?
@@ -112,7 +129,7 @@ fn check(stream: &Stream, after_eof: &'static str, sending_file: &'static str) -
 
 /// The data as a `bytes` object of its own: what can be changed later is copied, since it goes out later.
 #[inline]
-fn as_bytes(data: &Object) -> Result<Object> {
+pub(super) fn as_bytes(data: &Object) -> Result<Object> {
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
         return Ok(data.clone());
@@ -158,12 +175,12 @@ fn copy_of(view: &ffi::Py_buffer) -> Result<Object> {
 }
 
 #[cold]
-fn write_to_lost(stream: &Stream) -> Result<()> {
+pub(super) fn write_to_lost(stream: &Stream) -> Result<()> {
     let writes = stream.lost.get();
     if writes >= SILENT_WRITES {
         // SAFETY: attached.
         let logger = stdlib().logger.bound(unsafe { Python::assume_attached() });
-        logger.call_method1("warning", ("socket.send() raised exception.",))?;
+        logger.call_method1("warning", (stream.kind.get().futile_write(),))?;
     }
     stream.lost.set(writes.saturating_add(1));
     Ok(())
@@ -177,11 +194,17 @@ fn send_or_schedule(transport: &Object, stream: &Stream) -> Result<()> {
     let (high, _) = stream.queue.borrow().limits();
     let over = stream.queue.borrow().len() > high.min(COALESCED);
     let Some(core) = stream.core() else { return Ok(()) };
-    if !over && core.thread() == Some(current_thread()) {
-        if !stream.listed.replace(true) {
+    let kind = stream.kind.get();
+    if !over && kind != Kind::WriteDevice && core.thread() == Some(current_thread()) {
+        let is_first = !stream.listed.replace(true);
+        if is_first {
             core.flushing.add(transport.clone());
         }
-        return Ok(());
+        // A pipe takes the first bytes of a turn at once: that is how a writer learns that the reader is gone, and how
+        // its bytes come before those that others put into the same pipe.
+        if !(is_first && kind.is_pipe()) {
+            return Ok(());
+        }
     }
     flush(transport, stream)?;
     maybe_pause(transport, stream)
@@ -198,13 +221,10 @@ pub(super) fn put(stream: &Stream, bytes: Object) -> Result<()> {
     Ok(())
 }
 
-/// Sends what is queued, as far as the kernel takes it.
+/// Sends what is queued, now or at the end of the turn.
 #[inline]
 pub(super) fn send_queued(transport: &Object, stream: &Stream) -> Result<()> {
-    if !stream.blocked.get() {
-        flush(transport, stream)?;
-    }
-    maybe_pause(transport, stream)
+    if stream.queue.borrow().is_empty() { Ok(()) } else { send_or_schedule(transport, stream) }
 }
 
 /// The end of a turn in which the stream was written to.
@@ -228,65 +248,74 @@ pub(super) fn flush_blocked(transport: &Object, stream: &Stream) -> Result<()> {
 
 /// Sends what is queued, as far as the kernel takes it.
 pub(super) fn flush(transport: &Object, stream: &Stream) -> Result<()> {
-    loop {
-        if stream.queue.borrow().is_empty() {
-            return Ok(());
-        }
-        match send(stream) {
-            Ok(Sent { pressure, all }) => {
-                let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
-                if all {
-                    return resumed.and(emptied(transport, stream));
-                }
-                resumed?;
+    if let Some(datagram) = stream.datagram.get() {
+        return datagram::flush(transport, stream, datagram);
+    }
+    while !stream.queue.borrow().is_empty() && !stream.blocked.get() {
+        let sent = offer(&stream.queue.borrow(), stream);
+        settle(transport, stream, sent)?;
+    }
+    Ok(())
+}
+
+/// How much was offered to the kernel in one call, and how much it took.
+pub(super) struct Sent {
+    pub(super) offered: usize,
+    pub(super) written: usize,
+}
+
+/// Draws the consequences of one system call.
+pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>) -> Result<()> {
+    match sent {
+        Ok(sent) => advance(transport, stream, &sent),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => block(stream),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        Err(error) => {
+            drop_queue(stream);
+            let kind = stream.kind.get();
+            if kind.is_pipe() {
+                stream.lost.set(stream.lost.get() + 1);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return block(stream),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                let raised = Raised::from(os_error(error));
-                return fatal_error(transport, stream, raised, "Fatal write error on socket transport");
-            }
-        }
-        if stream.blocked.get() {
-            return Ok(());
+            let raised = Raised::from(os_error(error));
+            fatal_error(transport, stream, raised, kind.write_failure())
         }
     }
 }
 
-/// What one system call achieved.
-struct Sent {
-    pressure: Pressure,
-    /// The queue is empty.
-    all: bool,
+/// Throws away what was not sent.
+pub(super) fn drop_queue(stream: &Stream) {
+    let chunks = stream.queue.borrow_mut().take_all();
+    drop(chunks);
 }
 
-/// One `send` or `writev`. A short one means that the kernel's buffer is full.
-fn send(stream: &Stream) -> io::Result<Sent> {
+/// The kernel took something. A short write means that its buffer is full.
+fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
     let mut queue = stream.queue.borrow_mut();
-    let (offered, written) = offer(&queue, stream.fd.get())?;
     let mut released = Vec::new();
-    let pressure = queue.advance(written, &mut |chunk| released.push(chunk));
-    let all = queue.is_empty();
+    let pressure = queue.advance(sent.written, &mut |chunk| released.push(chunk));
     drop(queue);
     // Exactly bytes objects: letting go of them runs no foreign code, but costs; it happens outside the borrow.
     drop(released);
-    if written < offered {
-        block(stream).map_err(|_raised| io::Error::from(io::ErrorKind::NotConnected))?;
+    if sent.written < sent.offered {
+        block(stream)?;
     }
-    Ok(Sent { pressure, all })
+    let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
+    // Only now: `resume_writing()` may have written, also to a stream that is closing.
+    let all = stream.queue.borrow().is_empty();
+    if all { finally(resumed, || emptied(transport, stream)) } else { resumed }
 }
 
-/// How much was offered to the kernel, and how much it took.
-fn offer(queue: &WriteQueue<Chunk>, fd: std::os::fd::RawFd) -> io::Result<(usize, usize)> {
+/// One system call.
+fn offer(queue: &WriteQueue<Chunk>, stream: &Stream) -> io::Result<Sent> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let count = queue.slices(&mut slices);
     let slices = &slices[..count];
     let offered = slices.iter().map(|slice| slice.len()).sum();
-    let written = if let [only] = slices { sys::send(fd, only)? } else { sys::writev(fd, slices)? };
-    Ok((offered, written))
+    let written = stream.kind.get().send(stream.fd.get(), slices)?;
+    Ok(Sent { offered, written })
 }
 
-fn block(stream: &Stream) -> Result<()> {
+pub(super) fn block(stream: &Stream) -> Result<()> {
     if stream.blocked.replace(true) {
         return Ok(());
     }
@@ -319,18 +348,22 @@ pub(super) fn maybe_pause(transport: &Object, stream: &Stream) -> Result<()> {
 /// `pause_writing()`.
 pub(super) fn pause(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(true);
-    let told = call::method0(&stream.protocol.or_none(), &stdlib().names.pause_writing);
-    told.map(drop).or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
+    let told = tell(stream, &stdlib().names.pause_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
 }
 
-fn resume(transport: &Object, stream: &Stream) -> Result<()> {
+pub(super) fn resume(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(false);
+    let told = tell(stream, &stdlib().names.resume_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+}
+
+/// Calls one of the protocol's methods for flow control, while there is a connection.
+fn tell(stream: &Stream, method: &Object) -> Result<()> {
     let Some(context) = stream.context.get() else { return Ok(()) };
     // A copy: the context itself is entered already where this comes from the protocol's own callback.
     let context = context::copy(&context)?;
-    let resume = || call::method0(&stream.protocol.or_none(), &stdlib().names.resume_writing).map(drop);
-    let told = context::run_in(&context, resume);
-    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+    context::run_in(&context, || call::method0(&stream.protocol.or_none(), method).map(drop))
 }
 
 #[cold]

@@ -25,6 +25,7 @@
 //! A driver never calls out, runs no job, and knows no source.
 
 mod epoll;
+mod send_ring;
 
 use std::io;
 use std::ops::BitOr;
@@ -32,6 +33,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 pub use epoll::{Epoll, EpollEvents, EventFd};
+pub use send_ring::{MAX_SENDS, Outgoing, SendRing};
 
 use crate::inject::Notify;
 use crate::slab::Key;

@@ -27,6 +27,17 @@ impl<J> Remote<J> {
         self.inbox.push(job)
     }
 
+    /// As [`Remote::schedule`], but leaves waking the loop to a [`Remote::notify`] that must follow: a thread
+    /// that first lets go of a lock which the loop will want spares both a wait for it. Says how many jobs wait
+    /// for the loop, this one included.
+    ///
+    /// # Errors
+    ///
+    /// Hands the job back when the loop is closed.
+    pub fn leave(&self, job: J) -> Result<usize, J> {
+        self.inbox.leave(job)
+    }
+
     /// Wakes the loop if it sleeps. Takes no lock and does not allocate: a signal handler may call it.
     pub fn notify(&self) {
         self.inbox.notify();

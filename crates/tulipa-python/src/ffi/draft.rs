@@ -1,4 +1,4 @@
-//! `bytes` objects: their content, and making one of which the size is known only in the end.
+//! `Draft`: a `bytes` object in the making, of which the size is known only in the end.
 
 use std::ffi::{c_char, c_int};
 
@@ -9,23 +9,6 @@ use super::{Object, Raised, Result};
 unsafe extern "C" {
     // Of the stable interface, and not among PyO3's declarations.
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> c_int;
-}
-
-/// The content of an object that is a `bytes`.
-#[inline]
-pub(crate) fn content(bytes: &Object) -> &[u8] {
-    debug_assert!(
-        // SAFETY: reads the object's class.
-        unsafe { ffi::PyBytes_Check(bytes.as_ptr()) } != 0,
-        "a bytes object"
-    );
-    // SAFETY: its buffer stays as long as it does.
-    unsafe {
-        std::slice::from_raw_parts(
-            ffi::PyBytes_AsString(bytes.as_ptr()).cast(),
-            ffi::PyBytes_Size(bytes.as_ptr()).cast_unsigned(),
-        )
-    }
 }
 
 /// A `bytes` object in the making, which nobody else has seen yet.

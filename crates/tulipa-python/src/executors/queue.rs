@@ -1,0 +1,312 @@
+//! `WorkQueue`: what the workers of a loop's own thread pool wait at.
+//!
+//! It stands where `ThreadPoolExecutor` has its queue and answers to the same methods, so `submit()`, `shutdown()` and
+//! the interpreter's exit are the standard library's. Beside the work items that those put in, it holds calls that
+//! `run_in_executor` left, which `serve` runs without any Python code but the program's.
+//!
+//! Workers wait without the interpreter. The lock is held for a push or a pop, never while attaching, detaching, or
+//! dropping a reference.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use pyo3::{PyTraverseError, PyVisit};
+use tulipa::Remote;
+
+use super::{Outcome, pending};
+use crate::event_loop::EventLoop;
+use crate::event_loop::core::as_py;
+use crate::event_loop::job::Job;
+use crate::ffi::{Object, Result, attached, call};
+use crate::futures::state_of;
+use crate::names::Lookup;
+use crate::stdlib::stdlib;
+
+/// A call whose answer a native future waits for.
+struct Call {
+    future: Object,
+    function: Object,
+    /// A tuple.
+    arguments: Object,
+}
+
+enum Item {
+    Call(Call),
+    /// A name to be resolved, which needs no interpreter.
+    Lookup(Box<Errand>),
+    /// An answer for a loop that is closed; to be dropped where that may be done.
+    Refused(Job),
+    /// What Python code put in: a work item, or None to make workers look whether they are to end.
+    Given(Object),
+}
+
+impl Item {
+    fn visit(&self, see: &mut dyn FnMut(&Object)) {
+        match self {
+            Self::Call(call) => [&call.future, &call.function, &call.arguments].into_iter().for_each(see),
+            Self::Lookup(errand) => see(&errand.future),
+            Self::Refused(_) => {}
+            Self::Given(object) => see(object),
+        }
+    }
+}
+
+/// A look-up, the native future that waits for its answer, and the loop to which both belong.
+struct Errand {
+    lookup: Lookup,
+    future: Object,
+    remote: Remote<Job>,
+}
+
+impl Errand {
+    /// Looks up, without the interpreter, and leaves the answer for the loop. A closed loop hands it back.
+    fn run(self) -> std::result::Result<(), Job> {
+        let job = Job::Resolved { future: self.future, answer: Box::new(self.lookup.run()) };
+        self.remote.schedule(job)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Item>,
+    /// Workers that wait; those that were told of an item but have not taken it yet count as waiting.
+    waiting: usize,
+    /// A None was put in: the pool is about to end, or the interpreter is. Then `submit()` decides what is still taken.
+    ending: bool,
+}
+
+impl State {
+    /// Whether there is more to do than there are workers waiting.
+    fn wants_worker(&self) -> bool {
+        self.items.len() > self.waiting
+    }
+}
+
+/// The queue of a thread pool, in the order of submission.
+#[pyclass(module = "tulipa._tulipa", frozen)]
+pub(crate) struct WorkQueue {
+    state: Mutex<State>,
+    arrived: Condvar,
+}
+
+#[pymethods]
+impl WorkQueue {
+    #[new]
+    fn new() -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new() }
+    }
+
+    /// Put in a work item, or None.
+    fn put(&self, item: &Bound<'_, PyAny>) {
+        self.push(Item::Given(Object::from_bound(item)), item.is_none());
+    }
+
+    /// Take out what was put in first; raise queue.Empty if there is nothing. A call of the loop's comes as a work
+    /// item that can be cancelled.
+    fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let item = self.lock().items.pop_front();
+        match item {
+            Some(Item::Given(object)) => Ok(object.bound(py).unbind()),
+            Some(Item::Call(call)) => Ok(withdrawn(py, call.future)?),
+            Some(Item::Lookup(errand)) => Ok(withdrawn(py, errand.future)?),
+            Some(Item::Refused(_)) => unreachable!("never queued"),
+            None => Err(PyErr::from_value(py.import("queue")?.getattr("Empty")?.call0()?)),
+        }
+    }
+
+    fn qsize(&self) -> usize {
+        self.lock().items.len()
+    }
+
+    /// Whether there is more to do than there are workers waiting.
+    fn wants_worker(&self) -> bool {
+        self.lock().wants_worker()
+    }
+
+    /// Run the loop's calls until Python code has put something in, and return that.
+    fn serve(&self, py: Python<'_>) -> Py<PyAny> {
+        let mut loop_to_wake = None;
+        loop {
+            match self.next(loop_to_wake.take()) {
+                Item::Given(object) => return object.bound(py).unbind(),
+                Item::Call(call) => loop_to_wake = call.run(),
+                Item::Lookup(errand) => drop(attached::release(|| errand.run())),
+                Item::Refused(job) => drop(job),
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        let mut outcome = Ok(());
+        let mut see = |object: &Object| {
+            if outcome.is_ok() {
+                outcome = visit.call(as_py(object));
+            }
+        };
+        // What cannot be looked at counts as still referenced.
+        if let Ok(state) = self.state.try_lock() {
+            state.items.iter().for_each(|item| item.visit(&mut see));
+        }
+        outcome
+    }
+
+    fn __clear__(&self) {
+        let items = std::mem::take(&mut self.lock().items);
+        drop(items);
+    }
+}
+
+impl WorkQueue {
+    /// The lock. Only moves happen under it, so poison is of no interest.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a worker is missing.
+    fn push(&self, item: Item, ends: bool) -> bool {
+        let (someone_waits, wants_worker) = {
+            let mut state = self.lock();
+            state.items.push_back(item);
+            state.ending |= ends;
+            (state.waiting > 0, state.wants_worker())
+        };
+        if someone_waits {
+            self.arrived.notify_one();
+        }
+        wants_worker
+    }
+
+    /// The next item. The loop that the last call's answer was left for is woken before this thread goes on; if the
+    /// thread must wait, only after it has let go of the interpreter, which the loop wants next.
+    fn next(&self, loop_to_wake: Option<Remote<Job>>) -> Item {
+        let wake = move || {
+            if let Some(remote) = loop_to_wake {
+                remote.notify();
+            }
+        };
+        {
+            let mut state = self.lock();
+            if let Some(item) = state.items.pop_front() {
+                drop(state);
+                wake();
+                return item;
+            }
+            state.waiting += 1;
+        }
+        attached::release(|| {
+            wake();
+            self.wait()
+        })
+    }
+
+    /// Blocks until there is an item that needs the interpreter; looks up what does not meanwhile.
+    fn wait(&self) -> Item {
+        let mut state = self.lock();
+        loop {
+            let Some(item) = state.items.pop_front() else {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.waiting -= 1;
+            let Item::Lookup(errand) = item else { return item };
+            drop(state);
+            if let Err(job) = errand.run() {
+                return Item::Refused(job);
+            }
+            state = self.lock();
+            state.waiting += 1;
+        }
+    }
+}
+
+/// Leaves a call for the workers of `executor`, the loop's own pool. `None`: its `submit()` must decide.
+pub(super) fn submit(
+    slf: &Bound<'_, EventLoop>,
+    executor: &Object,
+    function: &Bound<'_, PyAny>,
+    arguments: &Bound<'_, PyTuple>,
+) -> Result<Option<Object>> {
+    let (function, arguments) = (Object::from_bound(function), Object::from_bound(arguments.as_any()));
+    leave(slf, executor, |future| Item::Call(Call { future, function, arguments }))
+}
+
+/// Leaves a look-up, as `submit` leaves a call.
+pub(crate) fn look_up(
+    slf: &Bound<'_, EventLoop>,
+    executor: &Object,
+    lookup: Lookup,
+) -> Result<Option<Object>> {
+    let remote = slf.get().core.remote();
+    leave(slf, executor, |future| Item::Lookup(Box::new(Errand { lookup, future, remote })))
+}
+
+fn leave(
+    slf: &Bound<'_, EventLoop>,
+    executor: &Object,
+    item: impl FnOnce(Object) -> Item,
+) -> Result<Option<Object>> {
+    let Some(queue) = slf.get().core.work_queue.get() else { return Ok(None) };
+    let queue = queue.bound(slf.py()).cast_into::<WorkQueue>().map_err(PyErr::from)?;
+    if queue.get().lock().ending {
+        return Ok(None);
+    }
+    let future = pending(slf)?;
+    if queue.get().push(item(future.clone()), false) {
+        call::method0(executor, &stdlib().names.add_worker)?;
+    }
+    Ok(Some(future))
+}
+
+impl Call {
+    /// Calls, unless the future was cancelled, and leaves the answer for the loop, which is handed back to be woken.
+    fn run(self) -> Option<Remote<Job>> {
+        // SAFETY: `submit` made it a native future.
+        if !unsafe { state_of(self.future.as_ptr()) }.is_pending() {
+            return None;
+        }
+        let outcome = call::call_tuple(&self.function, self.arguments.as_ptr()).into();
+        self.answer(outcome)
+    }
+
+    fn answer(self, outcome: Outcome) -> Option<Remote<Job>> {
+        // SAFETY: as above.
+        let core = unsafe { state_of(self.future.as_ptr()) }.core()?;
+        core.leave(Job::Answer { future: self.future, outcome })
+    }
+}
+
+/// The future of something that was taken out unrun: what `shutdown(cancel_futures=True)` gets to see.
+#[pyclass(module = "tulipa._tulipa", frozen)]
+struct Withdrawn {
+    waiting: Object,
+}
+
+fn withdrawn(py: Python<'_>, waiting: Object) -> PyResult<Py<PyAny>> {
+    Ok(Bound::new(py, Withdrawn { waiting })?.into_any().unbind())
+}
+
+#[pymethods]
+impl Withdrawn {
+    /// What can be cancelled, as a work item's future can.
+    #[getter]
+    fn future(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Cancel the loop's future.
+    fn cancel(&self) -> bool {
+        let job = Job::Answer { future: self.waiting.clone(), outcome: Outcome::Cancelled };
+        // SAFETY: `leave` made it a native future.
+        let remote = unsafe { state_of(self.waiting.as_ptr()) }.core().and_then(|core| core.leave(job));
+        remote.is_some_and(|remote| {
+            remote.notify();
+            true
+        })
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        visit.call(as_py(&self.waiting))
+    }
+}

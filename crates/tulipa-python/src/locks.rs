@@ -1,0 +1,69 @@
+//! Lock, Event, Condition, Semaphore, BoundedSemaphore and Barrier, with the rules of the running Python's own.
+//!
+//! Each class holds its state in cells; what its coroutine methods do between their waits are machines, driven by
+//! `operations`. Whoever waits stays in the list until its task runs, woken or cancelled, as asyncio's futures do:
+//! fairness rests on that. A method that a subclass overrides is called where asyncio calls it.
+
+mod barrier;
+mod condition;
+mod entering;
+mod event;
+mod lock;
+mod semaphore;
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+use pyo3::types::PyModule;
+use pyo3::{PyClass, PyTypeInfo};
+
+pub(crate) use barrier::Barrier;
+pub(crate) use condition::Condition;
+pub(crate) use event::{Event, Wait as WaitForEvent};
+pub(crate) use lock::Lock;
+pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
+
+use crate::ffi::Object;
+use crate::ffi::class::name_plainly;
+
+/// Adds the classes to the module.
+pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    add::<Lock>(module, c"Lock")?;
+    add::<Event>(module, c"Event")?;
+    add::<Condition>(module, c"Condition")?;
+    add::<Semaphore>(module, c"Semaphore")?;
+    add::<BoundedSemaphore>(module, c"BoundedSemaphore")?;
+    add::<Barrier>(module, c"Barrier")
+}
+
+/// Adds one of the toolbox's classes, called in messages as asyncio's own is.
+pub(crate) fn add<T: PyClass>(module: &Bound<'_, PyModule>, name: &'static CStr) -> PyResult<()> {
+    module.add_class::<T>()?;
+    name_plainly(T::type_object_raw(module.py()), name);
+    Ok(())
+}
+
+/// `object.__repr__`'s text with `extra` in it, as these classes have it: `<module.Class object at 0x... [extra]>`.
+fn describe(object: &Bound<'_, PyAny>, extra: &str, waiters: usize) -> PyResult<String> {
+    let class = object.get_type();
+    let (module, name) = (class.module()?, class.qualname()?);
+    let waiters = if waiters == 0 { String::new() } else { format!(", waiters:{waiters}") };
+    Ok(format!("<{module}.{name} object at {:p} [{extra}{waiters}]>", object.as_ptr()))
+}
+
+/// Whether the methods of `object` are those of the native class `T`: no subclass has come in between.
+#[inline]
+fn is_exactly<T: PyTypeInfo>(object: &Object) -> bool {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    object.class() == T::type_object_raw(py)
+}
+
+/// Whether the class of `object` is one of these, and not a subclass made elsewhere.
+#[inline]
+fn is_exactly_any(object: &Object) -> bool {
+    is_exactly::<Lock>(object)
+        || is_exactly::<Semaphore>(object)
+        || is_exactly::<BoundedSemaphore>(object)
+        || is_exactly::<Condition>(object)
+}

@@ -1,0 +1,346 @@
+//! `Semaphore` and `BoundedSemaphore`: so many tasks at once.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::entering::{Enter, Exit, is_cancellation};
+use super::{describe, is_exactly, is_exactly_any};
+use crate::ffi::{Object, Raised, Result, Slot, native};
+use crate::futures::methods::boolean;
+use crate::gc::VisitSlots;
+use crate::operations::{self, LoopBound, Machine, Step, WaitList, Waiter, is_waiter};
+use crate::stdlib::stdlib;
+
+/// A Semaphore implementation.
+///
+/// A semaphore manages an internal counter which is decremented by each acquire() call and incremented by each
+/// release() call. The counter can never go below zero; when acquire() finds that it is zero, it blocks, waiting until
+/// some other task calls release(). `async with semaphore:` does both.
+///
+/// The optional argument gives the initial value for the internal counter; it defaults to 1. If the value given is less
+/// than 0, ValueError is raised.
+#[pyclass(module = "tulipa._tulipa", subclass, frozen, weakref, dict)]
+pub(crate) struct Semaphore {
+    bound_to: LoopBound,
+    waiters: WaitList,
+    value: Cell<i64>,
+}
+
+// SAFETY: S1.
+unsafe impl Send for Semaphore {}
+// SAFETY: S1.
+unsafe impl Sync for Semaphore {}
+
+impl Semaphore {
+    const fn of_one() -> Self {
+        Self { bound_to: LoopBound::new(), waiters: WaitList::new(), value: Cell::new(1) }
+    }
+
+    /// Whether acquiring would have to wait, be it for others that were first.
+    #[inline]
+    fn is_locked(&self) -> Result<bool> {
+        Ok(self.value.get() == 0 || (!self.waiters.is_empty() && self.waiters.any_not_cancelled()?))
+    }
+
+    #[inline]
+    fn add(&self, difference: i64) {
+        self.value.set(self.value.get() + difference);
+    }
+
+    #[inline]
+    fn give_back(&self) -> Result<()> {
+        self.add(1);
+        self.wake_next().map(drop)
+    }
+
+    /// Has the first that waits go on, with what it waited for taken already; `false` where nobody waits.
+    #[inline]
+    fn wake_next(&self) -> Result<bool> {
+        let mut place = 0;
+        while let Some((waiter, next)) = self.waiters.next(place) {
+            if !operations::is_done(&waiter)? {
+                self.add(-1);
+                return operations::wake(&waiter, || boolean(true));
+            }
+            place = next;
+        }
+        Ok(false)
+    }
+
+    /// One that waited has gone on: others may have come meanwhile that may go on as well.
+    #[inline]
+    fn wake_more(&self) -> Result<()> {
+        while self.value.get() > 0 {
+            let woken = self.wake_next()?;
+            if !woken || !stdlib().behaviour.semaphore_wakes_all {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `release()` of an object that is exactly one of the two classes.
+fn release_directly(object: &Object) -> Result<()> {
+    if is_exactly::<BoundedSemaphore>(object) {
+        // SAFETY: checked above.
+        unsafe { native::<BoundedSemaphore>(object.as_ptr()) }.ensure_taken(object)?;
+    }
+    // SAFETY: called with semaphores.
+    unsafe { native::<Semaphore>(object.as_ptr()) }.give_back()
+}
+
+/// `acquire()`.
+struct Acquire {
+    semaphore: Slot,
+    /// Entering a block gives None instead of True.
+    entering: bool,
+}
+
+impl Acquire {
+    #[inline]
+    fn done(&self) -> Step {
+        Step::Done(if self.entering { Object::none() } else { boolean(true) })
+    }
+}
+
+impl Machine for Acquire {
+    fn qualified_name(&self) -> &'static str {
+        if self.entering { "_ContextManagerMixin.__aenter__" } else { "Semaphore.acquire" }
+    }
+
+    fn start(&self) -> Result<Step> {
+        let object = self.semaphore.or_none();
+        // SAFETY: made for semaphores only, and not started once it is cleared.
+        let semaphore: &Semaphore = unsafe { native(object.as_ptr()) };
+        if !semaphore.is_locked()? {
+            semaphore.add(-1);
+            return Ok(self.done());
+        }
+        let waiter = semaphore.bound_to.waiter(&object)?;
+        semaphore.waiters.push(waiter.clone())?;
+        Ok(Step::Park(waiter))
+    }
+
+    fn resume(&self, waiter: Object) -> Result<Step> {
+        let object = self.semaphore.or_none();
+        // SAFETY: made for semaphores only.
+        let semaphore: &Semaphore = unsafe { native(object.as_ptr()) };
+        semaphore.waiters.remove(&waiter);
+        semaphore.wake_more()?;
+        Ok(self.done())
+    }
+
+    fn throw(&self, waiter: Option<&Object>, exception: Object) -> Result<Step> {
+        let object = self.semaphore.or_none();
+        // SAFETY: made for semaphores only.
+        let semaphore: &Semaphore = unsafe { native(object.as_ptr()) };
+        let newer = stdlib().behaviour.semaphore_wakes_all;
+        if let Some(waiter) = waiter.filter(|waiter| is_waiter(waiter)) {
+            semaphore.waiters.remove(waiter);
+            // SAFETY: a waiter.
+            let state = unsafe { Waiter::of(waiter.as_ptr()) };
+            // What it was given when it was woken goes to the next.
+            if is_cancellation(&exception) && !state.is_cancelled() && !(newer && state.is_pending()) {
+                semaphore.add(1);
+                if !newer {
+                    semaphore.wake_next()?;
+                }
+            }
+        }
+        if newer {
+            semaphore.wake_more()?;
+        }
+        Err(Raised::from_object(&exception))
+    }
+
+    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
+        each(&self.semaphore);
+    }
+}
+
+fn initial_value(value: Option<&Bound<'_, PyAny>>) -> PyResult<i64> {
+    let Some(value) = value else { return Ok(1) };
+    if value.lt(0)? {
+        return Err(PyValueError::new_err("Semaphore initial value must be >= 0"));
+    }
+    value.extract()
+}
+
+#[pymethods]
+impl Semaphore {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = "(value=1)")]
+    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::of_one()
+    }
+
+    #[pyo3(signature = (value=None))]
+    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.value.set(initial_value(value)?);
+        self.waiters.reset();
+        Ok(())
+    }
+
+    /// Acquire a semaphore.
+    ///
+    /// If the internal counter is larger than zero on entry, decrement it by one and return True immediately. If it is
+    /// zero on entry, block, waiting until some other task has called release() to make it larger than 0, and then
+    /// return True.
+    fn acquire(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let semaphore = Slot::holding(Object::from_bound(slf.as_any()));
+        operations::coroutine(slf.py(), Acquire { semaphore, entering: false })
+    }
+
+    /// Release a semaphore, incrementing the internal counter by one.
+    ///
+    /// When it was zero on entry and another task is waiting for it to become larger than zero again, wake up that
+    /// task.
+    fn release(&self) -> PyResult<()> {
+        Ok(self.give_back()?)
+    }
+
+    /// Returns True if semaphore cannot be acquired immediately.
+    fn locked(&self) -> PyResult<bool> {
+        Ok(self.is_locked()?)
+    }
+
+    fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let object = Object::from_bound(slf.as_any());
+        if is_exactly_any(&object) {
+            return operations::coroutine(
+                slf.py(),
+                Acquire { semaphore: Slot::holding(object), entering: true },
+            );
+        }
+        operations::coroutine(slf.py(), Enter::new(object))
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+        operations::coroutine(slf.py(), Exit::new(Object::from_bound(slf.as_any()), release_directly))
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let this = slf.get();
+        let extra = if slf.call_method0("locked")?.is_truthy()? {
+            "locked".to_owned()
+        } else {
+            format!("unlocked, value:{}", this.value.get())
+        };
+        describe(slf.as_any(), &extra, this.waiters.len())
+    }
+
+    fn _get_loop(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        let event_loop = slf.get().bound_to.bind(&Object::from_bound(slf.as_any()))?;
+        Ok(event_loop.bound(slf.py()).unbind())
+    }
+
+    /// Wake up the first waiter that isn't done.
+    fn _wake_up_next(&self) -> PyResult<bool> {
+        Ok(self.wake_next()?)
+    }
+
+    #[getter(_loop)]
+    fn loop_property(&self, py: Python<'_>) -> Py<PyAny> {
+        self.bound_to.visible(py)
+    }
+
+    #[setter(_loop)]
+    fn set_loop(&self, event_loop: &Bound<'_, PyAny>) {
+        self.bound_to.set(Object::from_bound(event_loop));
+    }
+
+    #[getter(_value)]
+    fn value_property(&self) -> i64 {
+        self.value.get()
+    }
+
+    #[setter(_value)]
+    fn set_value(&self, value: i64) {
+        self.value.set(value);
+    }
+
+    /// None until somebody waits.
+    #[getter(_waiters)]
+    fn waiters_property(&self, py: Python<'_>) -> Py<PyAny> {
+        self.waiters.visible_if_made(py)
+    }
+
+    #[setter(_waiters)]
+    fn set_waiters(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.waiters.replace(waiters)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        visit.visit_slots([self.bound_to.slot(), self.waiters.slot()])
+    }
+
+    fn __clear__(&self) {
+        self.bound_to.slot().set(None);
+        self.waiters.slot().set(None);
+    }
+}
+
+/// A bounded semaphore implementation.
+///
+/// This raises ValueError in release() if it would increase the value above the initial value.
+#[pyclass(module = "tulipa._tulipa", subclass, frozen, extends = Semaphore)]
+pub(crate) struct BoundedSemaphore {
+    bound: Cell<i64>,
+}
+
+// SAFETY: S1.
+unsafe impl Send for BoundedSemaphore {}
+// SAFETY: S1.
+unsafe impl Sync for BoundedSemaphore {}
+
+impl BoundedSemaphore {
+    #[inline]
+    fn ensure_taken(&self, this: &Object) -> Result<()> {
+        // SAFETY: a bounded semaphore is a semaphore.
+        if unsafe { native::<Semaphore>(this.as_ptr()) }.value.get() >= self.bound.get() {
+            return Err(PyValueError::new_err("BoundedSemaphore released too many times").into());
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl BoundedSemaphore {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = "(value=1)")]
+    fn new(
+        _arguments: &Bound<'_, PyTuple>,
+        _keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyClassInitializer<Self> {
+        PyClassInitializer::from(Semaphore::of_one()).add_subclass(Self { bound: Cell::new(1) })
+    }
+
+    #[pyo3(signature = (value=None))]
+    fn __init__(slf: &Bound<'_, Self>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        slf.as_super().get().__init__(value)?;
+        slf.get().bound.set(slf.as_super().get().value.get());
+        Ok(())
+    }
+
+    /// Release a semaphore; ValueError where it would exceed its initial value.
+    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().ensure_taken(&Object::from_bound(slf.as_any()))?;
+        slf.as_super().get().release()
+    }
+
+    #[getter(_bound_value)]
+    fn bound_property(&self) -> i64 {
+        self.bound.get()
+    }
+
+    #[setter(_bound_value)]
+    fn set_bound(&self, bound: i64) {
+        self.bound.set(bound);
+    }
+}

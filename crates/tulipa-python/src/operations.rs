@@ -1,0 +1,356 @@
+//! Operations: what the native counterparts of asyncio's coroutine functions return, and how a task waits on them.
+//!
+//! `lock.acquire()` gives an `Operation`: a coroutine to whoever awaits it, a small state machine (`Machine`) inside.
+//! What is available at once completes without suspending. What is not parks on a `Waiter`, which the operation yields
+//! as a coroutine would yield a future: a native task is registered in it by one store, and woken by one push on the
+//! ready queue. To anybody else a waiter is a future like any other.
+//!
+//! The machines live with what they act on (`sleep`, `locks`, `queues`, ...); this module drives them and knows none.
+//! No borrow is held while a machine runs: it may call Python, which may come back to the same objects (S1).
+
+mod binding;
+mod class;
+mod outsider;
+mod sleep;
+mod waiter;
+mod waiter_class;
+mod waiters;
+
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::ptr;
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::ffi;
+
+pub(crate) use binding::{LoopBound, running_loop};
+pub(crate) use class::{coroutine, initialise, is_operation, new};
+pub(crate) use sleep::sleep;
+pub(crate) use waiter::{Waiter, expire, is_waiter};
+pub(crate) use waiters::{WaitList, is_done, wake};
+
+use crate::ffi::{Object, Raised, Result, Slot, call};
+use crate::stdlib::stdlib;
+
+/// What a machine does next.
+pub(crate) enum Step {
+    /// The operation is over, with this result.
+    Done(Object),
+    /// Wait for a `Waiter`, made by the machine and known to whoever will wake it.
+    Park(Object),
+    /// Yield something else to the task, as it is: `None`, or a future whose blocking flag is set.
+    Yield(Object),
+    /// Wait for another awaitable's iterator, as `await` does.
+    Await(Object),
+    /// The same where the machine has taken the iterator's first step itself, which yielded `value`.
+    Follow { iterator: Object, value: Object },
+}
+
+/// One kind of operation: what a coroutine function of asyncio does between its `await`s.
+///
+/// Methods take `&self` and keep what changes in slots and cells, because Python code that they call may look at the
+/// operation meanwhile. The operation itself is kept alive by whoever drives it.
+pub(crate) trait Machine {
+    /// The name in messages and reprs, such as `Lock.acquire`.
+    fn qualified_name(&self) -> &'static str;
+
+    /// The coroutine's beginning, up to its first `await` that must wait.
+    fn start(&self) -> Result<Step>;
+
+    /// Goes on after a wait: with the waiter, which has a result, or with the value of what was awaited.
+    fn resume(&self, value: Object) -> Result<Step>;
+
+    /// Goes on by an exception, raised where the machine waits: nearly always CancelledError. `waiter` is what it
+    /// was parked on, whether done or not. By default the exception ends the operation.
+    fn throw(&self, waiter: Option<&Object>, exception: Object) -> Result<Step> {
+        let _ = waiter;
+        Err(Raised::from_object(&exception))
+    }
+
+    /// Shows every slot: the collector visits them, and they are emptied when the operation is over.
+    fn each_slot(&self, each: &mut dyn FnMut(&Slot));
+}
+
+/// How much of a machine lies in the operation itself: four words hold all of the hot ones. Larger ones are boxed by
+/// their makers.
+const ROOM: usize = 4;
+
+type Room = UnsafeCell<MaybeUninit<[usize; ROOM]>>;
+
+/// Where an operation is in its life; the states of a coroutine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Created,
+    Running,
+    Suspended,
+    Finished,
+}
+
+/// A coroutine that is a machine.
+#[repr(C)]
+pub(crate) struct Operation {
+    header: ffi::PyObject,
+    weak_references: Cell<*mut ffi::PyObject>,
+    /// The machine, which lies in `room`: instances never move.
+    machine: Cell<*const dyn Machine>,
+    room: Room,
+    /// What the operation waits on: a waiter it parked on, or the iterator of another awaitable.
+    pending: Slot,
+    life: Cell<Life>,
+}
+
+/// What driving an operation gave.
+pub(crate) enum Sent {
+    Yielded(Object),
+    Returned(Object),
+}
+
+impl Operation {
+    #[inline]
+    fn machine(&self) -> &dyn Machine {
+        // SAFETY: written when the operation was made, dropped with it only.
+        unsafe { &*self.machine.get() }
+    }
+
+    /// Puts the machine into a fresh instance.
+    #[inline]
+    fn fill<M: Machine + 'static>(&self, machine: M) {
+        const { assert!(size_of::<M>() <= size_of::<Room>() && align_of::<M>() <= align_of::<Room>()) }
+        let place = self.room.get().cast::<M>();
+        // SAFETY: the room is as large as asserted, and holds nothing yet.
+        unsafe { place.write(machine) };
+        self.machine.set(place as *const dyn Machine);
+        self.life.set(Life::Created);
+    }
+
+    /// `send(value)`.
+    #[inline]
+    fn send(&self, value: &Object) -> Result<Sent> {
+        match self.life.get() {
+            Life::Suspended => self.wake(value),
+            Life::Created if !value.is_none() => {
+                Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine").into())
+            }
+            Life::Created => {
+                self.life.set(Life::Running);
+                self.follow(self.machine().start())
+            }
+            Life::Running => Err(already_running()),
+            Life::Finished => Err(already_awaited()),
+        }
+    }
+
+    /// Goes on where the operation waits.
+    #[inline]
+    fn wake(&self, value: &Object) -> Result<Sent> {
+        self.life.set(Life::Running);
+        let machine = self.machine();
+        let Some(pending) = self.pending.take() else { return self.follow(machine.resume(value.clone())) };
+        if !is_waiter(&pending) {
+            return self.delegate(pending, |iterator| send_to(iterator, value));
+        }
+        // SAFETY: a waiter, kept alive by the reference.
+        match unsafe { Waiter::of(pending.as_ptr()) }.outcome() {
+            Ok(()) => self.follow(machine.resume(pending)),
+            Err(raised) => self.follow(machine.throw(Some(&pending), raised.take_object())),
+        }
+    }
+
+    /// `throw(exception)` where the operation waits.
+    fn throw(&self, exception: Object) -> Result<Sent> {
+        match self.life.get() {
+            Life::Suspended => {}
+            Life::Created => {
+                self.finish();
+                return Err(Raised::from_object(&exception));
+            }
+            Life::Running => return Err(already_running()),
+            Life::Finished => return Err(already_awaited()),
+        }
+        self.life.set(Life::Running);
+        match self.pending.take() {
+            Some(pending) if !is_waiter(&pending) => {
+                self.delegate(pending, |iterator| throw_into(iterator, &exception))
+            }
+            pending => self.follow(self.machine().throw(pending.as_ref(), exception)),
+        }
+    }
+
+    /// `close()`: has the machine clean up after itself.
+    fn close(&self) -> Result<()> {
+        match self.life.get() {
+            Life::Suspended => {}
+            Life::Running => return Err(already_running()),
+            Life::Created | Life::Finished => {
+                self.finish();
+                return Ok(());
+            }
+        }
+        // SAFETY: the class lives as long as the interpreter.
+        let exit = call::call0(&unsafe { Object::borrow(ffi::PyExc_GeneratorExit) })?;
+        match self.throw(exit) {
+            Ok(Sent::Returned(_)) => Ok(()),
+            Ok(Sent::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit").into()),
+            Err(raised) if is_exit(&raised) => {
+                // SAFETY: clears the indicator that was just found set.
+                unsafe { ffi::PyErr_Clear() };
+                Ok(())
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    /// Takes the machine's steps until it waits or ends.
+    #[inline]
+    fn follow(&self, step: Result<Step>) -> Result<Sent> {
+        match step {
+            Ok(Step::Done(result)) => {
+                self.finish();
+                Ok(Sent::Returned(result))
+            }
+            Ok(Step::Park(waiter)) => {
+                // SAFETY: machines park on waiters only.
+                unsafe { Waiter::of(waiter.as_ptr()) }.blocking.set(true);
+                Ok(self.suspend(Some(waiter.clone()), waiter))
+            }
+            Ok(Step::Yield(value)) => Ok(self.suspend(None, value)),
+            Ok(Step::Follow { iterator, value }) => Ok(self.suspend(Some(iterator), value)),
+            Ok(Step::Await(iterator)) => {
+                self.delegate(iterator, |iterator| send_to(iterator, &Object::none()))
+            }
+            Err(raised) => {
+                self.fail();
+                Err(raised)
+            }
+        }
+    }
+
+    #[inline]
+    fn suspend(&self, pending: Option<Object>, value: Object) -> Sent {
+        self.pending.set(pending);
+        self.life.set(Life::Suspended);
+        Sent::Yielded(value)
+    }
+
+    /// Drives what the operation awaits; once that is over the machine goes on.
+    fn delegate(&self, iterator: Object, drive: impl FnOnce(&Object) -> Result<Sent>) -> Result<Sent> {
+        match drive(&iterator) {
+            Ok(Sent::Yielded(value)) => Ok(self.suspend(Some(iterator), value)),
+            Ok(Sent::Returned(value)) => {
+                drop(iterator);
+                self.follow(self.machine().resume(value))
+            }
+            Err(raised) => {
+                let exception = raised.take_object();
+                drop(iterator);
+                self.follow(self.machine().throw(None, exception))
+            }
+        }
+    }
+
+    /// The operation is over: what it held goes, as a coroutine's frame does.
+    #[inline]
+    fn finish(&self) {
+        self.life.set(Life::Finished);
+        self.pending.set(None);
+        self.machine().each_slot(&mut |slot| slot.set(None));
+    }
+
+    /// As `finish`, with the exception put aside while references go.
+    #[cold]
+    fn fail(&self) {
+        let exception = Raised.take_object();
+        self.finish();
+        let Raised = Raised::from_object(&exception);
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
+        visit(self.pending.as_ptr());
+        self.machine().each_slot(&mut |slot| visit(slot.as_ptr()));
+    }
+}
+
+/// Whether what closing raised is the exit itself, or the end that it led to.
+fn is_exit(raised: &Raised) -> bool {
+    // SAFETY: the classes live as long as the interpreter.
+    let (exit, stop) = unsafe { (ffi::PyExc_GeneratorExit, ffi::PyExc_StopIteration) };
+    raised.matches(exit) || raised.matches(stop)
+}
+
+#[cold]
+fn already_running() -> Raised {
+    PyValueError::new_err("coroutine already executing").into()
+}
+
+#[cold]
+fn already_awaited() -> Raised {
+    PyRuntimeError::new_err("cannot reuse already awaited coroutine").into()
+}
+
+/// `iterator.send(value)`, as the interpreter does it.
+#[inline]
+pub(crate) fn send_to(iterator: &Object, value: &Object) -> Result<Sent> {
+    let mut given = ptr::null_mut();
+    // SAFETY: two live objects, and a place for the value.
+    let kind = unsafe { ffi::PyIter_Send(iterator.as_ptr(), value.as_ptr(), &raw mut given) };
+    // SAFETY: a new reference, or null with an exception set.
+    let given = unsafe { Object::steal(given) };
+    match kind {
+        ffi::PySendResult::PYGEN_NEXT => given.map(Sent::Yielded),
+        ffi::PySendResult::PYGEN_RETURN => given.map(Sent::Returned),
+        ffi::PySendResult::PYGEN_ERROR => Err(Raised),
+    }
+}
+
+/// `iterator.throw(exception)`, or `close()` for a GeneratorExit, as the interpreter delegates them.
+fn throw_into(iterator: &Object, exception: &Object) -> Result<Sent> {
+    let names = &stdlib().names;
+    // SAFETY: the class lives as long as the interpreter.
+    if exception.is_instance_of(unsafe { ffi::PyExc_GeneratorExit }.cast()) {
+        if let Some(close) = call::getattr_opt(iterator, &names.close)? {
+            call::call0(&close)?;
+        }
+        return Err(Raised::from_object(exception));
+    }
+    let Some(throw) = call::getattr_opt(iterator, &names.throw)? else {
+        return Err(Raised::from_object(exception));
+    };
+    match call::call1(&throw, exception) {
+        Ok(value) => Ok(Sent::Yielded(value)),
+        // SAFETY: as above.
+        Err(raised) if raised.matches(unsafe { ffi::PyExc_StopIteration }) => {
+            let stop = raised.take_object();
+            // SAFETY: attached.
+            let py = unsafe { pyo3::Python::assume_attached() };
+            Ok(Sent::Returned(pyo3::types::PyAnyMethods::getattr(&stop.bound(py), "value")?.into()))
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// The iterator that `await awaitable` steps through.
+pub(crate) fn awaiting(awaitable: &Object) -> Result<Step> {
+    // SAFETY: a live object.
+    let class = awaitable.class();
+    // Coroutines, native or not, are stepped through themselves.
+    if class == &raw mut ffi::PyCoro_Type || is_operation(awaitable) {
+        return Ok(Step::Await(awaitable.clone()));
+    }
+    // SAFETY: a live class; the method table, where there is one, lives as long as it.
+    let method = unsafe { (*class).tp_as_async.as_ref() }.and_then(|methods| methods.am_await);
+    let Some(method) = method else { return Err(not_awaitable(awaitable)) };
+    // SAFETY: the class's own slot, called on an instance; a new reference or null.
+    unsafe { Object::steal(method(awaitable.as_ptr())) }.map(Step::Await)
+}
+
+#[cold]
+fn not_awaitable(object: &Object) -> Raised {
+    // SAFETY: attached.
+    let py = unsafe { pyo3::Python::assume_attached() };
+    let name = pyo3::types::PyTypeMethods::name(&pyo3::types::PyAnyMethods::get_type(&object.bound(py)));
+    match name {
+        Ok(name) if cfg!(Py_3_14) => PyTypeError::new_err(format!("'{name}' object can't be awaited")).into(),
+        Ok(name) => PyTypeError::new_err(format!("object {name} can't be used in 'await' expression")).into(),
+        Err(error) => error.into(),
+    }
+}

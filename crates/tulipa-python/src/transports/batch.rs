@@ -1,0 +1,107 @@
+//! A turn's sends in one system call, where the kernel offers that.
+//!
+//! Only the plain case is taken together: a stream with one chunk to send, which is what a server's answers are.
+//! Whatever is left, of these streams or of others, goes out one by one afterwards, as all does without a ring.
+
+use std::cell::{Ref, RefCell};
+use std::io::IoSlice;
+
+use tulipa::driver::{MAX_SENDS, Outgoing, SendRing};
+use tulipa::stream::WriteQueue;
+
+use super::class;
+use super::kind::Kind;
+use super::stream::{Chunk, Stream};
+use super::writing::{self, Sent};
+use crate::ffi::raised::finally;
+use crate::ffi::{Object, Result};
+
+/// Streams from which on a ring is worth its fixed cost: two are even, from four on it is the cheaper way.
+const WORTH_IT: usize = 4;
+
+/// The ring of one loop.
+#[derive(Default)]
+pub(super) struct Batch(RefCell<State>);
+
+#[derive(Default)]
+enum State {
+    /// No turn had enough to send yet.
+    #[default]
+    Unopened,
+    Open(Box<SendRing>),
+    /// The kernel or a container's rules forbid it.
+    Unavailable,
+}
+
+/// A stream that is part of the batch, and its queue, borrowed while the kernel reads from it.
+struct Member<'a> {
+    transport: &'a Object,
+    stream: &'a Stream,
+    queue: Ref<'a, WriteQueue<Chunk>>,
+}
+
+impl Batch {
+    /// Sends what can be sent together.
+    #[inline]
+    pub(super) fn send(&self, transports: &[Object]) -> Result<()> {
+        if transports.len() < WORTH_IT {
+            return Ok(());
+        }
+        transports.chunks(MAX_SENDS).try_for_each(|transports| self.send_some(transports))
+    }
+
+    /// The consequences are drawn when nothing is borrowed any more: they may call Python.
+    fn send_some(&self, transports: &[Object]) -> Result<()> {
+        let mut answers = Vec::with_capacity(transports.len());
+        {
+            let mut state = self.0.borrow_mut();
+            let Some(ring) = state.ring() else { return Ok(()) };
+            let members: Vec<_> = transports.iter().filter_map(Member::of).collect();
+            let sends: Vec<_> = members.iter().map(Member::outgoing).collect();
+            let all = ring.send(&sends, |index, written| {
+                let Member { transport, stream, .. } = members[index];
+                let offered = sends[index].bytes.len();
+                answers.push((transport, stream, written.map(|written| Sent { offered, written })));
+            });
+            if all.is_err() {
+                *state = State::Unavailable;
+            }
+        }
+        let mut outcome = Ok(());
+        for (transport, stream, sent) in answers {
+            outcome = finally(outcome, || writing::settle(transport, stream, sent));
+        }
+        outcome
+    }
+}
+
+impl State {
+    /// The ring, opened for this thread if need be: a loop can move to another thread, and a fork copies it.
+    fn ring(&mut self) -> Option<&mut SendRing> {
+        let open = matches!(self, Self::Open(ring) if ring.is_usable());
+        if !open && !matches!(self, Self::Unavailable) {
+            *self = SendRing::open().map_or(Self::Unavailable, |ring| Self::Open(Box::new(ring)));
+        }
+        match self {
+            Self::Open(ring) => Some(ring),
+            Self::Unopened | Self::Unavailable => None,
+        }
+    }
+}
+
+impl<'a> Member<'a> {
+    /// A socket that has one chunk to send, and room in the kernel as far as we know.
+    fn of(transport: &'a Object) -> Option<Self> {
+        // SAFETY: only streams are listed.
+        let stream: &Stream = unsafe { class::stream(transport.as_ptr()) };
+        let queue = stream.queue.borrow();
+        let plain = stream.kind.get() == Kind::Socket
+            && !stream.blocked.get()
+            && queue.slices(&mut [IoSlice::new(&[]); 2]) == 1;
+        plain.then_some(Self { transport, stream, queue })
+    }
+
+    fn outgoing(&self) -> Outgoing<'_> {
+        Outgoing { fd: self.stream.fd.get(), bytes: self.queue.first() }
+    }
+}

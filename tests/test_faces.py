@@ -1,0 +1,191 @@
+"""`import tulipa as asyncio`: every public name is there, looks like asyncio's, and is native where Tulipa has it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import importlib
+import inspect
+import pickle
+import pkgutil
+import subprocess
+import sys
+import types
+import weakref
+from typing import Any
+
+import pytest
+
+import tulipa
+from tulipa._native import NATIVE, native_names
+
+PUBLIC = sorted(asyncio.__all__)
+SUBMODULES = sorted(
+    name
+    for _, name, _ in pkgutil.iter_modules(asyncio.__path__)
+    if not name.startswith("windows") and f"asyncio.{name}" in sys.modules
+)
+
+# The loop's class is another one, and `run` takes a loop_factory on every Python.
+OWN_SIGNATURES = {"SelectorEventLoop", "EventLoop"} | ({"run"} if sys.version_info < (3, 12) else set())
+
+
+def native_functions() -> list[tuple[str, str]]:
+    """(module, name) of every native function."""
+    return [
+        (module, name)
+        for module in NATIVE
+        for name, value in native_names(module)
+        if not isinstance(value, type) and name != "eager_task_factory"
+    ]
+
+
+def signature(thing: Any) -> object:
+    """The parameters, without what their annotations say."""
+    try:
+        parameters = inspect.signature(thing).parameters.values()
+    except (TypeError, ValueError) as error:
+        return type(error)
+    return [(parameter.name, parameter.kind, parameter.default) for parameter in parameters]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there(name: str) -> None:
+    assert name in tulipa.__all__
+    assert hasattr(tulipa, name)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLIC if callable(getattr(asyncio, name)) and name not in OWN_SIGNATURES]
+)
+def test_signatures_are_asyncios(name: str) -> None:
+    ours, stock = getattr(tulipa, name), getattr(asyncio, name)
+    assert signature(ours) == signature(stock)
+    assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(stock)
+    assert isinstance(ours, type) == isinstance(stock, type)
+    assert ours.__name__ == stock.__name__
+    if not isinstance(stock, type):
+        assert ours.__doc__ == stock.__doc__ or ours.__module__.startswith("tulipa.")
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_every_module_has_a_mirror(name: str) -> None:
+    mirror, stock = importlib.import_module(f"tulipa.{name}"), importlib.import_module(f"asyncio.{name}")
+    assert mirror is getattr(tulipa, name)
+    assert isinstance(mirror, types.ModuleType)
+    assert mirror.__name__ == f"tulipa.{name}"
+    for native, value in native_names(name):
+        assert getattr(mirror, native) is getattr(tulipa, native) is value
+    natives = {native for native, _ in native_names(name)}
+    for other in set(vars(stock)) - natives:
+        if not other.startswith("__"):
+            assert getattr(mirror, other) is getattr(stock, other)
+    assert set(dir(stock)) <= set(dir(mirror))
+    with pytest.raises(AttributeError, match=rf"^module 'tulipa\.{name}' has no attribute 'nonsense'$"):
+        mirror.nonsense  # noqa: B018
+
+
+def test_a_program_may_call_tulipa_asyncio() -> None:
+    program = """
+import tulipa as asyncio
+import tulipa.subprocess
+from tulipa.exceptions import CancelledError
+from tulipa.tasks import *
+
+assert asyncio.subprocess.PIPE == tulipa.subprocess.PIPE == -1
+assert CancelledError is asyncio.CancelledError
+assert gather is asyncio.gather
+
+async def main():
+    assert type(asyncio.get_running_loop()) is asyncio.EventLoop is asyncio.SelectorEventLoop
+    return await asyncio.gather(asyncio.sleep(0, "a"), asyncio.sleep(0, "b"))
+
+assert asyncio.run(main()) == ["a", "b"]
+with asyncio.Runner() as runner:
+    assert runner.run(main()) == ["a", "b"]
+"""
+    program = program.replace("import tulipa.subprocess", "import tulipa, tulipa.subprocess")
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_get_event_loop_is_tulipas() -> None:
+    program = """
+import warnings
+import tulipa as asyncio
+warnings.simplefilter("ignore", DeprecationWarning)
+try:
+    loop = asyncio.get_event_loop()
+except RuntimeError as error:  # 3.14+
+    assert "no current event loop" in str(error)
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+assert type(loop) is asyncio.EventLoop
+assert asyncio.get_event_loop() is loop
+assert loop.run_until_complete(asyncio.sleep(0, 1)) == 1
+loop.close()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.fixture(params=native_functions(), ids=lambda found: found[1])
+def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    """A native function and the stock one that it stands for."""
+    module, name = request.param
+    return dict(native_names(module))[name], getattr(importlib.import_module(f"asyncio.{module}"), name)
+
+
+class TestNativeFunctions:
+    def test_show_what_the_stock_function_shows(self, pair: tuple[Any, Any]) -> None:
+        ours, stock = pair
+        assert ours is not stock
+        assert ours.__name__ == stock.__name__
+        assert ours.__qualname__ == stock.__qualname__
+        assert ours.__doc__ == stock.__doc__
+        assert ours.__module__ == "tulipa"
+        assert repr(ours) == f"<built-in function tulipa.{stock.__name__}>"
+
+    def test_are_pickled_by_name(self, pair: tuple[Any, Any]) -> None:
+        ours, _ = pair
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            assert pickle.loads(pickle.dumps(ours, protocol)) is ours
+        assert copy.deepcopy(ours) is ours
+
+    def test_bind_like_functions(self, pair: tuple[Any, Any]) -> None:
+        ours, _ = pair
+        kind: Any = type("Kind", (), {"method": ours})
+        instance = kind()
+        assert kind.method is ours
+        assert instance.method.__self__ is instance
+        assert instance.method.__func__ is ours
+
+    def test_can_be_weakly_referenced_wrapped_and_hashed(self, pair: tuple[Any, Any]) -> None:
+        ours, stock = pair
+        assert weakref.ref(ours)() is ours
+        assert {ours: 1}[ours] == 1
+
+        @functools.wraps(ours)
+        def wrapper() -> None: ...
+
+        assert wrapper.__name__ == stock.__name__
+
+    @pytest.mark.filterwarnings("ignore:There is no current event loop")
+    def test_complain_as_asyncio_does(self, pair: tuple[Any, Any]) -> None:
+        ours, stock = pair
+        for arguments, keywords in [
+            ((), {}),
+            ((1, 2, 3, 4, 5), {}),
+            ((), {"nonsense": 1}),
+            ((1,), {"nonsense": 1}),
+        ]:
+            complaints = []
+            for function in pair:
+                try:
+                    answer = function(*arguments, **keywords)
+                except Exception as error:
+                    complaints.append((type(error), str(error)))
+                else:
+                    getattr(answer, "close", lambda: None)()
+                    complaints.append((type(None), ""))
+            assert complaints[0] == complaints[1], (arguments, keywords)
+        assert stock is not ours
