@@ -84,7 +84,7 @@ def measure_served(row: Served, loop: str, settings: Settings) -> Figures:
 def measure_held(row: Held, loop: str, settings: Settings) -> Figures:
     """Resident memory before and after many connections. A few come first: one-time costs do not count."""
     with server(row, loop, settings) as (pid, port):
-        hold = load(settings, port, "connections", "--count")
+        hold = load(settings, port, "connections", *row.load, "--count")
         with started([*hold, "10"], settings.load_core) as few:
             few.answer(START)
             before = resident(pid)

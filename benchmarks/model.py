@@ -83,6 +83,8 @@ class Held(Row):
 
     serve: Serve
     connections: int
+    load: tuple[str, ...] = ()
+    """More arguments of the load command."""
 
     @property
     def unit(self) -> Unit:
