@@ -31,7 +31,6 @@ from typing import (
     TypeVar,
     TypeVarTuple,
     final,
-    overload,
 )
 
 from _typeshed import ReadableBuffer, WriteableBuffer
