@@ -12,7 +12,23 @@ from . import _tulipa
 
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
     "futures": ("Future", "wrap_future"),
-    "tasks": ("Task", "create_task", "ensure_future", "gather", "run_coroutine_threadsafe", "shield", "sleep"),
+    "locks": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
+    "queues": ("LifoQueue", "PriorityQueue", "Queue"),
+    "taskgroups": ("TaskGroup",),
+    "tasks": (
+        "Task",
+        "as_completed",
+        "create_task",
+        "ensure_future",
+        "gather",
+        "run_coroutine_threadsafe",
+        "shield",
+        "sleep",
+        "wait",
+        "wait_for",
+    ),
+    "threads": ("to_thread",),
+    "timeouts": ("Timeout", "timeout", "timeout_at"),
 }
 
 
@@ -22,6 +38,14 @@ def native_names(module: str) -> Iterator[tuple[str, Any]]:
         yield name, getattr(_tulipa, name)
     if module == "tasks" and eager_task_factory is not None:
         yield "eager_task_factory", eager_task_factory
+
+
+def package_names(module: str) -> dict[str, Any]:
+    """Return the same as the package has them: its `wait` makes tasks of coroutines, as asyncio's did before 3.11."""
+    names = dict(native_names(module))
+    if "wait" in names:
+        names["wait"] = _tulipa.lenient_wait
+    return names
 
 
 def _eager_task_factory() -> Any:

@@ -66,10 +66,12 @@ TOOLBOX: Final = (
     "test_locks",
     "test_pep492",
     "test_queues",
+    "test_runners",
     "test_staggered",
     "test_streams",
     "test_taskgroups",
     "test_tasks",
+    "test_threads",
     "test_timeouts",
     "test_waitfor",
 )

@@ -35,10 +35,10 @@ QUEUES = ("Queue", "PriorityQueue", "LifoQueue")
 
 def _tulipa() -> Implementation:
     import tulipa
-    from tulipa import _tulipa as native
+    from tulipa._native import NATIVE, native_names
 
     def toolbox() -> dict[str, Any]:
-        return {name: getattr(native, name) for name in (*PRIMITIVES, *QUEUES, "sleep")}
+        return {name: value for module in NATIVE for name, value in native_names(module)}
 
     return Implementation("tulipa", tulipa.EventLoop, tulipa.Future, tulipa.Task, tulipa.install, toolbox)
 

@@ -7,9 +7,13 @@ ever undone, as the process runs one module and ends.
 from __future__ import annotations
 
 import asyncio
+import asyncio.futures
 import asyncio.locks
 import asyncio.queues
+import asyncio.taskgroups
 import asyncio.tasks
+import asyncio.threads
+import asyncio.timeouts
 import asyncio.unix_events
 import unittest
 from collections.abc import Iterator
@@ -94,10 +98,22 @@ def adapt_module(module: ModuleType, implementation: Implementation) -> None:
     tests.BaseTest.new_loop = new_loop
 
 
+TOOLBOX = (
+    asyncio,
+    asyncio.futures,
+    asyncio.locks,
+    asyncio.queues,
+    asyncio.taskgroups,
+    asyncio.tasks,
+    asyncio.threads,
+    asyncio.timeouts,
+)
+
+
 def replace_toolbox(implementation: Implementation) -> None:
     """Swap the primitives and functions under test for asyncio's, also where asyncio's own modules look them up."""
     for name, value in implementation.toolbox().items():
-        for module in (asyncio, asyncio.locks, asyncio.queues, asyncio.tasks):
+        for module in TOOLBOX:
             if hasattr(module, name):
                 setattr(module, name, value)
 
