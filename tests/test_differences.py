@@ -79,6 +79,23 @@ def test_an_accepted_connections_protocol_is_made_outside_any_task() -> None:
     assert tulipa.run(main()) == (None, True)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks start eagerly since Python 3.12")
+def test_create_task_takes_eager_start() -> None:
+    async def at_once() -> str:
+        return "done"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        eager = loop.create_task(at_once(), eager_start=True)  # type: ignore[call-arg]
+        assert eager.done()
+        assert eager.result() == "done"
+        usual = loop.create_task(at_once(), eager_start=False)  # type: ignore[call-arg]
+        assert not usual.done()
+        await usual
+
+    tulipa.run(main())
+
+
 def descriptors() -> dict[str, str]:
     """What this process has open, and what it leads to."""
     gc.collect()

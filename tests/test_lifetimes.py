@@ -73,6 +73,19 @@ def test_handles_and_timers_leave_nothing(loop: asyncio.AbstractEventLoop) -> No
     assert growth(work) < 20
 
 
+def test_a_loop_goes_with_its_last_reference() -> None:
+    gc.disable()
+    try:
+        loop = tulipa.new_event_loop()
+        loop.run_until_complete(loop.run_in_executor(None, int))
+        loop.close()
+        gone = weakref.ref(loop)
+        del loop
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_loops_leave_nothing() -> None:
     def work() -> None:
         loop = tulipa.new_event_loop()
@@ -161,3 +174,27 @@ def test_a_pending_task_that_nobody_holds_is_reported(loop: asyncio.AbstractEven
     gc.collect()
     assert messages == ["Task was destroyed but it is pending!"]
     assert asyncio.all_tasks(loop) == set()
+
+
+def test_memory_that_is_used_again_brings_no_attributes_along() -> None:
+    async def nothing() -> None:
+        pass
+
+    def leave_attribute(owner: Any) -> None:
+        owner.colour = "red"
+
+    def leave_nothing(owner: Any) -> None:
+        owner.colour = "red"
+        del owner.colour
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for leave in (leave_attribute, leave_nothing) * 2:
+            task, future = loop.create_task(nothing()), loop.create_future()
+            for fresh in (task, future):
+                assert not hasattr(fresh, "colour")
+                leave(fresh)
+            await task
+            del task, future, fresh
+
+    tulipa.run(main())

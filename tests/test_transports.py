@@ -255,6 +255,72 @@ def most_connections() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_all_callbacks_of_a_protocol_see_the_context_of_its_connection() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: dict[str, str] = {}
+
+    class Client(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            seen["made"] = variable.get()
+            super().connection_made(transport)
+
+        def pause_writing(self) -> None:
+            seen["paused"] = variable.get()
+
+        def resume_writing(self) -> None:
+            seen["resumed"] = variable.get()
+            self.changed.set()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            seen["lost"] = variable.get()
+            super().connection_lost(exc)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Recorder, "127.0.0.1", 0)
+        variable.set("connects")
+        _, client = await loop.create_connection(Client, *server.sockets[0].getsockname())
+        variable.set("writes")
+        while "paused" not in seen:
+            client.transport.write(bytes(1 << 20))
+            await asyncio.sleep(0)
+        await client.changed.wait()
+        variable.set("closes")
+        client.transport.close()
+        await client.lost
+        server.close()
+
+    run(main)
+    assert seen == dict.fromkeys(("made", "paused", "resumed", "lost"), "connects")
+
+
+def test_a_protocol_of_any_class_may_lend_its_buffer() -> None:
+    class Lender(asyncio.BaseProtocol):
+        def connection_made(self, transport: Any) -> None:
+            self.buffer = bytearray(3)
+            self.received = b""
+            self.ended = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return self.buffer
+
+        def buffer_updated(self, count: int) -> None:
+            self.received += self.buffer[:count]
+
+        def eof_received(self) -> None:
+            self.ended.set_result(self.received)
+
+    async def main() -> bytes:
+        left, right = socket.socketpair()
+        _, lender = await asyncio.get_running_loop().connect_accepted_socket(Lender, left)
+        with right:
+            right.sendall(b"more than three")
+        received: bytes = await lender.ended
+        return received
+
+    assert run(main) == b"more than three"
+
+
 def test_thousands_of_connections_are_held_and_echoed_and_leave_nothing(most_connections: int) -> None:
     count = most_connections
     gc.collect()

@@ -2,36 +2,47 @@
 
 Scheduling, running, timers, descriptors, futures, tasks and stream transports are native (`_tulipa.BaseEventLoop` comes
 first among the bases). What opens, resolves and configures is inherited from the running Python's own Unix loop, so
-arguments, defaults and texts of errors are that Python's. This module is the seam: it never opens a selector, and
-makes a wake-up socket only for signal handlers.
+arguments, defaults and texts of errors are that Python's. This module is the seam: it never opens a selector.
 """
 
 import os
 import socket
-import weakref
-from asyncio import events, unix_events
+from asyncio import base_events, tasks, unix_events
 from collections.abc import Callable
 from typing import Any
 
 from . import _tulipa
 from ._executors import ThreadPool
+from ._processes import Children, chosen_by_program
 from ._selector import SelectorView
+from ._signals import SignalHandling
 
-# asyncio.SelectorEventLoop, under the name that nobody swaps.
-_UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
-_getaddrinfo = socket.getaddrinfo
+# Where asyncio looks for the socket module.
+_stock: Any = base_events
+
+
+def _original(name: str, module: str) -> Any:
+    """Return a function of the socket module, unless somebody had put another in its place before this was imported."""
+    function = getattr(socket, name)
+    return function if function.__module__ == module else None
+
+
+_getaddrinfo = _original("getaddrinfo", "socket")
+_getnameinfo = _original("getnameinfo", "_socket")
 _os_sendfile = os.sendfile
 
 
-class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
+class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
     """An asyncio event loop whose engine, futures and tasks are native."""
 
     # What the stock loop keeps in its instances. Not in their dict: as long as that does not exist, the interpreter
     # finds `loop.call_soon` by a shortcut of its own, which is a tenth of what the call costs. A program that gives
     # a loop attributes of its own gets the dict, and does without the shortcut.
     __slots__ = (
+        "_announced_signals",
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_children",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -39,8 +50,11 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         "_current_handle",
         "_exception_handler",
         "_executor_shutdown_called",
+        "_foreign_wakeup_fd",
         "_internal_fds",
         "_old_agen_hooks",
+        "_owed_signals",
+        "_own_wakeup_fd",
         "_ready",
         "_scheduled",
         "_selector",
@@ -49,14 +63,14 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         "_timer_cancelled_count",
         "_transports",
         "_unix_server_sockets",
+        "_watcher",
         "slow_callback_duration",
     )
     slow_callback_duration: float
 
     def __init__(self, selector: object = None) -> None:
         """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
-        self._ssock: socket.socket | None = None
-        self._csock: socket.socket | None = None
+        self._children = Children(self)
         super().__init__(SelectorView(self))
         # The one descriptor that every loop has of its own: what other threads wake it by.
         self._internal_fds = 1
@@ -65,29 +79,9 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
+            self._children.close()
             self._internal_fds = 0
             self._release()
-
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        """Call callback(*args) in the loop whenever the process gets the signal."""
-        if self._csock is None and not self.is_closed():
-            self._open_self_pipe()
-        super().add_signal_handler(sig, callback, *args)
-        # By the module that the stock code has just used, in place of a handler that does nothing.
-        vars(unix_events)["signal"].signal(sig, _SignalNotice(self))
-
-    def _make_self_pipe(self) -> None:
-        """Do nothing, when the stock constructor asks: other threads wake the loop without a socket."""
-
-    def _open_self_pipe(self) -> None:
-        """Make the socket into which the interpreter writes the numbers of signals."""
-        super()._make_self_pipe()
-        assert self._ssock is not None
-        self._watch_in_background(self._ssock.fileno())
-
-    def _close_self_pipe(self) -> None:
-        if self._csock is not None:
-            super()._close_self_pipe()
 
     def _make_default_executor(self) -> ThreadPool:
         """Make the executor that stands for None."""
@@ -104,11 +98,54 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Resolve a name in the default executor; an address that is a literal already needs no thread."""
-        if socket.getaddrinfo is _getaddrinfo and not self._debug and _is_literal(host, port):
-            return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
-        answer = await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
-        return list(answer)
+        """Resolve a name; a thread of the default executor is used where somebody has to be asked."""
+        if _stock.socket.getaddrinfo is _getaddrinfo:
+            answer = self._getaddrinfo(host, port, family, type, proto, flags)
+            if isinstance(answer, list):
+                return answer
+            if answer is not None:
+                return await answer
+        return list(await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags))
+
+    async def getnameinfo(self, sockaddr: tuple[Any, ...], flags: int = 0) -> tuple[str, str]:
+        """Resolve an address into a host's and a service's name, in the same way."""
+        if _stock.socket.getnameinfo is _getnameinfo:
+            answer = self._getnameinfo(sockaddr, flags)
+            if isinstance(answer, tuple):
+                return answer
+            if answer is not None:
+                return await answer
+        names: tuple[str, str] = await super().getnameinfo(sockaddr, flags)
+        return names
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        given = (protocol, args, shell, stdin, stdout, stderr, bufsize)
+        if chosen_by_program(self):
+            return await super()._make_subprocess_transport(*given, extra=extra, **kwargs)
+        waiter = self.create_future()
+        make = vars(unix_events)["_UnixSubprocessTransport"]
+        transport = make(self, *given, waiter=waiter, extra=extra, **kwargs)
+        self._children.watch(transport)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await tasks.shield(transport._wait())
+            raise
+        return transport
 
     def _make_socket_transport(
         self,
@@ -129,6 +166,14 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             sock, protocol, waiter, extra=extra, server=server, context=context
         )
 
+    def _make_datagram_transport(
+        self, sock: socket.socket, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if sock.family not in _FAMILIES or not _is_plain(sock, ("recvfrom", "send", "sendto", "close")):
+            return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return self._open_datagrams(sock, protocol, address, waiter, extra)
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], Any],
@@ -139,7 +184,7 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _STREAMS:
+        if sslcontext is not None or not _is_plain(sock) or sock.family not in _FAMILIES:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
@@ -147,18 +192,6 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         # From 3.15 on a context comes by name, or behind the two time limits of TLS.
         context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
         self._accept_streams(protocol_factory, sock, server, backlog, context)
-
-    def _resume_serving(
-        self,
-        protocol_factory: Callable[[], Any],
-        sock: socket.socket,
-        server: Any,
-        backlog: int,
-        context: Any,
-    ) -> None:
-        """Accept again after a pause, unless the server was closed meanwhile."""
-        if sock.fileno() >= 0 and not self.is_closed():
-            self._accept_streams(protocol_factory, sock, server, backlog, context)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _tulipa.StreamTransport):
@@ -203,42 +236,12 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
 # What asyncio calls its own loop, so that a program which names it gets this one.
 SelectorEventLoop = EventLoop
 
-_STREAMS = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
-def _is_plain(sock: socket.socket) -> bool:
+def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
     return kind is socket.socket or all(
-        getattr(kind, name, None) is getattr(socket.socket, name)
-        for name in ("recv", "recv_into", "send", "close")
+        getattr(kind, name, None) is getattr(socket.socket, name) for name in methods
     )
-
-
-class _SignalNotice:
-    """The handler in the main thread of a signal that a loop handles: has the loop read its wake-up socket.
-
-    The socket alone wakes a loop that sleeps. One that is busy does not look at it, so that its turns stay free of
-    system calls, and learns from this. The signal itself is told by the socket only, hence once.
-    """
-
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = weakref.ref(loop)
-
-    def __call__(self, signum: int, frame: object) -> None:
-        loop = self._loop()
-        if loop is not None and not loop.is_closed():
-            loop._add_callback_signalsafe(events.Handle(loop._read_from_self, (), loop))
-
-
-def _is_literal(host: object, port: object) -> bool:
-    """Return whether resolving can be done without asking anybody."""
-    if not isinstance(host, str) or not (port is None or isinstance(port, int)):
-        return False
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False

@@ -8,12 +8,14 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
-from . import _tulipa
+from . import _streams, _subprocess, _tulipa
 
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
     "futures": ("Future", "wrap_future"),
     "locks": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
     "queues": ("LifoQueue", "PriorityQueue", "Queue"),
+    "streams": tuple(_streams.__all__),
+    "subprocess": tuple(_subprocess.__all__),
     "taskgroups": ("TaskGroup",),
     "tasks": (
         "Task",
@@ -34,8 +36,9 @@ NATIVE: Final[dict[str, tuple[str, ...]]] = {
 
 def native_names(module: str) -> Iterator[tuple[str, Any]]:
     """Yield the native names that asyncio's module of that name defines, and what they stand for here."""
+    holder = {"streams": _streams, "subprocess": _subprocess}.get(module, _tulipa)
     for name in NATIVE.get(module, ()):
-        yield name, getattr(_tulipa, name)
+        yield name, getattr(holder, name)
     if module == "tasks" and eager_task_factory is not None:
         yield "eager_task_factory", eager_task_factory
 

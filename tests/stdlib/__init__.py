@@ -12,6 +12,7 @@ it with Tulipa put in place of the stock classes, in four modes:
 `python -m tests.stdlib` is the command, `tests/stdlib/test_stdlib.py` the same under pytest. A failing test must be
 named in `expected/MODE.toml` with its reason; an entry there that no longer fails is itself a failure.
 
-Reading order: `__main__` (the command), `runner` (the watching side), `child` (the process that runs one module),
-`replace` and `inject` (how the classes get in), `expectations` (the verdict), `report` (docs/conformance.md).
+Reading order: `__main__` (the command), `results` (its table), `runner` (the watching side), `child` (the process that
+runs one module), `replace` and `inject` (how the classes get in), `expectations` (the verdict), `report`
+(docs/conformance.md). `tests/peers` runs uvloop's suite with the same machinery.
 """

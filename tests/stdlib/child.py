@@ -18,7 +18,7 @@ import time
 import traceback
 import unittest
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -38,9 +38,10 @@ MESSAGE_LIMIT = 2000
 class Reporter(unittest.TestResult):
     """Sends each test's fate; of several errors in one test (subtests, clean-ups) the first counts."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, package: str) -> None:
         super().__init__()
         self._out = out
+        self._package = package
         self._status: str | None = None
         self._message = ""
         self._started = 0.0
@@ -50,15 +51,25 @@ class Reporter(unittest.TestResult):
         self._out.write(json.dumps(message) + "\n")
         self._out.flush()
 
+    def name(self, test: unittest.TestCase) -> str:
+        """What the parent calls this test."""
+        return short_id(test, self._package)
+
+    def skip_module(self, module: str, reason: str) -> None:
+        """Report a module that refused to be imported, as those for another system do."""
+        self.send("tests", [module])
+        self.send("start", module)
+        self.send("end", module, "skip", 0.0, reason)
+
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
         self._status, self._message, self._started = "pass", "", time.monotonic()
-        self.send("start", short_id(test))
+        self.send("start", self.name(test))
 
     def stopTest(self, test: unittest.TestCase) -> None:
         super().stopTest(test)
         if self._status is not None:  # None: 3.12.1 calls stopTest without startTest for a skipped class
-            self.send("end", short_id(test), self._status, time.monotonic() - self._started, self._message)
+            self.send("end", self.name(test), self._status, time.monotonic() - self._started, self._message)
             self.send("loops", replace.LoopReplacement.made)
         self._status = None
 
@@ -66,8 +77,8 @@ class Reporter(unittest.TestResult):
         if (
             self._status is None
         ):  # a class or module fixture, or a class skipped as a whole: no start, no stop
-            self.send("start", short_id(test))
-            self.send("end", short_id(test), status, 0.0, message)
+            self.send("start", self.name(test))
+            self.send("end", self.name(test), status, 0.0, message)
         elif self._status in ("pass", "skip"):
             self._status, self._message = status, message
 
@@ -97,13 +108,13 @@ def _text(err: ExcInfo) -> str:
     return "".join(traceback.format_exception(*err))[-MESSAGE_LIMIT:]
 
 
-def short_id(test: unittest.TestCase) -> str:
+def short_id(test: unittest.TestCase, package: str = PACKAGE) -> str:
     """`test_x.Class.test_y`; fixtures, which unittest calls `setUpClass (path)`, as `path.setUpClass`."""
     name = test.id()
     if name.endswith(")"):
         what, _, where = name[:-1].partition(" (")
         name = f"{where}.{what}"
-    return name.removeprefix(PACKAGE + ".")
+    return name.removeprefix(package + ".")
 
 
 def flatten(suite: unittest.TestSuite | unittest.TestCase) -> Iterator[unittest.TestCase]:
@@ -113,6 +124,10 @@ def flatten(suite: unittest.TestSuite | unittest.TestCase) -> Iterator[unittest.
     else:
         for part in suite:
             yield from flatten(part)
+
+
+Collect = Callable[[str, str, str], list[unittest.TestCase]]
+"""Makes the implementation and the mode hold in this process and gathers the tests of a module."""
 
 
 def collect(implementation_name: str, mode: str, module_name: str) -> list[unittest.TestCase]:
@@ -142,7 +157,7 @@ def prepare_process() -> None:
     support.use_resources = None
 
 
-def main() -> None:
+def main(collect: Collect = collect, package: str = PACKAGE) -> None:
     """Run the tests that are wanted and not yet done, reporting each."""
     parser = argparse.ArgumentParser()
     for option in ("--implementation", "--mode", "--module", "--keyword"):
@@ -157,14 +172,19 @@ def main() -> None:
     done = set(options.done.read().split("\n")) if options.done else set()
 
     prepare_process()
-    tests = collect(options.implementation, options.mode, options.module)
-    wanted = [test for test in tests if options.keyword in short_id(test)]
     with open(options.report_fd, "w", encoding="utf-8") as out:
-        reporter = Reporter(out)
-        reporter.send("tests", [short_id(test) for test in wanted])
+        reporter = Reporter(out, package)
+        try:
+            tests = collect(options.implementation, options.mode, options.module)
+        except unittest.SkipTest as reason:
+            reporter.skip_module(options.module, str(reason))
+            tests = []
+        wanted = {name: test for test in tests if options.keyword in (name := reporter.name(test))}
+        if wanted:
+            reporter.send("tests", list(wanted))
         if not options.list:
             # The tests that expect a warning catch it themselves; the rest warn about the mocks they use.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                unittest.TestSuite([test for test in wanted if short_id(test) not in done]).run(reporter)
+                unittest.TestSuite([test for name, test in wanted.items() if name not in done]).run(reporter)
         reporter.send("done")

@@ -1,10 +1,10 @@
 """Which tests are expected to fail, and the verdict on a run.
 
-One list per mode, `expected/MODE.toml`, of entries like
+One list per mode, `expected/MODE.toml`, and one for uvloop's suite, of entries like
 
     [[failure]]
     tests = ["test_events.*.test_internal_fds"]
-    category = "internals"              # or: not built yet: sendfile
+    category = "internals"              # or "uvloop only", or "not built yet: sendfile"
     reason = "counts the file descriptors of the stock loop's self-pipe"
     since = "3.12"                      # optional, as is `until`; both inclusive
 
@@ -24,6 +24,7 @@ from .runner import ModuleRun
 
 FOLDER = Path(__file__).with_name("expected")
 INTERNALS = "internals"
+UVLOOP_ONLY = "uvloop only"
 NOT_BUILT = "not built yet: "
 GOOD = ("pass", "skip")
 
@@ -43,11 +44,8 @@ class Entry:
         """Read one table; a typing error in the file must not become a silent permission to fail."""
         unknown = set(table) - {"tests", "category", "reason", "since", "until"}
         category, reason = table["category"], table["reason"]
-        if (
-            unknown
-            or not reason
-            or not (category == INTERNALS or category.removeprefix(NOT_BUILT) != category)
-        ):
+        known = category in (INTERNALS, UVLOOP_ONLY) or category.removeprefix(NOT_BUILT) != category
+        if unknown or not reason or not known:
             raise ValueError(f"bad entry: {table}")
         bounds = {name: _version(table[name]) for name in ("since", "until") if name in table}
         return cls(tuple(table["tests"]), category, reason, **bounds)
@@ -74,7 +72,12 @@ class Expectations:
     @classmethod
     def load(cls, mode: str, version: tuple[int, ...] = sys.version_info[:2]) -> Expectations:
         """Read the list of `mode`."""
-        tables = tomllib.loads(FOLDER.joinpath(f"{mode}.toml").read_text(encoding="utf-8")).get("failure", [])
+        return cls.read(FOLDER / f"{mode}.toml", version)
+
+    @classmethod
+    def read(cls, path: Path, version: tuple[int, ...] = sys.version_info[:2]) -> Expectations:
+        """Read a list."""
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("failure", [])
         entries = [Entry.parse(table) for table in tables]
         return cls([entry for entry in entries if entry.applies(version)])
 
@@ -86,6 +89,10 @@ class Expectations:
     def entry_for(self, test: str) -> Entry | None:
         """The first entry that names `test`."""
         return next((entry for entry in self.entries if entry.matches(test)), None)
+
+    def expects(self, test: str) -> bool:
+        """Whether `test` is expected to fail."""
+        return self.entry_for(test) is not None
 
     def unexpected(self, run: ModuleRun) -> list[str]:
         """The tests that failed though no entry names them."""

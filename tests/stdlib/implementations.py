@@ -31,6 +31,7 @@ class Implementation:
 
 PRIMITIVES = ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier")
 QUEUES = ("Queue", "PriorityQueue", "LifoQueue")
+STREAMS = ("StreamReader", "StreamReaderProtocol", "StreamWriter")
 
 
 def _tulipa() -> Implementation:
@@ -67,7 +68,7 @@ def _subclass() -> Implementation:
             aio.eager_task_factory = aio.tasks.eager_task_factory = aio.create_eager_task_factory(task)
 
     def toolbox() -> dict[str, Any]:
-        return {name: type(name, (getattr(asyncio, name),), {}) for name in (*PRIMITIVES, *QUEUES)}
+        return {name: type(name, (getattr(asyncio, name),), {}) for name in (*PRIMITIVES, *QUEUES, *STREAMS)}
 
     return Implementation("subclass", loop, future, task, install, toolbox)
 

@@ -11,6 +11,8 @@ import asyncio.futures
 import asyncio.locks
 import asyncio.queues
 import asyncio.taskgroups
+import asyncio.streams
+import asyncio.subprocess
 import asyncio.tasks
 import asyncio.threads
 import asyncio.timeouts
@@ -98,22 +100,25 @@ def adapt_module(module: ModuleType, implementation: Implementation) -> None:
     tests.BaseTest.new_loop = new_loop
 
 
-TOOLBOX = (
+OWNERS = (
     asyncio,
     asyncio.futures,
     asyncio.locks,
     asyncio.queues,
+    asyncio.streams,
+    asyncio.subprocess,
     asyncio.taskgroups,
     asyncio.tasks,
     asyncio.threads,
     asyncio.timeouts,
 )
+"""Where asyncio's names are looked up."""
 
 
 def replace_toolbox(implementation: Implementation) -> None:
     """Swap the primitives and functions under test for asyncio's, also where asyncio's own modules look them up."""
     for name, value in implementation.toolbox().items():
-        for module in TOOLBOX:
+        for module in OWNERS:
             if hasattr(module, name):
                 setattr(module, name, value)
 

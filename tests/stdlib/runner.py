@@ -1,7 +1,7 @@
-"""Runs modules of CPython's suite, each in a process of its own, and survives what the tests do to it.
+"""Runs modules of a suite, each in a process of its own, and survives what the tests do to it.
 
 A test that hangs or kills its process is recorded as such and the module is started again past it, so that one fault
-costs one test. Called by `__main__` and by the pytest wrapper; judges nothing (`expectations` does).
+costs one test. Called by `results`, for the commands, and by `background`, for pytest; `expectations` judges.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 # The child is not given the checkout through PYTHONPATH or its working directory: both reach the processes that the
 # tests start, and tests leave files behind in the working directory.
-BOOTSTRAP = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.stdlib.child import main; main()"
+BOOTSTRAP = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from %s import main; main()"
 STDERR_LIMIT = 4000
 
 
@@ -59,6 +59,8 @@ class Plan:
 
     implementation: str
     mode: str
+    child: str = "tests.stdlib.child"
+    """The module whose `main` runs one test module."""
     keyword: str = ""
     list_only: bool = False
     hang_after: float = 60.0
@@ -124,7 +126,8 @@ class _Attempt:
         plan = self._plan
         done = Path(folder, "done")
         done.write_text("\n".join(self._run.outcomes), encoding="utf-8")
-        command = [sys.executable, "-X", "faulthandler", "-c", BOOTSTRAP, "--report-fd", str(report_fd)]
+        command = [sys.executable, "-X", "faulthandler", "-c", BOOTSTRAP.replace("%s", plan.child)]
+        command += ["--report-fd", str(report_fd)]
         command += [
             "--implementation",
             plan.implementation,
@@ -153,7 +156,10 @@ class _Attempt:
                         _kill_with_traceback(process)
                         continue
                     with suppress(BlockingIOError):
-                        pending += os.read(readable, 1 << 20)
+                        data = os.read(readable, 1 << 20)
+                        if not data and readable in ready:
+                            selector.unregister(readable)  # all is said, and now it has to end
+                        pending += data
                     *lines, pending = pending.split(b"\n")
                     yield from lines
                     if exited in ready:

@@ -37,6 +37,18 @@ BAD_CHILD = """
 """
 
 
+LINGERING_CHILD = """
+    import argparse, json, os, time
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--report-fd", type=int)
+    options, _ = parser.parse_known_args()
+    for message in (["tests", ["m.C.a"]], ["start", "m.C.a"], ["end", "m.C.a", "pass", 0.0, ""], ["done"]):
+        os.write(options.report_fd, json.dumps(message).encode() + b"\\n")
+    os.close(options.report_fd)
+    time.sleep(3600)
+"""
+
+
 def entry(*patterns: str, **extra: Any) -> Entry:
     return Entry.parse({"tests": list(patterns), "category": "internals", "reason": "because", **extra})
 
@@ -45,11 +57,23 @@ def module_run(**outcomes: str) -> ModuleRun:
     return ModuleRun("m", outcomes={f"m.C.{test}": Outcome(status) for test, status in outcomes.items()})
 
 
-def test_a_hang_and_a_crash_cost_one_test_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = tmp_path / "child.py"
-    script.write_text(textwrap.dedent(BAD_CHILD))
+def run_child(source: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> ModuleRun:
+    script = folder / "child.py"
+    script.write_text(textwrap.dedent(source))
     monkeypatch.setattr(runner, "BOOTSTRAP", f"import runpy; runpy.run_path({str(script)!r})")
-    run = run_module("m", Plan("stdlib", "loop", hang_after=1.0))
+    return run_module("m", Plan("stdlib", "loop", hang_after=1.0))
+
+
+def test_a_process_that_does_not_end_is_ended_and_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = run_child(LINGERING_CHILD, monkeypatch, tmp_path)
+    statuses = {test: outcome.status for test, outcome in run.outcomes.items()}
+    assert statuses == {"m.C.a": "pass", "m.<at exit>": "hang"}
+
+
+def test_a_hang_and_a_crash_cost_one_test_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    run = run_child(BAD_CHILD, monkeypatch, tmp_path)
     statuses = {test: outcome.status for test, outcome in run.outcomes.items()}
     assert statuses == {"m.C.a": "pass", "m.C.hangs": "hang", "m.C.crashes": "crash", "m.C.z": "pass"}
     assert run.loops == 4

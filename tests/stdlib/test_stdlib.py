@@ -5,30 +5,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
 
 from ..implementation import IMPLEMENTATION
+from .background import module_runs
 from .catalogue import MODES, modules_for, suite_is_installed
 from .expectations import Expectations
-from .runner import Plan, run_module
+from .results import complaints
+from .runner import ModuleRun, Plan
+
+Key = tuple[str, str]
 
 pytestmark = pytest.mark.skipif(
     not suite_is_installed(), reason="this Python was packaged without its test suite, test.test_asyncio"
 )
 
 
+def expectations_for(mode: str) -> Expectations:
+    return Expectations.load(mode) if IMPLEMENTATION == "tulipa" else Expectations.none()
+
+
+@pytest.fixture(scope="module")
+def run_of(request: pytest.FixtureRequest) -> Iterator[Callable[[Key], ModuleRun]]:
+    def job(key: Key) -> tuple[str, Plan]:
+        mode, module = key
+        return module, Plan(IMPLEMENTATION, mode, expected=expectations_for(mode).expects)
+
+    chosen = [item.callspec.params for item in request.session.items if item.module is request.module]
+    with module_runs([(params["mode"], params["module"]) for params in chosen], job) as run_of:
+        yield run_of
+
+
 @pytest.mark.parametrize(
     ("mode", "module"), [(mode, module) for mode in MODES for module in modules_for(mode)]
 )
-def test_cpython_suite(mode: str, module: str) -> None:
-    expectations = Expectations.load(mode) if IMPLEMENTATION == "tulipa" else Expectations.none()
-    plan = Plan(IMPLEMENTATION, mode, expected=lambda test: expectations.entry_for(test) is not None)
-    run = run_module(module, plan)
-    assert run.tests, f"{module} has no tests"
-    complaints = [
-        f"{run.outcomes[test].status} {test}\n{run.outcomes[test].message}"
-        for test in expectations.unexpected(run)
-    ]
-    complaints += [f"not run: {test}" for test in run.tests if test not in run.outcomes]
-    complaints += [f"stale: {problem}" for problem in expectations.stale([run])]
-    assert not complaints, "\n".join(complaints)
+def test_cpython_suite(run_of: Callable[[Key], ModuleRun], mode: str, module: str) -> None:
+    run = run_of((mode, module))
+    assert run.outcomes, f"{module} has no tests"
+    wrong = complaints(run, expectations_for(mode))
+    assert not wrong, "\n".join(wrong)

@@ -5,19 +5,19 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::connect;
+use crate::connect::{self, Server};
 use crate::exchange::Exchange;
 use crate::report::{self, Measured};
 
 /// Without any event for this long, the server is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What to do, for how long.
 pub(crate) struct Plan {
@@ -42,16 +42,51 @@ pub(crate) enum Until {
     Messages(u64),
 }
 
-/// Runs the plan against the server at `address`.
+/// Runs the plan against the server.
 ///
 /// # Errors
 /// Whatever the sockets say; `TimedOut` when the server stops answering; `InvalidData` when it answers wrongly.
-pub(crate) fn run(address: SocketAddr, exchange: &impl Exchange, plan: &Plan) -> io::Result<Measured> {
-    let mut driver = Driver::open(address, exchange, plan)?;
-    driver.drive(plan.server_pid, Until::Elapsed(plan.warmup))?;
-    let measured = driver.drive(plan.server_pid, plan.until)?;
+pub(crate) fn run(server: &Server, exchange: &impl Exchange, plan: &Plan) -> io::Result<Measured> {
+    let mut driver = Driver::open(server, exchange, plan)?;
+    let measured = measure(plan, |latencies| driver.turn(latencies))?;
     driver.drain()?;
     Ok(measured)
+}
+
+/// Warms up and measures: `turn` waits once and notes the replies that came.
+pub(crate) fn measure(
+    plan: &Plan,
+    mut turn: impl FnMut(&mut Histogram<u64>) -> io::Result<()>,
+) -> io::Result<Measured> {
+    drive(plan.server_pid, Until::Elapsed(plan.warmup), &mut turn)?;
+    drive(plan.server_pid, plan.until, &mut turn)
+}
+
+/// Keeps the load up until the phase ends.
+fn drive(
+    server_pid: Option<i32>,
+    until: Until,
+    turn: &mut impl FnMut(&mut Histogram<u64>) -> io::Result<()>,
+) -> io::Result<Measured> {
+    let server_cpu = || server_pid.map(|pid| report::cpu_time(Some(pid))).transpose();
+    let mut latencies = report::latencies();
+    let (begin, load_begin, server_begin) = (Instant::now(), report::cpu_time(None)?, server_cpu()?);
+    while match until {
+        Until::Elapsed(duration) => begin.elapsed() < duration,
+        Until::Messages(messages) => latencies.len() < messages,
+    } {
+        turn(&mut latencies)?;
+    }
+    let (seconds, server_end) = (begin.elapsed().as_secs_f64(), server_cpu()?);
+    Ok(Measured {
+        messages: latencies.len(),
+        seconds,
+        load_cpu_seconds: report::cpu_time(None)? - load_begin,
+        server_cpu_seconds: server_begin.zip(server_end).map(|(begin, end)| end - begin),
+        p50_us: report::microseconds(&latencies, 0.5),
+        p99_us: report::microseconds(&latencies, 0.99),
+        max_us: report::microseconds(&latencies, 1.0),
+    })
 }
 
 /// All connections and the epoll object that watches them; an event's data is an index into `connections`.
@@ -66,13 +101,13 @@ struct Driver<E> {
 
 impl<E: Exchange> Driver<E> {
     /// Connects and puts the first requests in flight.
-    fn open(address: SocketAddr, exchange: &E, plan: &Plan) -> io::Result<Self> {
+    fn open(server: &Server, exchange: &E, plan: &Plan) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // One more than is ever in flight, so that any run of owed bytes is one contiguous slice.
         let requests: Rc<[u8]> = exchange.request().repeat(plan.depth + 1).into();
         let mut connections = Vec::with_capacity(plan.connections);
         for (index, stream) in
-            connect::open(address, plan.connections, exchange, false)?.into_iter().enumerate()
+            connect::open(server, plan.connections, exchange, false)?.into_iter().enumerate()
         {
             stream.set_nonblocking(true)?;
             epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
@@ -85,29 +120,6 @@ impl<E: Exchange> Driver<E> {
             driver.flush(index)?;
         }
         Ok(driver)
-    }
-
-    /// Keeps the load up until the phase ends.
-    fn drive(&mut self, server_pid: Option<i32>, until: Until) -> io::Result<Measured> {
-        let server_cpu = || server_pid.map(|pid| report::cpu_time(Some(pid))).transpose();
-        let mut latencies = report::latencies();
-        let (begin, load_begin, server_begin) = (Instant::now(), report::cpu_time(None)?, server_cpu()?);
-        while match until {
-            Until::Elapsed(duration) => begin.elapsed() < duration,
-            Until::Messages(messages) => latencies.len() < messages,
-        } {
-            self.turn(&mut latencies)?;
-        }
-        let (seconds, server_end) = (begin.elapsed().as_secs_f64(), server_cpu()?);
-        Ok(Measured {
-            messages: latencies.len(),
-            seconds,
-            load_cpu_seconds: report::cpu_time(None)? - load_begin,
-            server_cpu_seconds: server_begin.zip(server_end).map(|(begin, end)| end - begin),
-            p50_us: report::microseconds(&latencies, 0.5),
-            p99_us: report::microseconds(&latencies, 0.99),
-            max_us: report::microseconds(&latencies, 1.0),
-        })
     }
 
     /// Waits for every reply still owed.
@@ -234,6 +246,6 @@ impl<E: Exchange> Connection<E> {
     }
 }
 
-fn is_retry(error: &io::Error) -> bool {
+pub(crate) fn is_retry(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -1,4 +1,4 @@
-//! The load side of the benchmarks: a closed-loop client for echo and HTTP, a holder of idle connections, and the
+//! The load side of the benchmarks: a closed-loop client for echo, over streams and datagrams, and HTTP, a holder of idle connections, and the
 //! raw epoll echo server that the network rows take as their floor.
 //!
 //! Compiled and single-threaded, so that it is never slower than the server it drives. It assumes Linux and a server
@@ -6,7 +6,9 @@
 //! one JSON line; a command that fails says why on standard error and exits with 1, or with 3 when the server hangs.
 //! Nothing here is part of Tulipa.
 
+mod address;
 mod connect;
+mod datagrams;
 mod drive;
 mod exchange;
 mod floor;
@@ -15,14 +17,17 @@ mod report;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::address::Address;
+use crate::connect::Server;
 use crate::drive::{Plan, Until};
-use crate::exchange::{Echo, Http};
+use crate::exchange::{Echo, Exchange, Http};
 
 /// Exit code when a server accepts, or is there at all, but does not answer.
 const SILENT_SERVER: u8 = 3;
@@ -45,6 +50,16 @@ enum Command {
         target: Target,
         /// Bytes in a message.
         #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+        size: u32,
+        #[command(flatten)]
+        load: Load,
+    },
+    /// Send datagrams to an echo server, each socket waiting for its replies, and check every byte.
+    DatagramLoad {
+        #[command(flatten)]
+        target: Target,
+        /// Bytes in a message.
+        #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_507))]
         size: u32,
         #[command(flatten)]
         load: Load,
@@ -84,9 +99,12 @@ struct Target {
     /// Host name or address.
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// TCP port.
-    #[arg(long)]
-    port: u16,
+    /// Port.
+    #[arg(long, required_unless_present = "unix")]
+    port: Option<u16>,
+    /// Path of a Unix socket, in place of host and port.
+    #[arg(long, conflicts_with = "port")]
+    unix: Option<PathBuf>,
 }
 
 /// How hard and how long.
@@ -146,19 +164,32 @@ fn run(command: Command) -> io::Result<()> {
     raise_descriptor_limit()?;
     match command {
         Command::EchoLoad { target, size, load } => {
-            report::print(&drive::run(target.address()?, &Echo::new(size as usize), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Echo::new(size as usize), &load.plan())?)
+        }
+        Command::DatagramLoad { target, size, load } => {
+            let echo = Echo::new(size as usize);
+            report::print(&datagrams::run(target.address()?, echo.request(), &load.plan())?)
         }
         Command::HttpLoad { target, path, load } => {
-            report::print(&drive::run(target.address()?, &Http::new(&target.host, &path), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Http::new(&target.host, &path), &load.plan())?)
         }
-        Command::Connections { target, count, echo } => hold::run(target.address()?, count as usize, echo),
+        Command::Connections { target, count, echo } => hold::run(&target.server()?, count as usize, echo),
         Command::Floor { port } => floor::run(port),
     }
 }
 
 impl Target {
+    fn server(&self) -> io::Result<Server> {
+        let address = match &self.unix {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Internet(self.address()?),
+        };
+        Ok(Server { address })
+    }
+
     fn address(&self) -> io::Result<SocketAddr> {
-        (self.host.as_str(), self.port)
+        let port = self.port.ok_or_else(|| io::Error::other("a port is needed"))?;
+        (self.host.as_str(), port)
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| io::Error::other(format!("{} has no address", self.host)))

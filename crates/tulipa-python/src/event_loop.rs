@@ -13,6 +13,7 @@ pub(crate) mod job;
 pub(crate) mod methods;
 mod overrides;
 mod run;
+pub(crate) mod sock;
 mod thread_safe;
 pub(crate) mod timers;
 
@@ -25,6 +26,7 @@ use self::core::Core;
 use self::descriptors::Side;
 use crate::executors;
 use crate::ffi::Object;
+use crate::names;
 use crate::tasks;
 use crate::transports::pipe::{self, Given};
 use crate::transports::sending::{self, Transfer};
@@ -144,6 +146,28 @@ impl EventLoop {
         Ok(transport.bound(slf.py()).unbind())
     }
 
+    /// Make the native transport of a datagram socket, which it takes over.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _open_datagrams(
+        slf: &Bound<'_, Self>,
+        sock: &Bound<'_, PyAny>,
+        protocol: &Bound<'_, PyAny>,
+        address: Option<&Bound<'_, PyAny>>,
+        waiter: Option<&Bound<'_, PyAny>>,
+        extra: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        let opening = Opening {
+            kind: Kind::Datagram,
+            event_loop: &Object::from_bound(slf.as_any()),
+            protocol: Object::from_bound(protocol),
+            server: None,
+            waiter: waiter.map(Object::from_bound),
+            context: None,
+        };
+        let transport = transports::open_datagrams(opening, sock, address, extra)?;
+        Ok(transport.bound(slf.py()).unbind())
+    }
+
     /// Make the native transport of a pipe's end that is read.
     #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
     fn _make_read_pipe_transport(
@@ -176,11 +200,13 @@ impl EventLoop {
         future: &Bound<'_, PyAny>,
         sock: &Bound<'_, PyAny>,
         file: i32,
-        offset: u64,
-        count: Option<u64>,
+        offset: i64,
+        count: Option<i64>,
         size: u64,
     ) -> PyResult<()> {
         let socket = transports::extra::number(sock)?;
+        // The inherited code has refused what is negative.
+        let (offset, count) = (offset.cast_unsigned(), count.map(i64::cast_unsigned));
         sending::start(slf, future, Transfer { socket, file, progress: SendFile::new(offset, count, size) })
     }
 
@@ -302,6 +328,28 @@ impl EventLoop {
         args: &Bound<'_, PyTuple>,
     ) -> PyResult<Py<PyAny>> {
         executors::run_in_executor(slf, executor, func, args)
+    }
+
+    /// The answer of socket.getaddrinfo, or a Future of it. None: asyncio's own way must be taken.
+    fn _getaddrinfo(
+        slf: &Bound<'_, Self>,
+        host: &Bound<'_, PyAny>,
+        port: &Bound<'_, PyAny>,
+        family: &Bound<'_, PyAny>,
+        kind: &Bound<'_, PyAny>,
+        proto: &Bound<'_, PyAny>,
+        flags: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        names::addresses(slf, host, port, [family, kind, proto, flags])
+    }
+
+    /// The same for socket.getnameinfo.
+    fn _getnameinfo(
+        slf: &Bound<'_, Self>,
+        sockaddr: &Bound<'_, PyAny>,
+        flags: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyAny>>> {
+        names::names(slf, sockaddr, flags)
     }
 
     #[getter(_default_executor)]

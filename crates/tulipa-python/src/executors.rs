@@ -2,25 +2,22 @@
 //!
 //! The pool that a loop makes for itself takes its work past `concurrent.futures`: a call and its Future are one
 //! entry of the pool's queue (`queue`), and the worker leaves the answer in the loop's inbox. Any other executor is
-//! asked for a `concurrent.futures.Future`, which is tied to one of the loop's (`link`). Both ways the answer is one
-//! job for the loop, run one iteration before the Future's callbacks are, as in asyncio.
-//!
-//! What is left to asyncio's own code: debug mode, where everything must be a Handle, and loops whose `call_soon` a
-//! program has replaced.
+//! asked for a `concurrent.futures.Future`, to which one of the loop's is chained; so is the pool itself in debug mode,
+//! where everything must be a Handle. Both ways the answer is one job for the loop, run one iteration before the
+//! Future's callbacks are, as in asyncio.
 
-mod link;
 mod queue;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-pub(crate) use queue::WorkQueue;
+pub(crate) use queue::{WorkQueue, look_up};
 
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Raised, Result, call};
-use crate::futures::{self, state_of};
+use crate::futures::{self, chain, state_of};
 use crate::stdlib::stdlib;
 
 /// What another thread has found out.
@@ -71,11 +68,12 @@ pub(crate) fn run_in_executor(
     let mut call = vec![function.clone()];
     call.extend(arguments.iter());
     let source = submit.call1(PyTuple::new(py, call)?)?;
-    wrap(slf, &source)
+    let (source, event_loop) = (Object::from_bound(&source), Object::from_bound(slf.as_any()));
+    Ok(chain::wrap(&source, &event_loop)?.bound(py).unbind())
 }
 
 /// The executor that stands for None, made when it is first needed.
-fn default_executor(slf: &Bound<'_, EventLoop>) -> PyResult<Object> {
+pub(crate) fn default_executor(slf: &Bound<'_, EventLoop>) -> PyResult<Object> {
     let core = &slf.get().core;
     if slf.getattr("_executor_shutdown_called")?.is_truthy()? {
         return Err(PyRuntimeError::new_err("Executor shutdown has been called"));
@@ -93,17 +91,6 @@ pub(crate) fn set_default(core: &Core, executor: &Bound<'_, PyAny>) -> PyResult<
     core.work_queue.set(queue.transpose()?.flatten());
     core.default_executor.set(executor);
     Ok(())
-}
-
-/// `asyncio.wrap_future(source, loop=slf)`.
-fn wrap(slf: &Bound<'_, EventLoop>, source: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let py = slf.py();
-    if slf.get().core.is_direct() && source.is_instance(&stdlib().concurrent_future.bound(py))? {
-        return Ok(link::tie(slf, source)?.bound(py).unbind());
-    }
-    let keywords = pyo3::types::PyDict::new(py);
-    keywords.set_item("loop", slf)?;
-    Ok(stdlib().wrap_future.bound(py).call((source,), Some(&keywords))?.unbind())
 }
 
 /// Settles `future` on its loop's thread, unless it was cancelled meanwhile. A failure comes with what failed, as

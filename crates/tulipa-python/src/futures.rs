@@ -12,6 +12,7 @@ pub(crate) mod class;
 pub(crate) mod iterator;
 pub(crate) mod methods;
 pub(crate) mod observers;
+pub(crate) mod stop;
 
 use std::cell::Cell;
 

@@ -1,5 +1,6 @@
 //! The extension module `tulipa._tulipa`: its table of contents.
 
+mod addresses;
 mod errors;
 mod event_loop;
 mod executors;
@@ -9,6 +10,7 @@ mod futures;
 mod gather;
 mod gc;
 mod locks;
+mod names;
 mod operations;
 mod queues;
 mod stdlib;
@@ -43,13 +45,17 @@ mod _tulipa {
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
+        crate::event_loop::sock::initialise(py)?;
+        crate::event_loop::sock::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.
             let class = unsafe { Bound::from_borrowed_ptr(py, class.cast()) };
             module.add(name, class.cast_into::<PyType>().map_err(PyErr::from)?)
         };
         let operations = crate::operations::initialise(py)?;
-        crate::streams::initialise(py)?;
+        for (name, class) in crate::streams::initialise(py)? {
+            add(name, class)?;
+        }
         for (name, class) in crate::transports::initialise(py)? {
             add(name, class)?;
         }
@@ -58,9 +64,9 @@ mod _tulipa {
         add("Operation", operations.operation)?;
         add("Waiter", operations.waiter)?;
         crate::locks::add_to(module)?;
+        crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
         module.add_class::<crate::timeouts::Timeout>()?;
-        crate::queues::add_to(module)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {

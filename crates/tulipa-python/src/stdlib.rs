@@ -49,6 +49,7 @@ names! {
     fut = "fut",
     timeout = "timeout",
     create_future = "create_future",
+    create_task = "create_task",
     done = "done",
     empty = "",
     exception = "exception",
@@ -61,6 +62,15 @@ names! {
     set_result = "set_result",
     append = "append",
     asyncio_future_blocking = "_asyncio_future_blocking",
+    sock_recv = "sock_recv",
+    sock_recv_into = "sock_recv_into",
+    sock_recvfrom = "sock_recvfrom",
+    sock_recvfrom_into = "sock_recvfrom_into",
+    sock_sendall = "sock_sendall",
+    sock_sendto = "sock_sendto",
+    sock_connect = "sock_connect",
+    sock_accept = "sock_accept",
+    private_transports = "_transports",
     attach = "_attach",
     detach = "_detach",
     buffer_updated = "buffer_updated",
@@ -76,6 +86,9 @@ names! {
     coro_or_future = "coro_or_future",
     delay = "delay",
     data = "data",
+    addr = "addr",
+    datagram_received = "datagram_received",
+    error_received = "error_received",
     list_of_data = "list_of_data",
     protocol = "protocol",
     data_received = "data_received",
@@ -107,6 +120,39 @@ names! {
     private_eof = "_eof",
     private_limit = "_limit",
     waiter = "_waiter",
+    abort = "abort",
+    can_write_eof = "can_write_eof",
+    drain = "drain",
+    drain_helper = "_drain_helper",
+    exc = "exc",
+    feed_data = "feed_data",
+    feed_eof = "feed_eof",
+    func_name = "func_name",
+    get_close_waiter = "_get_close_waiter",
+    get_extra_info = "get_extra_info",
+    is_closing = "is_closing",
+    n = "n",
+    pause_reading = "pause_reading",
+    private_client_connected_cb = "_client_connected_cb",
+    read = "read",
+    readline = "readline",
+    readuntil = "readuntil",
+    replace_transport = "_replace_transport",
+    replace_writer = "_replace_writer",
+    resume_reading = "resume_reading",
+    separator = "separator",
+    set_transport = "set_transport",
+    source_traceback = "_source_traceback",
+    sslcontext = "sslcontext",
+    server_hostname = "server_hostname",
+    ssl_handshake_timeout = "ssl_handshake_timeout",
+    ssl_shutdown_timeout = "ssl_shutdown_timeout",
+    default = "default",
+    stream = "stream",
+    transport = "transport",
+    write = "write",
+    write_eof = "write_eof",
+    writelines = "writelines",
 }
 
 macro_rules! functions {
@@ -141,12 +187,18 @@ functions! {
     base_exception_group = "builtins"."BaseExceptionGroup",
     base_event_loop = "asyncio.base_events"."BaseEventLoop",
     logger = "asyncio.log"."logger",
+    abstract_protocol = "asyncio.protocols"."Protocol",
+    incomplete_read_error = "asyncio.exceptions"."IncompleteReadError",
+    limit_overrun_error = "asyncio.exceptions"."LimitOverrunError",
+    stream_reader = "asyncio.streams"."StreamReader",
     buffered_protocol = "asyncio.protocols"."BufferedProtocol",
     abstract_transport = "asyncio.transports"."_FlowControlMixin",
+    abstract_datagram_transport = "asyncio.transports"."DatagramTransport",
     read_transport = "asyncio.transports"."ReadTransport",
     transport_socket = "asyncio.trsock"."TransportSocket",
     sendfile_mode = "asyncio.constants"."_SendfileMode",
     socket = "socket"."socket",
+    selector_event_loop = "asyncio.selector_events"."BaseSelectorEventLoop",
     warn = "warnings"."warn",
     warn_never_awaited = "warnings"."_warn_unawaited_coroutine",
     running_loop = "_asyncio"."get_running_loop",
@@ -156,8 +208,15 @@ functions! {
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
     convert_future_exception = "asyncio.futures"."_convert_future_exc",
+    address_family = "socket"."AddressFamily",
+    socket_kind = "socket"."SocketKind",
+    to_enum = "socket"."_intenum_converter",
+    gaierror = "socket"."gaierror",
+    af_inet = "socket"."AF_INET",
+    af_inet6 = "socket"."AF_INET6",
+    sock_stream = "socket"."SOCK_STREAM",
+    sock_dgram = "socket"."SOCK_DGRAM",
     concurrent_future = "concurrent.futures"."Future",
-    wrap_future = "asyncio.futures"."wrap_future",
     cancelled_error = "asyncio.exceptions"."CancelledError",
     sendfile_not_available = "asyncio.exceptions"."SendfileNotAvailableError",
     invalid_state_error = "asyncio.exceptions"."InvalidStateError",
@@ -210,14 +269,14 @@ fn queue_shut_down(py: Python<'_>) -> PyResult<Object> {
 }
 
 /// Where point releases of one Python differ: asked of the running one instead of its version number.
-#[allow(clippy::struct_excessive_bools, reason = "independent answers, each to a question of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "each is one answer of the probe")]
 pub(crate) struct Behaviour {
     /// `set_exception(StopIteration())` wraps it in a RuntimeError; older releases refuse it.
     pub(crate) wraps_stop_iteration: bool,
     /// The class of the callable that a stock C task hands to `call_soon` for its next step.
     pub(crate) c_task_step: Object,
-    /// Whether `loop.create_task` hands keywords that it does not know on to the Task.
-    pub(crate) create_task_passes_keywords: bool,
+    /// asyncio's own `BaseEventLoop.create_task`, or None where somebody has wrapped it already.
+    pub(crate) create_task: Object,
     /// Where the C Task keeps what others read in its memory.
     #[cfg(Py_3_14)]
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
@@ -239,6 +298,7 @@ pub(crate) struct Behaviour {
     pub(crate) condition_passes_on: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
+    pub(crate) socket: crate::event_loop::sock::Members,
 }
 
 impl Behaviour {
@@ -261,16 +321,17 @@ impl Behaviour {
             base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
             c_task_step: Object::from_bound(&c_task_step),
-            semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
-            condition_passes_on: found("condition_passes_on")?.is_truthy()?,
-            create_task_passes_keywords: found("create_task_passes_keywords")?.is_truthy()?,
+            create_task: Object::from_bound(&found("create_task")?),
             group_closes_refused: found("group_closes_refused")?.is_truthy()?,
             group_deals_with_done_at_once: found("group_deals_with_done_at_once")?.is_truthy()?,
             group_keeps_cancel_count: found("group_keeps_cancel_count")?.is_truthy()?,
             group_knows_subclasses: found("group_knows_subclasses")?.is_truthy()?,
             timeout_knows_subclasses: found("timeout_knows_subclasses")?.is_truthy()?,
             shield_logs: found("shield_logs")?.is_truthy()?,
+            semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
+            condition_passes_on: found("condition_passes_on")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
+            socket: crate::event_loop::sock::Members::find(py)?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
         scope.clear();
@@ -282,8 +343,7 @@ impl Behaviour {
 const PROBE: &std::ffi::CStr = cr#"
 import inspect
 from _asyncio import Future, Task
-from asyncio import tasks
-from asyncio.base_events import BaseEventLoop
+from asyncio import base_events, tasks
 from asyncio.format_helpers import _format_callback_source
 from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
@@ -320,6 +380,9 @@ else:
     wraps_stop_iteration = True
     future.exception()
 
+create_task = vars(base_events.BaseEventLoop)["create_task"]
+if getattr(create_task, "__globals__", None) is not vars(base_events):
+    create_task = None
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
 
 def names(function):
@@ -336,7 +399,6 @@ shield_logs = hasattr(tasks, "_log_on_exception")
 # The releases that changed these rules are known by what their private methods are and answer.
 semaphore_wakes_all = Semaphore()._wake_up_next() is False
 condition_passes_on = hasattr(Condition, "_notify")
-create_task_passes_keywords = "kwargs" in inspect.signature(BaseEventLoop.create_task).parameters
 "#;
 
 /// A stock future that `task` awaits.

@@ -1,19 +1,42 @@
-//! Streams: asyncio's StreamReader and its kin, fed by the transports without a call into Python.
+//! Streams: StreamReader, StreamWriter and the protocol between them and a transport, after `Lib/asyncio/streams.py`.
 //!
-//! `stock` feeds asyncio's own readers where a program uses those; `originals` notices that it has changed them;
-//! `bytearray` grows the buffers they keep.
+//! `reader` and `buffer` hold what has come in, `reading` and `lines` are the coroutines that take it, `protocol` and
+//! `flow` face the transport, `writer` the program; the `_class` files are what Python sees of each. `instance` and
+//! `originals` say whether an object still behaves as its class was made. `stock` feeds asyncio's own readers, where a
+//! program uses those. What opens and serves connections is Python code, in the package.
 
+mod buffer;
 mod bytearray;
+mod errors;
+mod flow;
+mod instance;
+mod lines;
 mod originals;
+mod protocol;
+mod protocol_class;
+mod reader;
+mod reader_class;
+mod reading;
+mod separators;
 mod stock;
+mod writer;
+mod writer_class;
 
+use pyo3::ffi::PyTypeObject;
 use pyo3::prelude::*;
 
 use crate::ffi::{Object, Result};
 
-/// Looks at asyncio's classes; called by the module's initialisation.
-pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
-    stock::initialise(py)
+/// Makes the classes, which come back with their names; called by the module's initialisation.
+pub(crate) fn initialise(py: Python<'_>) -> PyResult<[(&'static str, *mut PyTypeObject); 4]> {
+    stock::initialise(py)?;
+    let [flow, protocol] = protocol_class::initialise()?;
+    Ok([
+        ("FlowControlMixin", flow),
+        ("StreamReaderProtocol", protocol),
+        ("StreamReader", reader_class::initialise()?),
+        ("StreamWriter", writer_class::initialise()?),
+    ])
 }
 
 /// How what a transport receives reaches its protocol.
@@ -21,6 +44,8 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
 pub(crate) enum Feeding {
     /// By calling `data_received`.
     Calls,
+    /// Into the buffer of a native StreamReader, behind the native protocol.
+    Native,
     /// Into the buffer of asyncio's own StreamReader, behind its own protocol.
     Stock,
 }
@@ -28,7 +53,13 @@ pub(crate) enum Feeding {
 impl Feeding {
     /// What suits `protocol`, by its class alone: the rest is looked at whenever data comes in.
     pub(crate) fn of(protocol: &Object) -> Self {
-        if stock::is_protocol(protocol) { Self::Stock } else { Self::Calls }
+        if protocol::is_protocol(protocol) {
+            Self::Native
+        } else if stock::is_protocol(protocol) {
+            Self::Stock
+        } else {
+            Self::Calls
+        }
     }
 
     /// Hands `data` to the reader behind `protocol`; `false` where `data_received` must be called after all.
@@ -36,6 +67,7 @@ impl Feeding {
     pub(crate) fn feed(self, protocol: &Object, data: &[u8]) -> Result<bool> {
         match self {
             Self::Calls => Ok(false),
+            Self::Native => protocol::feed(protocol, data),
             Self::Stock => stock::feed(protocol, data),
         }
     }

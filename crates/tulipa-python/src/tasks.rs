@@ -196,10 +196,19 @@ pub(crate) fn is_exact(object: &Object) -> bool {
 }
 
 /// Whether `loop.create_task` is to make native tasks: asyncio's name for the class stands for asyncio's own or for
-/// ours. A program that has put another class there gets that, as from asyncio's loop.
+/// ours, and nobody has wrapped asyncio's method. A program that has put another class, or another method, there gets
+/// that, as from asyncio's loop.
 #[inline]
 pub(crate) fn is_usual_class() -> bool {
     let stdlib = stdlib();
+    let base = stdlib.base_event_loop.as_ptr().cast::<ffi::PyTypeObject>();
+    // SAFETY: a heap class, which is never unloaded.
+    let methods = unsafe { (*base).tp_dict };
+    // SAFETY: the dict of that class, and a string; the answer is borrowed, and only compared.
+    let method = unsafe { ffi::PyDict_GetItemWithError(methods, stdlib.names.create_task.as_ptr()) };
+    if method != stdlib.behaviour.create_task.as_ptr() {
+        return false;
+    }
     let (namespace, name) = (stdlib.tasks_namespace.as_ptr(), stdlib.names.task_class.as_ptr());
     // SAFETY: the dict of a module that is never unloaded, and a string; the answer is borrowed, and only compared.
     let class = unsafe { ffi::PyDict_GetItemWithError(namespace, name) };

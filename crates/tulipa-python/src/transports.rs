@@ -2,11 +2,14 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
-//! `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
+//! `kind` tells what is under a stream: a socket, the end of a pipe, whose own rules are in `pipe`, or a socket of
+//! messages, for which there is `datagram`. `sending` sends files past the write queue.
 
 mod address;
 mod batch;
 mod class;
+mod datagram;
+mod datagram_methods;
 pub(crate) mod extra;
 mod kind;
 mod listener;
@@ -24,11 +27,15 @@ use pyo3::ffi;
 use tulipa::Readiness;
 
 pub(crate) use class::initialise;
+pub(crate) use extra::open_datagrams;
 pub(crate) use kind::Kind;
 pub(crate) use listener::start_serving;
+pub(crate) use reading::RECEIVE_SIZE;
+use stream::Stream;
 pub(crate) use stream::{Opening, open};
 
 use crate::event_loop::core::Core;
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
 
 /// What a job of a transport or listener is about.
@@ -49,6 +56,40 @@ pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&O
         return stream::run(target, event, context);
     }
     listener::run(core, target)
+}
+
+/// The stream of a native transport that behaves as its class was made.
+#[inline]
+fn plain(transport: &Object) -> Option<&Stream> {
+    if !class::is_stream(transport) {
+        return None;
+    }
+    // SAFETY: just checked; the reference keeps it alive.
+    let stream = unsafe { class::stream(transport.as_ptr()) };
+    stream.dict.get().is_null().then_some(stream)
+}
+
+/// `transport.write(data)` without a call; `false` where it must be called.
+#[inline]
+pub(crate) fn write_to(transport: &Object, data: &Object) -> Result<bool> {
+    let Some(stream) = plain(transport) else { return Ok(false) };
+    match stream.kind.get() {
+        Kind::Socket => writing::write(transport, stream, data)?,
+        Kind::WritePipe | Kind::WriteDevice => pipe::write(transport, stream, data)?,
+        Kind::ReadPipe | Kind::Datagram => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// `transport.is_closing()` without a call, of a native transport.
+#[inline]
+pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
+    plain(transport).map(|stream| stream.state.borrow().is_closing())
+}
+
+/// Whether `transport` is a native one about which nothing has been asked or told: it knows its socket and no more.
+pub(crate) fn is_bare(transport: &Object) -> bool {
+    plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket && stream.extra.is_empty())
 }
 
 /// The callable whose failure an exception is reported as, when the job of `target` raised.
@@ -98,9 +139,9 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
     while !core.flushing.is_empty() {
         let streams = core.flushing.take();
-        outcome = outcome.and(core.flushing.batch.send(&streams));
+        outcome = finally(outcome, || core.flushing.batch.send(&streams));
         for stream in &streams {
-            outcome = outcome.and(writing::flush_scheduled(stream));
+            outcome = finally(outcome, || writing::flush_scheduled(stream));
         }
     }
     outcome

@@ -131,7 +131,7 @@ def case_protocols(log: Log) -> None:
             log.channel("client")("made", variable.get())
 
         def connection_lost(self, error: Exception | None) -> None:
-            log.channel("client")("lost", variable.get())
+            log.channel("client")("lost")  # the context is a difference, see docs/differences.md
 
     async def main() -> None:
         nonlocal lost

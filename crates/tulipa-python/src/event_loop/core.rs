@@ -14,14 +14,18 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
-use tulipa::{Remote, Token};
+use tulipa::sys::Burst;
+use tulipa::{Interest, Remote, Token};
 
 use super::host::PyHost;
 use super::job::{Job, Source};
+use super::sock::{self, Resting};
 use super::{EventLoop, handles};
+use crate::addresses;
+use crate::errors::os_error;
 use crate::ffi::{Object, Slot, attached};
 use crate::tasks;
-use crate::transports::Flushing;
+use crate::transports::{Flushing, RECEIVE_SIZE};
 
 /// Reasons for which jobs may not be pushed past `call_soon`.
 mod reason {
@@ -77,8 +81,14 @@ pub(crate) struct Core {
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
     /// What all streams of the loop receive into; taken out while in use, made when first needed.
     pub(crate) receive_buffer: Cell<Vec<u8>>,
+    /// Where bursts of datagrams are received; taken out while in use.
+    pub(crate) burst: Cell<Burst>,
+    /// Addresses of datagrams.
+    pub(crate) addresses: addresses::Cache,
     /// Streams written to in this turn.
     pub(crate) flushing: Flushing,
+    /// Registrations of `sock_*` operations that are done.
+    pub(crate) resting: Resting,
 }
 
 // SAFETY: S1: whoever touches a core is attached, and borrows nothing while Python code runs. On a free-threaded
@@ -104,7 +114,10 @@ impl Core {
             idle_task: Slot::empty(),
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
+            burst: Cell::default(),
+            addresses: addresses::Cache::default(),
             flushing: Flushing::default(),
+            resting: Resting::default(),
         })
     }
 
@@ -271,6 +284,34 @@ impl Core {
         self.remote.leave(job).is_ok().then(|| self.remote.clone())
     }
 
+    /// Lends `size` bytes to receive into: the loop's own, or for more than it has, some that are given back at once.
+    /// `receive` may make Python objects, but runs no code of theirs.
+    pub(crate) fn with_receive_buffer<T>(&self, size: usize, receive: impl FnOnce(&mut [u8]) -> T) -> T {
+        if size > RECEIVE_SIZE {
+            return receive(&mut vec![0; size]);
+        }
+        let mut buffer = self.receive_buffer.take();
+        if buffer.is_empty() {
+            buffer.resize(RECEIVE_SIZE, 0);
+        }
+        let answer = receive(&mut buffer[..size]);
+        self.receive_buffer.set(buffer);
+        answer
+    }
+
+    /// Watches a descriptor that nobody watches yet, and lists it.
+    pub(crate) fn register(&self, fd: RawFd, interest: Interest, source: Source) -> PyResult<Token> {
+        sock::forget_resting(self, fd);
+        let token = self.engine.register(fd, interest, source).map_err(|(error, _source)| os_error(error))?;
+        self.descriptors.borrow_mut().insert(fd, token);
+        Ok(token)
+    }
+
+    /// What threads that are not attached leave jobs with.
+    pub(crate) fn remote(&self) -> Remote<Job> {
+        self.remote.clone()
+    }
+
     /// Ends the loop's sleep, if it sleeps.
     pub(crate) fn wake(&self) {
         self.remote.notify();
@@ -289,6 +330,8 @@ impl Core {
     pub(crate) fn release(&self) {
         self.set_closed(true);
         let descriptors = std::mem::take(&mut *self.descriptors.borrow_mut());
+        self.resting.clear();
+        self.addresses.clear();
         drop((self.engine.close(), descriptors));
         for slot in self.slots() {
             slot.set(None);

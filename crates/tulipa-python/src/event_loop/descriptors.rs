@@ -12,7 +12,7 @@ use tulipa::{Interest, Token};
 
 use super::core::Core;
 use super::job::Source;
-use super::{EventLoop, handles};
+use super::{EventLoop, handles, sock};
 use crate::errors::os_error;
 use crate::ffi::Object;
 
@@ -24,14 +24,14 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    fn interest(self) -> Interest {
+    pub(super) fn interest(self) -> Interest {
         match self {
             Self::Reader => Interest::READABLE,
             Self::Writer => Interest::WRITABLE,
         }
     }
 
-    fn place(self, source: &mut Source) -> Option<&mut Option<Object>> {
+    pub(super) fn place(self, source: &mut Source) -> Option<&mut Option<Object>> {
         match (self, source) {
             (Self::Reader, Source::Handles { reader, .. }) => Some(reader),
             (Self::Writer, Source::Handles { writer, .. }) => Some(writer),
@@ -84,6 +84,7 @@ pub(crate) fn add(
     core.ensure_open()?;
     let handle = handles::new_handle(slf, callback, args, context)?;
     let fd = registered_number(core, file)?;
+    sock::forget_resting(core, fd);
     let token = core.descriptors.borrow().get(&fd).copied();
     match token {
         Some(token) => replace(core, token, side, &handle)?,
@@ -97,9 +98,7 @@ fn register(core: &Core, fd: RawFd, side: Side, file: &Bound<'_, PyAny>, handle:
     if let Some(place) = side.place(&mut source) {
         *place = Some(handle.clone());
     }
-    let token =
-        core.engine.register(fd, side.interest(), source).map_err(|(error, _source)| os_error(error))?;
-    core.descriptors.borrow_mut().insert(fd, token);
+    core.register(fd, side.interest(), source)?;
     Ok(())
 }
 
@@ -112,8 +111,9 @@ fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<(
     cancel(old.flatten())
 }
 
-fn cancel(handle: Option<Object>) -> PyResult<()> {
-    if let Some(handle) = handle {
+/// Cancels a handle that has lost its place. An operation is not told: it waits for ever, as in asyncio.
+pub(super) fn cancel(handle: Option<Object>) -> PyResult<()> {
+    if let Some(handle) = handle.filter(|handle| !sock::is_operation(handle)) {
         // SAFETY: attached.
         handle.bound(unsafe { Python::assume_attached() }).call_method0("cancel")?;
     }
@@ -159,9 +159,11 @@ pub(super) fn watched(py: Python<'_>, core: &Core) -> Vec<Watched> {
     let line = |(&fd, &token): (&RawFd, &Token)| {
         let interest = core.engine.interest(token)?;
         let (file, reader, writer) = core.engine.with_source(token, |source| match source {
-            Source::Handles { file, reader, writer } => (file.clone(), reader.clone(), writer.clone()),
-            Source::Native(object) => (object.clone(), None, None),
-        })?;
+            // At rest: watched for a while, but for nobody.
+            Source::Handles { reader: None, writer: None, .. } => None,
+            Source::Handles { file, reader, writer } => Some((file.clone(), reader.clone(), writer.clone())),
+            Source::Native(object) => Some((object.clone(), None, None)),
+        })??;
         let (reader, writer) = (reader.as_ref().map(unbind), writer.as_ref().map(unbind));
         Some((unbind(&file), fd, interest.is_readable(), interest.is_writable(), reader, writer))
     };

@@ -10,7 +10,7 @@ use tulipa::{Host, Instant, Loop, Readiness, Token};
 
 use super::core::Core;
 use super::job::{Job, Source};
-use super::{EventLoop, handles, timers};
+use super::{EventLoop, handles, sock, timers};
 use crate::errors::os_error;
 use crate::executors::{self, Outcome};
 use crate::ffi::{Object, Raised, Result, attached, call, context};
@@ -78,7 +78,9 @@ impl PyHost {
                     .map(drop)
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
+            Job::Operation(operation) => sock::ready(self.core, &operation),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
+            Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
             Job::Notify { observer, kind, future } => kind
                 .tell(&observer, &future)
                 .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
@@ -220,7 +222,12 @@ impl Host for PyHost {
             Source::Handles { reader, writer, .. } => {
                 let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
                 for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {
-                    handle.iter().cloned().for_each(|handle| push(Job::Handle(handle)));
+                    let Some(handle) = handle.clone() else { continue };
+                    push(if sock::is_operation(&handle) {
+                        Job::Operation(handle)
+                    } else {
+                        Job::Handle(handle)
+                    });
                 }
             }
         }
@@ -246,10 +253,10 @@ impl Host for PyHost {
     #[inline]
     fn flush(&self, _event_loop: &Loop<Self>) -> ControlFlow<PyErr> {
         let core = self.core;
-        if core.flushing.is_empty() {
+        if core.flushing.is_empty() && core.resting.is_empty() {
             return ControlFlow::Continue(());
         }
-        into_flow(self.settle().and_then(|()| transports::flush(core)))
+        into_flow(self.settle().and_then(|()| transports::flush(core)).and(sock::settle(core)))
     }
 }
 

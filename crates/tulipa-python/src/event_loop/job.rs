@@ -8,6 +8,7 @@ use super::handles;
 use crate::executors::Outcome;
 use crate::ffi::Object;
 use crate::futures::observers::Kind;
+use crate::names::Found;
 use crate::stdlib::stdlib;
 use crate::transports::Event;
 
@@ -23,10 +24,14 @@ pub(crate) enum Job {
     Notify { observer: Object, kind: &'static Kind, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
     Call { function: Object, argument: Option<Object>, context: Object },
+    /// A `sock_*` operation whose socket is ready.
+    Operation(Object),
     /// The waiter of a native operation whose time has come.
     Expire(Object),
     /// What another thread has found out for a native future.
     Answer { future: Object, outcome: Outcome },
+    /// What the resolver has found for a native future.
+    Resolved { future: Object, answer: Box<Found> },
     /// Something of a native transport's or listener's; `context` where it is not their own.
     Io { target: Object, event: Event, context: Option<Object> },
 }
@@ -34,7 +39,7 @@ pub(crate) enum Job {
 impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
-            Self::Handle(object) | Self::Expire(object) => see(object),
+            Self::Handle(object) | Self::Operation(object) | Self::Expire(object) => see(object),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);
@@ -49,6 +54,7 @@ impl Job {
                 see(future);
                 outcome.value().into_iter().for_each(see);
             }
+            Self::Resolved { future, .. } => see(future),
             Self::Io { target, context, .. } => {
                 [Some(target), context.as_ref()].into_iter().flatten().for_each(see);
             }
@@ -58,7 +64,8 @@ impl Job {
 
 /// What a watched descriptor stands for.
 pub(crate) enum Source {
-    /// Callbacks of `add_reader` and `add_writer`; `file` is the object they were registered with.
+    /// Callbacks of `add_reader` and `add_writer`, or operations that wait; `file` is the object that they were
+    /// registered with, an operation's socket.
     Handles { file: Object, reader: Option<Object>, writer: Option<Object> },
     /// A native transport or listener.
     Native(Object),

@@ -55,9 +55,17 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
 
 /// Puts the methods into the class; called by the module's initialisation.
 pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
-    let table = (&raw mut METHODS).cast::<ffi::PyMethodDef>();
-    for index in 0..7 {
-        // SAFETY: an entry of the table above.
+    add_table((&raw mut METHODS).cast(), 7, class)
+}
+
+/// Puts the first `count` methods of a static table into the class.
+pub(super) fn add_table(
+    table: *mut ffi::PyMethodDef,
+    count: usize,
+    class: &Bound<'_, PyType>,
+) -> PyResult<()> {
+    for index in 0..count {
+        // SAFETY: an entry of a table of that size.
         let definition = unsafe { table.add(index) };
         // SAFETY: the class lives, and the definition is static.
         let descriptor = unsafe { Object::steal(ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }?;
@@ -284,11 +292,8 @@ unsafe extern "C" fn create_task(
         let keywords = args.known_keywords([&known.coro, &known.name, &known.context, &known.eager_start]);
         let own = core.task_factory.is_empty() && tasks::is_usual_class();
         let [_, name, context, eager] = match keywords {
-            Some(keywords)
-                if own && (keywords[3].is_none() || stdlib().behaviour.create_task_passes_keywords) =>
-            {
-                keywords
-            }
+            // Tasks can start eagerly since 3.12, and asyncio's own method can be told so since 3.13.3: no reason to wait.
+            Some(keywords) if own && (keywords[3].is_none() || cfg!(Py_3_12)) => keywords,
             _ => return create_by_asyncio(py, &event_loop, &coroutine, &args),
         };
         let eager_start = eager.map_or(Ok(false), |eager| call::truth(&eager))?;

@@ -21,6 +21,7 @@ use crate::event_loop::core::as_py;
 use crate::event_loop::job::Job;
 use crate::ffi::{Object, Result, attached, call};
 use crate::futures::state_of;
+use crate::names::Lookup;
 use crate::stdlib::stdlib;
 
 /// A call whose answer a native future waits for.
@@ -33,6 +34,10 @@ struct Call {
 
 enum Item {
     Call(Call),
+    /// A name to be resolved, which needs no interpreter.
+    Lookup(Box<Errand>),
+    /// An answer for a loop that is closed; to be dropped where that may be done.
+    Refused(Job),
     /// What Python code put in: a work item, or None to make workers look whether they are to end.
     Given(Object),
 }
@@ -41,8 +46,25 @@ impl Item {
     fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
             Self::Call(call) => [&call.future, &call.function, &call.arguments].into_iter().for_each(see),
+            Self::Lookup(errand) => see(&errand.future),
+            Self::Refused(_) => {}
             Self::Given(object) => see(object),
         }
+    }
+}
+
+/// A look-up, the native future that waits for its answer, and the loop to which both belong.
+struct Errand {
+    lookup: Lookup,
+    future: Object,
+    remote: Remote<Job>,
+}
+
+impl Errand {
+    /// Looks up, without the interpreter, and leaves the answer for the loop. A closed loop hands it back.
+    fn run(self) -> std::result::Result<(), Job> {
+        let job = Job::Resolved { future: self.future, answer: Box::new(self.lookup.run()) };
+        self.remote.schedule(job)
     }
 }
 
@@ -87,7 +109,9 @@ impl WorkQueue {
         let item = self.lock().items.pop_front();
         match item {
             Some(Item::Given(object)) => Ok(object.bound(py).unbind()),
-            Some(Item::Call(call)) => Ok(Bound::new(py, Withdrawn { call })?.into_any().unbind()),
+            Some(Item::Call(call)) => Ok(withdrawn(py, call.future)?),
+            Some(Item::Lookup(errand)) => Ok(withdrawn(py, errand.future)?),
+            Some(Item::Refused(_)) => unreachable!("never queued"),
             None => Err(PyErr::from_value(py.import("queue")?.getattr("Empty")?.call0()?)),
         }
     }
@@ -108,6 +132,8 @@ impl WorkQueue {
             match self.next(loop_to_wake.take()) {
                 Item::Given(object) => return object.bound(py).unbind(),
                 Item::Call(call) => loop_to_wake = call.run(),
+                Item::Lookup(errand) => drop(attached::release(|| errand.run())),
+                Item::Refused(job) => drop(job),
             }
         }
     }
@@ -175,15 +201,22 @@ impl WorkQueue {
         })
     }
 
-    /// Blocks until there is an item.
+    /// Blocks until there is an item that needs the interpreter; looks up what does not meanwhile.
     fn wait(&self) -> Item {
         let mut state = self.lock();
         loop {
-            if let Some(item) = state.items.pop_front() {
-                state.waiting -= 1;
-                return item;
+            let Some(item) = state.items.pop_front() else {
+                state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            state.waiting -= 1;
+            let Item::Lookup(errand) = item else { return item };
+            drop(state);
+            if let Err(job) = errand.run() {
+                return Item::Refused(job);
             }
-            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self.lock();
+            state.waiting += 1;
         }
     }
 }
@@ -195,18 +228,32 @@ pub(super) fn submit(
     function: &Bound<'_, PyAny>,
     arguments: &Bound<'_, PyTuple>,
 ) -> Result<Option<Object>> {
+    let (function, arguments) = (Object::from_bound(function), Object::from_bound(arguments.as_any()));
+    leave(slf, executor, |future| Item::Call(Call { future, function, arguments }))
+}
+
+/// Leaves a look-up, as `submit` leaves a call.
+pub(crate) fn look_up(
+    slf: &Bound<'_, EventLoop>,
+    executor: &Object,
+    lookup: Lookup,
+) -> Result<Option<Object>> {
+    let remote = slf.get().core.remote();
+    leave(slf, executor, |future| Item::Lookup(Box::new(Errand { lookup, future, remote })))
+}
+
+fn leave(
+    slf: &Bound<'_, EventLoop>,
+    executor: &Object,
+    item: impl FnOnce(Object) -> Item,
+) -> Result<Option<Object>> {
     let Some(queue) = slf.get().core.work_queue.get() else { return Ok(None) };
     let queue = queue.bound(slf.py()).cast_into::<WorkQueue>().map_err(PyErr::from)?;
     if queue.get().lock().ending {
         return Ok(None);
     }
     let future = pending(slf)?;
-    let call = Call {
-        future: future.clone(),
-        function: Object::from_bound(function),
-        arguments: Object::from_bound(arguments.as_any()),
-    };
-    if queue.get().push(Item::Call(call), false) {
+    if queue.get().push(item(future.clone()), false) {
         call::method0(executor, &stdlib().names.add_worker)?;
     }
     Ok(Some(future))
@@ -230,10 +277,14 @@ impl Call {
     }
 }
 
-/// A call that was taken out unrun: what `shutdown(cancel_futures=True)` makes of it.
+/// The future of something that was taken out unrun: what `shutdown(cancel_futures=True)` gets to see.
 #[pyclass(module = "tulipa._tulipa", frozen)]
 struct Withdrawn {
-    call: Call,
+    waiting: Object,
+}
+
+fn withdrawn(py: Python<'_>, waiting: Object) -> PyResult<Py<PyAny>> {
+    Ok(Bound::new(py, Withdrawn { waiting })?.into_any().unbind())
 }
 
 #[pymethods]
@@ -246,20 +297,16 @@ impl Withdrawn {
 
     /// Cancel the loop's future.
     fn cancel(&self) -> bool {
-        let future = self.call.future.clone();
-        // SAFETY: `submit` made it a native future.
-        let Some(core) = unsafe { state_of(future.as_ptr()) }.core() else { return false };
-        if let Some(remote) =
-            core.leave(Job::Answer { future: self.call.future.clone(), outcome: Outcome::Cancelled })
-        {
+        let job = Job::Answer { future: self.waiting.clone(), outcome: Outcome::Cancelled };
+        // SAFETY: `leave` made it a native future.
+        let remote = unsafe { state_of(self.waiting.as_ptr()) }.core().and_then(|core| core.leave(job));
+        remote.is_some_and(|remote| {
             remote.notify();
-        }
-        true
+            true
+        })
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        [&self.call.future, &self.call.function, &self.call.arguments]
-            .into_iter()
-            .try_for_each(|object| visit.call(as_py(object)))
+        visit.call(as_py(&self.waiting))
     }
 }

@@ -40,6 +40,24 @@ impl Args<'_> {
         Self { positional, named: by_name, names }
     }
 
+    /// Whether anything was given by name.
+    #[inline]
+    pub(crate) fn has_names(&self) -> bool {
+        !self.named.is_empty()
+    }
+
+    /// `function(first, *these)`.
+    #[cold]
+    pub(crate) fn forward(&self, function: &Object, first: &Object) -> Result<Object> {
+        let all: Vec<_> =
+            [first.as_ptr()].into_iter().chain(self.positional.iter().chain(self.named).copied()).collect();
+        // SAFETY: live arguments, those given by name last.
+        unsafe {
+            let count = 1 + self.positional.len();
+            Object::steal(ffi::PyObject_Vectorcall(function.as_ptr(), all.as_ptr(), count, self.names))
+        }
+    }
+
     /// The positional argument at `index`.
     #[inline]
     pub(crate) fn at(&self, index: usize) -> Option<Object> {

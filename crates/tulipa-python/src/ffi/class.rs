@@ -115,6 +115,15 @@ pub(crate) const fn property(
     }
 }
 
+/// `__dict__`, which a class made from a spec has to name.
+pub(crate) const DICT: ffi::PyGetSetDef = ffi::PyGetSetDef {
+    name: c"__dict__".as_ptr(),
+    get: Some(ffi::PyObject_GenericGetDict),
+    set: Some(ffi::PyObject_GenericSetDict),
+    doc: std::ptr::null(),
+    closure: std::ptr::null_mut(),
+};
+
 /// The entry that ends a table of properties.
 pub(crate) const NO_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     name: std::ptr::null(),

@@ -5,9 +5,12 @@
 
 pub(crate) mod args;
 pub(crate) mod attached;
+pub(crate) mod audit;
+pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
+pub(crate) mod fields;
 pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod raised;

@@ -159,6 +159,25 @@ pub(crate) fn chain(raised: Raised, earlier: &Object) -> Raised {
     later.into()
 }
 
+/// Does `then` whatever became of what was before, as `finally` does: while an exception is set nothing of Python may be
+/// called. Where both raise, the later exception has the earlier one as its context.
+#[inline]
+pub(crate) fn finally(before: Result<()>, then: impl FnOnce() -> Result<()>) -> Result<()> {
+    match before {
+        Ok(()) => then(),
+        Err(raised) => finally_raised(raised, then),
+    }
+}
+
+#[cold]
+fn finally_raised(raised: Raised, then: impl FnOnce() -> Result<()>) -> Result<()> {
+    let earlier = raised.take_object();
+    match then() {
+        Ok(()) => Err(Raised::from_object(&earlier)),
+        Err(later) => Err(chain(later, &earlier)),
+    }
+}
+
 /// Reports an exception that has nowhere to go (`sys.unraisablehook`), naming the object it belongs to.
 #[cold]
 pub(crate) fn unraisable(raised: Raised, source: &Object) {

@@ -25,20 +25,26 @@ pub(crate) fn wrap_future(args: &Args<'_>) -> Result<Option<Object>> {
     let names = &stdlib().names;
     let Some([future, event_loop]) = args.bind(1, 1, [&names.future, &names.loop_]) else { return Ok(None) };
     let future = future.expect("it is required");
-    if any::is_future(&future)? {
-        return Ok(Some(future));
+    let event_loop = event_loop.filter(|given| !given.is_none());
+    wrap_on(&future, || event_loop.map_or_else(|| call::call0(&stdlib().event_loop), Ok)).map(Some)
+}
+
+/// A future of `event_loop`'s that ends as `future`, of a thread, does; a future of any loop is handed back.
+pub(crate) fn wrap(future: &Object, event_loop: &Object) -> Result<Object> {
+    wrap_on(future, || Ok(event_loop.clone()))
+}
+
+fn wrap_on(future: &Object, event_loop: impl FnOnce() -> Result<Object>) -> Result<Object> {
+    if any::is_future(future)? {
+        return Ok(future.clone());
     }
-    if !is_concurrent(&future)? {
-        let text = format!("concurrent.futures.Future is expected, got {}", call::repr(&future)?);
+    if !is_concurrent(future)? {
+        let text = format!("concurrent.futures.Future is expected, got {}", call::repr(future)?);
         return Err(PyAssertionError::new_err(text).into());
     }
-    let event_loop = match event_loop.filter(|given| !given.is_none()) {
-        Some(given) => given,
-        None => call::call0(&stdlib().event_loop)?,
-    };
-    let wrapper = any::create(&event_loop)?;
-    from_thread(&future, &wrapper)?;
-    Ok(Some(wrapper))
+    let wrapper = any::create(&event_loop()?)?;
+    from_thread(future, &wrapper)?;
+    Ok(wrapper)
 }
 
 fn is_concurrent(object: &Object) -> Result<bool> {

@@ -47,6 +47,7 @@ pub(crate) fn offset() -> usize {
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
     if CLASSES.get().is_none() {
+        super::stop::initialise()?;
         let made = make_classes(py)?;
         adopt_metaclass(&made)?;
         // A second thread that imported at the same moment made equal ones.
@@ -269,6 +270,8 @@ pub(crate) trait Extension {
     fn empty() -> Self;
     /// Whether the finalizer has something to report.
     fn must_report(&self) -> bool;
+    /// Empties what was filled of the base's part of a dying object, so that its memory can be used again.
+    fn hide(_object: *mut ffi::PyObject) {}
 }
 
 impl Extension for FutureState {
@@ -312,6 +315,7 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     unsafe { ffi::PyObject_ClearWeakRefs(object) };
     // SAFETY: written by `tp_new`, dropped once.
     unsafe { std::ptr::drop_in_place(state) };
+    S::hide(object);
     // SAFETY: the state is gone, and the object is untracked and without weak references.
     if own_class == class && unsafe { is_reusable(object) && free.give(object) } {
         return;
@@ -343,19 +347,14 @@ unsafe fn is_reusable(object: *mut ffi::PyObject) -> bool {
     if unsafe { ffi::PyObject_GC_IsFinalized(object) } != 0 {
         return false;
     }
-    // SAFETY: an allocated object of a class with a dict; nothing is made by asking.
-    let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
-    if dict.is_some_and(|dict| !dict.is_null()) {
+    // SAFETY: an allocated object of a class with a dict.
+    if !unsafe { gc::has_no_attributes(object) } {
         return false;
     }
     let words = (offset() - size_of::<ffi::PyObject>()) / size_of::<usize>();
     // SAFETY: the base's fields lie between header and extension; allocation zeroed them, so they are initialised.
     let fields = unsafe { std::slice::from_raw_parts(object.add(1).cast::<usize>(), words) };
     fields.iter().all(|&word| word == 0)
-}
-
-unsafe extern "C" {
-    fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;
 }
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {

@@ -19,6 +19,7 @@ use crate::ffi::{Object, Raised, Result};
 use crate::futures::class::preserving_exception;
 use crate::futures::iterator::{stop_iteration, thrown_exception};
 use crate::futures::methods::boolean;
+use crate::futures::stop;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 
@@ -124,9 +125,10 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         // SAFETY: CPython calls the slot on instances.
         match unsafe { this(object) }.send(&Object::none())? {
             Sent::Yielded(value) => Ok(value),
-            // Null without an exception is this slot's StopIteration without a value.
+            // Null without an exception is this slot's StopIteration without a value. A coroutine has no `__next__`, so that
+            // only the interpreter comes here; others `send`.
             Sent::Returned(value) if value.is_none() => Err(Raised),
-            Sent::Returned(value) => Err(stop_iteration(Some(&value))),
+            Sent::Returned(value) => Err(stop::with_bare_value(value)),
         }
     })
 }

@@ -32,3 +32,21 @@ pub(super) fn append(array: &Object, data: &[u8]) -> Result<()> {
     unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), start.cast::<u8>().add(old), data.len()) };
     Ok(())
 }
+
+/// Empties the array, on the same condition.
+pub(super) fn truncate(array: &Object) -> Result<()> {
+    // SAFETY: a bytearray; on failure it is unchanged.
+    if unsafe { ffi::PyByteArray_Resize(array.as_ptr(), 0) } < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// The bytes.
+///
+/// # Safety
+/// `array` is a bytearray, and no Python code runs while the result is used.
+#[inline]
+pub(super) unsafe fn as_slice(array: &Object) -> &[u8] {
+    // SAFETY: the caller holds a bytearray.
+    let start = unsafe { ffi::PyByteArray_AsString(array.as_ptr()) };
+    // SAFETY: that many bytes begin there, until somebody changes the array.
+    unsafe { std::slice::from_raw_parts(start.cast(), len(array)) }
+}

@@ -38,7 +38,11 @@ impl Originals {
     /// Whether `object` is an instance of the class itself.
     #[inline]
     pub(super) fn is_exact(&self, object: &Object) -> bool {
-        object.class().cast() == self.class.as_ptr()
+        object.class() == self.class()
+    }
+
+    pub(super) fn class(&self) -> *mut ffi::PyTypeObject {
+        self.class.as_ptr().cast()
     }
 
     /// Whether the class has all its own methods still.
@@ -65,7 +69,7 @@ impl Originals {
 
     fn current_tag(&self) -> u32 {
         // SAFETY: a class, which lives for ever in here.
-        unsafe { (*self.class.as_ptr().cast::<ffi::PyTypeObject>()).tp_version_tag }
+        unsafe { (*self.class()).tp_version_tag }
     }
 
     #[cold]

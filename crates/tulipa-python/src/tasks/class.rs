@@ -237,6 +237,12 @@ impl Extension for TaskState {
     fn must_report(&self) -> bool {
         self.is_lost() || self.future.log_traceback.get()
     }
+
+    #[cfg(Py_3_14)]
+    #[inline]
+    fn hide(object: *mut ffi::PyObject) {
+        super::base_fields::hide(object);
+    }
 }
 
 impl TaskState {

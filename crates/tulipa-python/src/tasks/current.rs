@@ -15,12 +15,12 @@ use crate::stdlib::stdlib;
 
 /// Makes `task` the current one of `event_loop`, refusing where another is running, as asyncio does.
 pub(crate) fn enter(event_loop: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().enter_task, event_loop, task).map(drop)
+    call::builtin(&stdlib().enter_task, [event_loop, task]).map(drop)
 }
 
 /// Takes `task` back.
 pub(crate) fn leave(event_loop: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().leave_task, event_loop, task).map(drop)
+    call::builtin(&stdlib().leave_task, [event_loop, task]).map(drop)
 }
 
 /// As `enter`, for a step that a Tulipa loop runs itself.
@@ -65,7 +65,7 @@ fn replace(event_loop: &Object, task: &Object) -> Result<()> {
 #[cfg(Py_3_14)]
 #[inline]
 fn replace(event_loop: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().swap_current_task, event_loop, task).map(drop)
+    call::builtin(&stdlib().swap_current_task, [event_loop, task]).map(drop)
 }
 
 /// The loop that runs in this thread and its current task, if any.
@@ -101,7 +101,7 @@ pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
 /// Swaps the current task for an eager start, and back: `None` stands for no task. Returns the one before.
 #[cfg(Py_3_12)]
 pub(crate) fn swap(event_loop: &Object, task: &Object) -> Result<Object> {
-    call::call2(&stdlib().swap_current_task, event_loop, task)
+    call::builtin(&stdlib().swap_current_task, [event_loop, task])
 }
 
 /// `future_add_to_awaited_by(future, task)`, where futures show who awaits them.

@@ -85,7 +85,7 @@ static HEAD: Head = Head(Cell::new(ptr::null()));
 #[inline]
 pub(crate) fn register(task: &Object, links: &Links) -> Result<()> {
     if cfg!(Py_3_14) {
-        return call::call1(&stdlib().register_task, task).map(drop);
+        return call::builtin(&stdlib().register_task, [task]).map(drop);
     }
     links.link(task.as_ptr());
     Ok(())
@@ -96,7 +96,7 @@ pub(crate) fn register(task: &Object, links: &Links) -> Result<()> {
 #[inline]
 pub(crate) fn unregister(task: &Object, links: &Links) -> Result<()> {
     if cfg!(Py_3_14) {
-        return call::call1(&stdlib().unregister_task, task).map(drop);
+        return call::builtin(&stdlib().unregister_task, [task]).map(drop);
     }
     links.unlink();
     Ok(())

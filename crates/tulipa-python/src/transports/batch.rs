@@ -10,8 +10,10 @@ use tulipa::driver::{MAX_SENDS, Outgoing, SendRing};
 use tulipa::stream::WriteQueue;
 
 use super::class;
+use super::kind::Kind;
 use super::stream::{Chunk, Stream};
 use super::writing::{self, Sent};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
 
 /// Streams from which on a ring is worth its fixed cost: two are even, from four on it is the cheaper way.
@@ -67,7 +69,7 @@ impl Batch {
         }
         let mut outcome = Ok(());
         for (transport, stream, sent) in answers {
-            outcome = outcome.and(writing::settle(transport, stream, sent));
+            outcome = finally(outcome, || writing::settle(transport, stream, sent));
         }
         outcome
     }
@@ -93,7 +95,7 @@ impl<'a> Member<'a> {
         // SAFETY: only streams are listed.
         let stream: &Stream = unsafe { class::stream(transport.as_ptr()) };
         let queue = stream.queue.borrow();
-        let plain = !stream.kind.get().is_pipe()
+        let plain = stream.kind.get() == Kind::Socket
             && !stream.blocked.get()
             && queue.slices(&mut [IoSlice::new(&[]); 2]) == 1;
         plain.then_some(Self { transport, stream, queue })

@@ -9,8 +9,8 @@ use pyo3::prelude::*;
 
 use super::kind::Kind;
 use super::methods::{METHODS, PROPERTIES};
-use super::pipe_methods;
 use super::stream::{self, Stream};
+use super::{datagram_methods, pipe_methods};
 use crate::ffi::class::{extension_offset, new_class, noargs, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Raised, Result};
@@ -23,6 +23,7 @@ struct Layout {
     stream: *mut ffi::PyTypeObject,
     read_pipe: *mut ffi::PyTypeObject,
     write_pipe: *mut ffi::PyTypeObject,
+    datagram: *mut ffi::PyTypeObject,
     offset: usize,
 }
 
@@ -42,23 +43,33 @@ fn layout() -> &'static Layout {
 #[inline]
 pub(super) fn is_stream(object: &Object) -> bool {
     let (class, layout) = (object.class(), layout());
-    class == layout.stream || class == layout.read_pipe || class == layout.write_pipe
+    class == layout.stream
+        || class == layout.datagram
+        || class == layout.read_pipe
+        || class == layout.write_pipe
+}
+
+/// Whether `object` is a transport through whose socket a file is to be sent.
+pub(super) fn lends_its_socket(object: &Object) -> bool {
+    // SAFETY: checked by the first half.
+    is_stream(object) && !unsafe { stream(object.as_ptr()) }.empty_waiter.is_empty()
 }
 
 /// The classes by name, made if need be; called by the module's initialisation.
-pub(crate) fn initialise(_py: Python<'_>) -> Result<[(&'static str, *mut ffi::PyTypeObject); 3]> {
+pub(crate) fn initialise(py: Python<'_>) -> Result<[(&'static str, *mut ffi::PyTypeObject); 4]> {
     if LAYOUT.get().is_none() {
-        let _ = LAYOUT.set(make_all()?);
+        let _ = LAYOUT.set(make_all(py)?);
     }
     let layout = layout();
     Ok([
         ("StreamTransport", layout.stream),
         ("ReadPipeTransport", layout.read_pipe),
         ("WritePipeTransport", layout.write_pipe),
+        ("DatagramTransport", layout.datagram),
     ])
 }
 
-fn make_all() -> Result<Layout> {
+fn make_all(py: Python<'_>) -> Result<Layout> {
     let (both, reading) = (&stdlib().abstract_transport, &stdlib().read_transport);
     let offset = extension_offset(both.as_ptr().cast()).max(extension_offset(reading.as_ptr().cast()));
     let stream = Definition {
@@ -85,7 +96,17 @@ fn make_all() -> Result<Layout> {
         methods: (&raw mut pipe_methods::WRITE_METHODS).cast(),
         properties: (&raw mut pipe_methods::WRITE_PROPERTIES).cast(),
     };
+    let datagrams = [both.bound(py), stdlib().abstract_datagram_transport.bound(py)];
+    let datagram = Definition {
+        name: c"tulipa._tulipa.DatagramTransport",
+        doc: c"Datagrams over a socket, as asyncio's own transport has them.",
+        base: &pyo3::types::PyTuple::new(py, datagrams)?.into_any().into(),
+        repr: super::methods::repr,
+        methods: (&raw mut datagram_methods::METHODS).cast(),
+        properties: (&raw mut datagram_methods::PROPERTIES).cast(),
+    };
     Ok(Layout {
+        datagram: make(&datagram, offset)?.into_ptr().cast(),
         stream: make(&stream, offset)?.into_ptr().cast(),
         read_pipe: make(&read_pipe, offset)?.into_ptr().cast(),
         write_pipe: make(&write_pipe, offset)?.into_ptr().cast(),
@@ -143,6 +164,7 @@ pub(super) fn allocate(kind: Kind) -> Result<Object> {
         Kind::Socket => layout.stream,
         Kind::ReadPipe => layout.read_pipe,
         Kind::WritePipe | Kind::WriteDevice => layout.write_pipe,
+        Kind::Datagram => layout.datagram,
     };
     // SAFETY: the class is ours and collected.
     let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
@@ -173,6 +195,9 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
             if let Ok(state) = stream.state.try_borrow() {
                 each(state.error().map_or(std::ptr::null_mut(), Object::as_ptr));
             }
+            if let Some(datagram) = stream.datagram.get() {
+                datagram.visit(each);
+            }
         })
     }
 }
@@ -182,6 +207,10 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     let stream = unsafe { stream(object) };
     for slot in stream.slots() {
         slot.set(None);
+    }
+    if let Some(datagram) = stream.datagram.get() {
+        datagram.discard();
+        datagram.address.set(None);
     }
     let dict = stream.dict.replace(std::ptr::null_mut());
     // SAFETY: null or a reference that the instance owned.

@@ -5,9 +5,12 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use socket2::SockRef;
+use tulipa::stream::WriteQueue;
 
 use super::address::Address;
-use super::stream::Stream;
+use super::datagram::{Datagram, HEADER};
+use super::stream::{Opening, Stream, open};
+use crate::event_loop::sock;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
 
@@ -94,6 +97,27 @@ pub(crate) fn describe(
     stream.socket.put(Object::from_bound(socket));
     stream.extra.put(extra.into_any().into());
     Ok(())
+}
+
+/// Makes the transport of a datagram socket that a program brought along, or that was made for it.
+pub(crate) fn open_datagrams(
+    opening: Opening<'_>,
+    socket: &Bound<'_, PyAny>,
+    address: Option<&Bound<'_, PyAny>>,
+    given: Option<&Bound<'_, PyAny>>,
+) -> Result<Object> {
+    let fd = number(socket)?;
+    let address = address.map_or(Ok(None), |address| {
+        Ok::<_, PyErr>(address.is_truthy()?.then(|| Object::from_bound(address)))
+    })?;
+    open(opening, fd, |stream| {
+        describe(stream, socket, given)?;
+        let peer = stream.extra.or_none().bound(socket.py()).get_item("peername")?.is_truthy()?;
+        let family = sock::family(&Object::from_bound(socket));
+        stream.queue.replace(WriteQueue::of_messages(HEADER));
+        let _ = stream.datagram.set(Box::new(Datagram::new(address, peer, family)));
+        Ok(())
+    })
 }
 
 /// An address by one of the socket's methods; None where the kernel has none.

@@ -1,4 +1,4 @@
-//! What the descriptor under a stream is: a socket, or one end of a pipe.
+//! What the descriptor under a transport is: a connection, one end of a pipe, or a socket of datagrams.
 //!
 //! The kinds differ in the system calls that move bytes and in what asyncio says of failures. All else about a stream
 //! is the same for all of them, and lies in the files beside this one.
@@ -12,7 +12,7 @@ use tulipa::sys;
 
 use crate::ffi::Object;
 
-/// The four kinds of streams.
+/// The kinds of transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Reads and writes.
@@ -23,12 +23,14 @@ pub(crate) enum Kind {
     WritePipe,
     /// A device to write to. That it is readable means nothing, so it is never watched for that.
     WriteDevice,
+    /// Sends and receives whole messages.
+    Datagram,
 }
 
 impl Kind {
     #[inline]
     pub(super) fn is_pipe(self) -> bool {
-        self != Self::Socket
+        !matches!(self, Self::Socket | Self::Datagram)
     }
 
     /// Whether bytes only leave through the descriptor.
@@ -65,18 +67,18 @@ impl Kind {
     }
 
     pub(super) fn read_failure(self) -> &'static str {
-        if self.is_pipe() {
-            "Fatal read error on pipe transport"
-        } else {
-            "Fatal read error on socket transport"
+        match self {
+            Self::Socket => "Fatal read error on socket transport",
+            Self::Datagram => "Fatal read error on datagram transport",
+            Self::ReadPipe | Self::WritePipe | Self::WriteDevice => "Fatal read error on pipe transport",
         }
     }
 
     pub(super) fn write_failure(self) -> &'static str {
-        if self.is_pipe() {
-            "Fatal write error on pipe transport"
-        } else {
-            "Fatal write error on socket transport"
+        match self {
+            Self::Socket => "Fatal write error on socket transport",
+            Self::Datagram => "Fatal write error on datagram transport",
+            Self::ReadPipe | Self::WritePipe | Self::WriteDevice => "Fatal write error on pipe transport",
         }
     }
 

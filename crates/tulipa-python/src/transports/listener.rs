@@ -4,13 +4,13 @@
 //! protocol is made here, and `connection_made` is one entry of the ready queue.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
-use socket2::{SockAddr, SockAddrStorage, socklen_t};
-use tulipa::Interest;
+use tulipa::{Interest, sys};
 
 use super::address::Address;
 use super::kind::Kind;
@@ -40,10 +40,23 @@ pub(crate) struct Listening {
     fd: RawFd,
     /// Connections accepted per readiness event.
     backlog: usize,
+    /// The system ran out of something, which was said, and no connection was accepted since.
+    starved: AtomicBool,
 }
 
 #[pymethods]
 impl Listening {
+    /// Accept again after a pause, unless the server was closed meanwhile.
+    fn _resume(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let event_loop = object(py, &this.event_loop);
+        let core = Core::of(&event_loop).expect("a Tulipa loop");
+        if core.is_closed() || extra::number(this.socket.bind(py))? != this.fd {
+            return Ok(());
+        }
+        watch(core, this.fd, slf.clone())
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
         [&self.event_loop, &self.factory, &self.socket, &self.server, &self.context]
             .into_iter()
@@ -75,13 +88,15 @@ pub(crate) fn start_serving(
         shared_context: given.is_some(),
         fd,
         backlog: backlog.max(1),
+        starved: AtomicBool::new(false),
     };
-    let listening: Object = Bound::new(py, listening)?.into_any().into();
-    let token = core
-        .engine
-        .register(fd, Interest::READABLE, Source::Native(listening))
-        .map_err(|(error, _)| os_error(error))?;
-    core.descriptors.borrow_mut().insert(fd, token);
+    watch(core, fd, Bound::new(py, listening)?)
+}
+
+/// Enters the listening socket into the driver.
+fn watch(core: &Core, fd: RawFd, listening: Bound<'_, Listening>) -> PyResult<()> {
+    let listening: Object = listening.into_any().into();
+    core.register(fd, Interest::READABLE, Source::Native(listening))?;
     Ok(())
 }
 
@@ -96,33 +111,20 @@ pub(super) fn run(core: &Core, target: &Object) -> Result<()> {
         if !core.descriptors.borrow().contains_key(&this.fd) {
             return Ok(());
         }
-        match accept(this.fd) {
-            Ok((connection, peer)) => this.connected(py, connection, peer)?,
+        match sys::accept_from(this.fd) {
+            Ok((connection, peer)) => {
+                this.starved.store(false, Ordering::Relaxed);
+                this.connected(py, connection, Address::new(&peer))?;
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Ok(());
             }
-            Err(error) if is_out_of_resources(&error) => return this.back_off(py, core, error),
+            Err(error) if is_out_of_resources(&error) => return back_off(&listening, core, error),
             Err(error) => return Err(os_error(error).into()),
         }
     }
     Ok(())
-}
-
-/// One connection, non-blocking and closed on exec, and its peer's address.
-fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<Address>)> {
-    let accept_into = |storage: *mut SockAddrStorage, length: *mut socklen_t| {
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: storage and length describe room for any address.
-        match unsafe { libc::accept4(fd, storage.cast(), length, flags) } {
-            -1 => Err(io::Error::last_os_error()),
-            // SAFETY: the kernel has just given us this descriptor.
-            connection => Ok(unsafe { OwnedFd::from_raw_fd(connection) }),
-        }
-    };
-    // SAFETY: accept4 writes an address and its length on success.
-    let (connection, peer) = unsafe { SockAddr::try_init(accept_into) }?;
-    Ok((connection, Address::new(&peer)))
 }
 
 /// Whether accepting must wait: the kernel goes on reporting the socket as ready.
@@ -181,23 +183,23 @@ impl Listening {
         call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
             .map(drop)
     }
+}
 
-    /// Stops accepting for a while, and says so once.
-    fn back_off(&self, py: Python<'_>, core: &Core, error: io::Error) -> Result<()> {
-        let event_loop = self.event_loop.bind(py);
-        let context = PyDict::new(py);
-        context.set_item("message", "socket.accept() out of system resource")?;
-        context.set_item("exception", os_error(error).into_value(py))?;
-        context.set_item("socket", stdlib().transport_socket.bound(py).call1((&self.socket,))?)?;
-        event_loop.call_method1("call_exception_handler", (context,))?;
-        stop_serving(core, self.fd);
-        let resume = event_loop.getattr("_resume_serving")?;
-        let context = self.shared_context.then(|| self.context.clone_ref(py));
-        let arguments =
-            (RETRY_DELAY, resume, &self.factory, &self.socket, &self.server, self.backlog, context);
-        event_loop.call_method1("call_later", arguments)?;
-        Ok(())
+/// Stops accepting for a while; says so once, until accepting has worked again.
+fn back_off(listening: &Bound<'_, Listening>, core: &Core, error: io::Error) -> Result<()> {
+    let (py, this) = (listening.py(), listening.get());
+    let event_loop = this.event_loop.bind(py);
+    stop_serving(core, this.fd);
+    event_loop.call_method1("call_later", (RETRY_DELAY, listening.getattr("_resume")?))?;
+    if this.starved.swap(true, Ordering::Relaxed) {
+        return Ok(());
     }
+    let context = PyDict::new(py);
+    context.set_item("message", "socket.accept() out of system resource")?;
+    context.set_item("exception", os_error(error).into_value(py))?;
+    context.set_item("socket", stdlib().transport_socket.bound(py).call1((&this.socket,))?)?;
+    event_loop.call_method1("call_exception_handler", (context,))?;
+    Ok(())
 }
 
 /// Stops watching a listening socket.

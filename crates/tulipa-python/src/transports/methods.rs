@@ -9,10 +9,11 @@ use pyo3::prelude::*;
 use tulipa::stream::Pressure;
 
 use super::class::stream;
+use super::kind::Kind;
 use super::stream::{self as life, Stream};
 use super::{extra, writing};
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
@@ -160,7 +161,7 @@ one_argument!(set_protocol, "StreamTransport.set_protocol", protocol, |_, stream
     life::set_protocol(stream, protocol)
 });
 
-unsafe extern "C" fn force_close(
+pub(super) unsafe extern "C" fn force_close(
     object: *mut ffi::PyObject,
     exception: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
@@ -261,7 +262,8 @@ pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::Py
 
 fn description(stream: &Stream) -> String {
     let (fd, state, queue) = (stream.fd.get(), stream.state.borrow(), stream.queue.borrow());
-    let mut words = vec!["StreamTransport".to_owned()];
+    let name = if stream.kind.get() == Kind::Datagram { "DatagramTransport" } else { "StreamTransport" };
+    let mut words = vec![name.to_owned()];
     if fd < 0 {
         words.push("closed".to_owned());
     } else if state.is_closing() {
@@ -306,7 +308,8 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 16] = [
+pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 17] = [
+    DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
     property(c"_protocol", protocol, None),

@@ -15,7 +15,7 @@ use super::methods::{
 use super::pipe;
 use super::stream::{self as life, Stream};
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, property};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
@@ -76,7 +76,8 @@ pub(super) static mut READ_METHODS: [ffi::PyMethodDef; 8] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut READ_PROPERTIES: [ffi::PyGetSetDef; 8] = [
+pub(super) static mut READ_PROPERTIES: [ffi::PyGetSetDef; 9] = [
+    DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
     property(c"_protocol", protocol, None),
@@ -114,7 +115,8 @@ pub(super) static mut WRITE_METHODS: [ffi::PyMethodDef; 12] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut WRITE_PROPERTIES: [ffi::PyGetSetDef; 11] = [
+pub(super) static mut WRITE_PROPERTIES: [ffi::PyGetSetDef; 12] = [
+    DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
     property(c"_protocol", protocol, None),

@@ -28,7 +28,7 @@ use crate::stdlib::stdlib;
 pub(crate) struct Sending {
     event_loop: Py<EventLoop>,
     future: Py<PyAny>,
-    /// The transport that owns the socket, if one does.
+    /// The transport that sends the file through its socket, if one does.
     transport: Option<Py<PyAny>>,
     socket: RawFd,
     file: RawFd,
@@ -53,7 +53,7 @@ pub(crate) fn start(
 ) -> PyResult<()> {
     let py = event_loop.py();
     let transport = descriptors::transport_of(&event_loop.get().core, transfer.socket)
-        .filter(class::is_stream)
+        .filter(class::lends_its_socket)
         .map(|transport| transport.bound(py).unbind());
     let sending = Sending {
         event_loop: event_loop.clone().unbind(),
@@ -97,9 +97,14 @@ fn go_on(sending: &Bound<'_, Sending>) -> PyResult<()> {
 /// Has the transfer go on when the socket has room.
 fn wait(sending: &Bound<'_, Sending>) -> PyResult<()> {
     let (py, this) = (sending.py(), sending.get());
-    if this.waiting.swap(true, Ordering::Relaxed) {
+    if this.waiting.load(Ordering::Relaxed) {
         return Ok(());
     }
+    let event_loop = this.event_loop.bind(py);
+    if this.transport.is_none() {
+        event_loop.call_method1("_ensure_fd_no_transport", (this.socket,))?;
+    }
+    this.waiting.store(true, Ordering::Relaxed);
     this.future.bind(py).call_method1("add_done_callback", (sending.getattr("_future_done")?,))?;
     if let Some(transport) = this.transport(py) {
         // SAFETY: `start` has checked the class.
@@ -107,8 +112,6 @@ fn wait(sending: &Bound<'_, Sending>) -> PyResult<()> {
             unsafe { class::stream(transport.as_ptr()) }.set_sending(Some(Object::from_bound(sending)))?
         );
     }
-    let event_loop = this.event_loop.bind(py);
-    event_loop.call_method1("_ensure_fd_no_transport", (this.socket,))?;
     let socket = this.socket.into_pyobject(py)?.into_any();
     descriptors::add(event_loop, Side::Writer, &socket, (sending, &PyTuple::empty(py), None))?;
     Ok(())

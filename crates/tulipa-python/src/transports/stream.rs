@@ -3,7 +3,7 @@
 //! The rules are those of asyncio's selector transports, kept by the engine's `StreamState`; here they meet the
 //! descriptor and the protocol. No borrow is held while Python code runs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use pyo3::ffi;
@@ -13,12 +13,13 @@ use tulipa::stream::{Close, Emptied, Fail, StreamState, WriteQueue};
 use tulipa::{Interest, Readiness, Token, sys};
 
 use super::address::Address;
+use super::datagram::{self, Datagram};
 use super::kind::Kind;
 use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
@@ -50,7 +51,7 @@ pub(crate) struct Stream {
     pub(super) extra: Slot,
     /// Who waits for the transport to be ready for use.
     waiter: Slot,
-    /// The context of the protocol's reading callbacks.
+    /// The context of the protocol's callbacks.
     pub(super) context: Slot,
     /// Who waits for the write queue to drain, while a file is sent past it.
     pub(super) empty_waiter: Slot,
@@ -88,6 +89,8 @@ pub(crate) struct Stream {
     pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
     pub(super) lost: Cell<u32>,
+    /// What only datagrams need.
+    pub(super) datagram: OnceCell<Box<Datagram>>,
 }
 
 impl Stream {
@@ -121,6 +124,7 @@ impl Stream {
             buffered: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
+            datagram: OnceCell::new(),
         }
     }
 
@@ -157,7 +161,7 @@ impl Stream {
     #[inline]
     fn watches_read(&self) -> bool {
         match self.kind.get() {
-            Kind::Socket | Kind::ReadPipe => self.wants_read(),
+            Kind::Socket | Kind::ReadPipe | Kind::Datagram => self.wants_read(),
             Kind::WritePipe => self.started.get() && !self.state.borrow().is_lost(),
             Kind::WriteDevice => false,
         }
@@ -232,11 +236,8 @@ fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<
     let shared = stream.kind.get().is_pipe() && core.descriptors.borrow().contains_key(&fd);
     let duplicate = if shared { Some(sys::duplicate(fd).map_err(os_error)?) } else { None };
     let watched = duplicate.as_ref().map_or(fd, AsRawFd::as_raw_fd);
-    let token =
-        core.engine.register(watched, Interest::NONE, source).map_err(|(error, _source)| os_error(error))?;
-    stream.token.set(Some(token));
+    stream.token.set(Some(core.register(watched, Interest::NONE, source)?));
     stream.duplicate.set(duplicate);
-    core.descriptors.borrow_mut().insert(watched, token);
     Ok(())
 }
 
@@ -265,12 +266,17 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     // Pipes call `data_received` of any protocol.
-    let buffered = stream.kind.get() == Kind::Socket
-        && protocol.bound(py).is_instance(&stdlib().buffered_protocol.bound(py))?;
+    let buffered = stream.kind.get() == Kind::Socket && is_buffered(&protocol.bound(py))?;
     stream.buffered.set(buffered);
     stream.feeding.set(Feeding::of(&protocol));
     stream.protocol.put(protocol);
     Ok(())
+}
+
+/// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
+fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
+        || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
 }
 
 fn attach(stream: &Stream, transport: &Object, server: Option<Object>) -> Result<()> {
@@ -310,7 +316,10 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
     } else if readiness.is_readable() {
         if stream.wants_read() {
             let context = stream.context.or_none();
-            context::run_in(&context, || reading::read(transport, stream))?;
+            context::run_in(&context, || match stream.datagram.get() {
+                None => reading::read(transport, stream),
+                Some(datagram) => datagram::receive(transport, stream, datagram),
+            })?;
         } else {
             // Paused without telling the driver, in the hope that reading resumes before the next event.
             stream.update_interest()?;
@@ -329,7 +338,6 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
 
 fn opened(stream: &Stream) -> Result<()> {
     stream.started.set(true);
-    let outcome = stream.update_interest();
     if let Some(waiter) = stream.waiter.take() {
         // SAFETY: attached.
         let waiter = waiter.bound(unsafe { Python::assume_attached() });
@@ -337,7 +345,8 @@ fn opened(stream: &Stream) -> Result<()> {
             waiter.call_method1("set_result", (waiter.py().None(),))?;
         }
     }
-    outcome
+    // Last: a descriptor that cannot be watched is an error, and no more Python may be called then.
+    stream.update_interest()
 }
 
 /// `close()`: what was written still goes out.
@@ -437,21 +446,23 @@ pub(super) fn protocol_failed(
 
 /// Neither half works any more: the queue goes, watching stops, and telling the protocol is scheduled.
 fn lose(transport: &Object, stream: &Stream) -> Result<()> {
-    let chunks = stream.queue.borrow_mut().take_all();
-    drop(chunks);
+    writing::drop_queue(stream);
+    if let Some(datagram) = stream.datagram.get() {
+        datagram.discard();
+    }
     stream.blocked.set(false);
     if !stream.kind.get().is_pipe() {
         // Of a pipe only writes are counted.
         stream.lost.set(stream.lost.get() + 1);
     }
-    let cut_off = stream.sending.take().map_or(Ok(()), |sending| sending::connection_lost(&sending));
-    let Some(core) = stream.core() else { return cut_off };
-    stream.update_interest()?;
-    cut_off?;
-    core.ensure_open()?;
-    let context = Some(context::copy_current()?);
-    core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
-    Ok(())
+    let sending = stream.sending.take();
+    if let Some(core) = stream.core() {
+        stream.update_interest()?;
+        core.ensure_open()?;
+        let context = stream.context.get();
+        core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
+    }
+    sending.map_or(Ok(()), |sending| sending::connection_lost(&sending))
 }
 
 /// Tells the protocol, whatever it does closes the descriptor, and lets go of everything.
@@ -465,9 +476,8 @@ pub(super) fn connection_lost(transport: &Object, stream: &Stream) -> Result<()>
     } else {
         call::method1(&protocol, &stdlib().names.connection_lost, &error).map(drop)
     };
-    let closed = dispose(transport, stream);
-    wake_empty_waiter(stream)?;
-    told.and(closed)
+    let told = finally(told, || dispose(transport, stream));
+    finally(told, || wake_empty_waiter(stream))
 }
 
 fn wake_empty_waiter(stream: &Stream) -> Result<()> {
@@ -489,11 +499,8 @@ pub(super) fn dispose(transport: &Object, stream: &Stream) -> Result<()> {
     stream.context.set(None);
     stream.core.set(None);
     stream.event_loop.set(None);
-    let detached = match stream.server.take() {
-        Some(server) => tell_server(&server, &stdlib().names.detach, transport),
-        None => Ok(()),
-    };
-    closed.and(detached)
+    let Some(server) = stream.server.take() else { return closed };
+    finally(closed, || tell_server(&server, &stdlib().names.detach, transport))
 }
 
 fn close_descriptor(stream: &Stream) -> Result<()> {

@@ -16,11 +16,12 @@ use tulipa::stream::{MAX_SLICES, Pressure, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
 use super::class;
+use super::datagram;
 use super::kind::Kind;
 use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 
@@ -72,6 +73,9 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
         "Cannot call writelines() after write_eof()",
         "unable to writelines; sendfile is in progress",
     )?;
+    if !call::truth(lines)? {
+        return Ok(());
+    }
     let chunks = lines
         .bound(py())
         .try_iter()?
@@ -125,7 +129,7 @@ fn check(stream: &Stream, after_eof: &'static str, sending_file: &'static str) -
 
 /// The data as a `bytes` object of its own: what can be changed later is copied, since it goes out later.
 #[inline]
-fn as_bytes(data: &Object) -> Result<Object> {
+pub(super) fn as_bytes(data: &Object) -> Result<Object> {
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
         return Ok(data.clone());
@@ -161,7 +165,7 @@ fn copy_of(view: &ffi::Py_buffer) -> Result<Object> {
 }
 
 #[cold]
-fn write_to_lost(stream: &Stream) -> Result<()> {
+pub(super) fn write_to_lost(stream: &Stream) -> Result<()> {
     let writes = stream.lost.get();
     if writes >= SILENT_WRITES {
         // SAFETY: attached.
@@ -217,6 +221,9 @@ pub(super) fn flush_blocked(transport: &Object, stream: &Stream) -> Result<()> {
 
 /// Sends what is queued, as far as the kernel takes it.
 pub(super) fn flush(transport: &Object, stream: &Stream) -> Result<()> {
+    if let Some(datagram) = stream.datagram.get() {
+        return datagram::flush(transport, stream, datagram);
+    }
     while !stream.queue.borrow().is_empty() && !stream.blocked.get() {
         let sent = offer(&stream.queue.borrow(), stream);
         settle(transport, stream, sent)?;
@@ -237,6 +244,7 @@ pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => block(stream),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
         Err(error) => {
+            drop_queue(stream);
             let kind = stream.kind.get();
             if kind.is_pipe() {
                 stream.lost.set(stream.lost.get() + 1);
@@ -245,6 +253,12 @@ pub(super) fn settle(transport: &Object, stream: &Stream, sent: io::Result<Sent>
             fatal_error(transport, stream, raised, kind.write_failure())
         }
     }
+}
+
+/// Throws away what was not sent.
+pub(super) fn drop_queue(stream: &Stream) {
+    let chunks = stream.queue.borrow_mut().take_all();
+    drop(chunks);
 }
 
 /// The kernel took something. A short write means that its buffer is full.
@@ -260,7 +274,7 @@ fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
         block(stream)?;
     }
     let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
-    if all { resumed.and(emptied(transport, stream)) } else { resumed }
+    if all { finally(resumed, || emptied(transport, stream)) } else { resumed }
 }
 
 /// One system call.
@@ -273,7 +287,7 @@ fn offer(queue: &WriteQueue<Chunk>, stream: &Stream) -> io::Result<Sent> {
     Ok(Sent { offered, written })
 }
 
-fn block(stream: &Stream) -> Result<()> {
+pub(super) fn block(stream: &Stream) -> Result<()> {
     if stream.blocked.replace(true) {
         return Ok(());
     }
@@ -306,18 +320,22 @@ pub(super) fn maybe_pause(transport: &Object, stream: &Stream) -> Result<()> {
 /// `pause_writing()`.
 pub(super) fn pause(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(true);
-    let told = call::method0(&stream.protocol.or_none(), &stdlib().names.pause_writing);
-    told.map(drop).or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
+    let told = tell(stream, &stdlib().names.pause_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.pause_writing() failed"))
 }
 
-fn resume(transport: &Object, stream: &Stream) -> Result<()> {
+pub(super) fn resume(transport: &Object, stream: &Stream) -> Result<()> {
     stream.protocol_paused.set(false);
+    let told = tell(stream, &stdlib().names.resume_writing);
+    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+}
+
+/// Calls one of the protocol's methods for flow control, while there is a connection.
+fn tell(stream: &Stream, method: &Object) -> Result<()> {
     let Some(context) = stream.context.get() else { return Ok(()) };
     // A copy: the context itself is entered already where this comes from the protocol's own callback.
     let context = context::copy(&context)?;
-    let resume = || call::method0(&stream.protocol.or_none(), &stdlib().names.resume_writing).map(drop);
-    let told = context::run_in(&context, resume);
-    told.or_else(|raised| flow_failed(transport, stream, raised, "protocol.resume_writing() failed"))
+    context::run_in(&context, || call::method0(&stream.protocol.or_none(), method).map(drop))
 }
 
 #[cold]

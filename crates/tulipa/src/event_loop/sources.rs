@@ -72,7 +72,8 @@ impl<S> Sources<S> {
         match (before.is_none(), interest.is_none()) {
             (true, true) => {}
             (true, false) => driver.watch(registration.fd, token, interest)?,
-            (false, true) => driver.unwatch(registration.fd, token)?,
+            // As in `deregister`, the answer is of no use.
+            (false, true) => drop(driver.unwatch(registration.fd, token)),
             (false, false) => driver.rewatch(registration.fd, token, interest)?,
         }
         registration.interest = interest;

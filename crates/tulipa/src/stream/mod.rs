@@ -6,11 +6,13 @@
 //! those of asyncio's selector transports.
 
 mod budget;
+mod read_buffer;
 mod send_file;
 mod state;
 mod write_queue;
 
 pub use budget::ReadBudget;
+pub use read_buffer::ReadBuffer;
 pub use send_file::{SendFile, SendProgress};
 pub use state::{Close, Emptied, Fail, StreamState, Write, WriteEof};
 pub use write_queue::{MAX_SLICES, Pressure, WriteQueue};

@@ -3,8 +3,8 @@
 //! Sans-IO like the rest of the core: the embedder calls [`sys::sendfile`](crate::sys::sendfile) with what
 //! [`SendFile::piece`] says, and tells [`SendFile::advance`] what the kernel took.
 
-/// The most to send by one call, so that a peer that empties the socket as fast as it fills does not hold the
-/// loop up. Sending 256 MiB over loopback was as fast with pieces of 1 MiB as with one of the file's size.
+/// The most to send by one call. Where the peer empties the socket as fast as it fills (256 MiB over loopback), one call
+/// for all of it held the loop up for 45 to 99 ms; pieces of 1 MiB took at most 1.2 ms each, and no longer in all.
 const MAX_PIECE: u64 = 1 << 20;
 
 /// Asked for beyond the size that the file had at first: it may have grown.

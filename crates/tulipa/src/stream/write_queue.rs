@@ -35,8 +35,10 @@ pub struct WriteQueue<B> {
     chunks: VecDeque<B>,
     /// How many bytes of the first chunk are written.
     offset: usize,
-    /// Bytes not yet written, over all chunks.
+    /// Bytes not yet written, over all chunks, and what each chunk counts beyond its bytes.
     len: usize,
+    /// What a chunk counts beyond its bytes: nothing in a stream.
+    overhead: usize,
     /// Above this the producer pauses.
     high: usize,
     /// At this or below it resumes.
@@ -48,9 +50,16 @@ pub struct WriteQueue<B> {
 impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// An empty queue with asyncio's water marks, 64 KiB and 16 KiB.
     pub const fn new() -> Self {
+        Self::of_messages(0)
+    }
+
+    /// An empty queue of whole messages, each of which counts `overhead` bytes for its header. They leave one by one,
+    /// by [`WriteQueue::pop`].
+    pub const fn of_messages(overhead: usize) -> Self {
         Self {
             chunks: VecDeque::new(),
             offset: 0,
+            overhead,
             len: 0,
             high: DEFAULT_HIGH,
             low: DEFAULT_LOW,
@@ -100,8 +109,21 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// [`WriteQueue::pressure_after_growth`] about what is left.
     #[inline]
     pub fn append(&mut self, chunk: B) {
-        self.len += chunk.as_ref().len();
+        self.len += chunk.as_ref().len() + self.overhead;
         self.chunks.push_back(chunk);
+    }
+
+    /// Takes the first chunk out, whole: a message was sent, or given up.
+    pub fn pop(&mut self) -> Option<(B, Pressure)> {
+        let first = self.chunks.pop_front()?;
+        self.len -= first.as_ref().len() - std::mem::take(&mut self.offset) + self.overhead;
+        Some((first, self.pressure_after_loss()))
+    }
+
+    /// How many chunks wait.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.chunks.len()
     }
 
     /// Fills `slices` with what waits, oldest first, and returns how many were filled; the rest is left as it
@@ -130,6 +152,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
 
     /// Records that the kernel took `written` bytes. Chunks written to their end go to `release`.
     pub fn advance(&mut self, written: usize, release: &mut impl FnMut(B)) -> Pressure {
+        debug_assert!(self.overhead == 0, "messages leave one by one");
         debug_assert!(written <= self.len, "the kernel takes no more than it was offered");
         self.len -= written;
         self.offset += written;
@@ -141,11 +164,7 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
             self.offset -= size;
             self.chunks.pop_front().into_iter().for_each(&mut *release);
         }
-        if self.paused && self.len <= self.low {
-            self.paused = false;
-            return Pressure::Resumed;
-        }
-        Pressure::None
+        self.pressure_after_loss()
     }
 
     /// Hands back every chunk, the first one possibly written in part. For an aborted connection: says
@@ -155,7 +174,16 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
         std::mem::take(&mut self.chunks)
     }
 
-    /// The chunks, oldest first, for a garbage collector.
+    /// Resumes the producer at the low mark.
+    const fn pressure_after_loss(&mut self) -> Pressure {
+        if self.paused && self.len <= self.low {
+            self.paused = false;
+            return Pressure::Resumed;
+        }
+        Pressure::None
+    }
+
+    /// The chunks, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &B> {
         self.chunks.iter()
     }
@@ -217,6 +245,21 @@ mod tests {
         assert_eq!(queue.set_limits(1, 0), Pressure::Paused);
         assert_eq!(queue.set_limits(10, 10), Pressure::None);
         assert!(queue.is_paused());
+    }
+
+    #[test]
+    fn pure_messages_leave_whole_and_count_their_headers() {
+        let mut queue = WriteQueue::of_messages(8);
+        assert_eq!(queue.set_limits(20, 10), Pressure::None);
+        assert_eq!(queue.push(b"abc".to_vec()), Pressure::None);
+        assert_eq!(queue.push(Vec::new()), Pressure::None);
+        assert_eq!((queue.len(), queue.count()), (19, 2));
+        assert_eq!(queue.push(b"de".to_vec()), Pressure::Paused);
+        assert_eq!(queue.pop(), Some((b"abc".to_vec(), Pressure::None)));
+        assert!(!queue.is_empty(), "an empty message is one");
+        assert_eq!(queue.pop(), Some((Vec::new(), Pressure::Resumed)));
+        assert_eq!(queue.pop(), Some((b"de".to_vec(), Pressure::None)));
+        assert_eq!((queue.pop(), queue.len()), (None, 0));
     }
 
     #[test]

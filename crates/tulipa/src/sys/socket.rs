@@ -8,6 +8,8 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use socket2::{SockAddr, SockAddrStorage, socklen_t};
+
 use super::{check, check_len};
 
 /// Receives into `buffer`; 0 is the end of the stream (or an empty buffer).
@@ -58,6 +60,49 @@ pub fn accept(fd: RawFd) -> io::Result<OwnedFd> {
     let connection = check(connection)?;
     // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(connection) })
+}
+
+/// The same with the peer's address, of whatever family.
+///
+/// # Errors
+///
+/// As for [`accept`].
+pub fn accept_from(fd: RawFd) -> io::Result<(OwnedFd, SockAddr)> {
+    let accept_into = |storage: *mut SockAddrStorage, length: *mut socklen_t| {
+        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: storage and length describe room for any address.
+        let connection = check(unsafe { libc::accept4(fd, storage.cast(), length, flags) })?;
+        // SAFETY: the kernel has just given us this descriptor, nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(connection) })
+    };
+    // SAFETY: accept4 writes an address and its length on success.
+    unsafe { SockAddr::try_init(accept_into) }
+}
+
+/// Starts to connect. `InProgress`, or `WouldBlock` for a Unix socket: wait until it is writable, then ask
+/// [`socket_error`].
+///
+/// # Errors
+///
+/// What `connect(2)` says.
+pub fn connect(fd: RawFd, address: &SockAddr) -> io::Result<()> {
+    // SAFETY: the address is readable for its length.
+    check(unsafe { libc::connect(fd, address.as_ptr().cast(), address.len()) })?;
+    Ok(())
+}
+
+/// The error that the socket has latched, which this clears: a connection attempt that failed, for one.
+///
+/// # Errors
+///
+/// What `getsockopt(2)` says, which is not the latched error.
+pub fn socket_error(fd: RawFd) -> io::Result<Option<io::Error>> {
+    let mut number: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let place = (&raw mut number).cast();
+    // SAFETY: a place for an integer, and its size.
+    check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, place, &raw mut length) })?;
+    Ok((number != 0).then(|| io::Error::from_raw_os_error(number)))
 }
 
 /// Ends one or both directions of a connection.

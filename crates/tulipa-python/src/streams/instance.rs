@@ -1,0 +1,162 @@
+//! What the native stream classes have in common as classes: their making, their instances' `__dict__` and weak
+//! references, and the question whether an instance behaves as its class was made.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::originals::Originals;
+use crate::ffi::class::{new_class, slot};
+use crate::ffi::{Object, Raised, Result, Slot};
+use crate::gc;
+
+/// A native class, made once.
+pub(super) struct NativeClass(OnceLock<Originals>);
+
+/// What a class is made of.
+pub(super) struct Blueprint {
+    pub(super) name: &'static CStr,
+    pub(super) doc: &'static CStr,
+    pub(super) size: usize,
+    /// Offsets of `__dict__` and of the weak references; none where a base class has them already.
+    pub(super) offsets: Option<(usize, usize)>,
+    pub(super) slots: Vec<ffi::PyType_Slot>,
+    /// The methods that native code stands in for.
+    pub(super) watched: &'static [&'static str],
+}
+
+impl NativeClass {
+    pub(super) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Makes the class over `base`.
+    ///
+    /// # Safety
+    /// The slots are of the types that CPython documents, and fit instances of that size.
+    pub(super) unsafe fn make(&self, base: *mut ffi::PyObject, blueprint: Blueprint) -> Result<()> {
+        if self.0.get().is_some() {
+            return Ok(());
+        }
+        let mut slots = blueprint.slots;
+        slots.push(slot(ffi::Py_tp_doc, blueprint.doc.as_ptr().cast_mut().cast()));
+        if let Some((dict, weak_references)) = blueprint.offsets {
+            slots.push(slot(ffi::Py_tp_members, members(dict, weak_references).cast()));
+        }
+        let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_BASETYPE;
+        // SAFETY: passed on; names, texts and tables are static.
+        let class = unsafe { new_class(blueprint.name, base, blueprint.size, flags, slots) }?;
+        // SAFETY: attached.
+        let class = class.bound(unsafe { Python::assume_attached() });
+        let _ = self.0.set(Originals::new(&class, "tulipa._tulipa", blueprint.watched)?);
+        Ok(())
+    }
+
+    #[inline]
+    fn originals(&self) -> &Originals {
+        self.0.get().expect("the module was initialised before any of its classes could be used")
+    }
+
+    #[inline]
+    pub(super) fn class(&self) -> *mut ffi::PyTypeObject {
+        self.originals().class()
+    }
+
+    /// Whether `object` is an instance, of a subclass too.
+    #[inline]
+    pub(super) fn has_instance(&self, object: &Object) -> bool {
+        object.class() == self.class() || object.is_instance_of(self.class())
+    }
+
+    /// Whether `object`, with the attributes `dict` of its own, is exactly of the class, which nobody has changed:
+    /// then calling its methods and doing what they do are the same.
+    #[inline]
+    pub(super) fn is_plain(&self, object: &Object, dict: &Cell<*mut ffi::PyObject>) -> bool {
+        object.class() == self.class() && dict.get().is_null() && self.originals().is_untouched()
+    }
+}
+
+/// Gives instances a `__dict__` and weak references.
+fn members(dict: usize, weak_references: usize) -> *mut ffi::PyMemberDef {
+    let member = |name: &'static CStr, offset: usize| ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code: ffi::Py_T_PYSSIZET,
+        offset: offset.cast_signed(),
+        flags: ffi::Py_READONLY,
+        doc: std::ptr::null(),
+    };
+    // SAFETY: an all-zero entry ends the table; its fields are nullable.
+    let end = unsafe { std::mem::zeroed() };
+    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
+    Box::leak(Box::new([
+        member(c"__dictoffset__", dict),
+        member(c"__weaklistoffset__", weak_references),
+        end,
+    ]))
+    .as_mut_ptr()
+}
+
+/// Zeroed memory for an instance of `class`.
+///
+/// # Safety
+/// `class` is a native class or a subclass.
+pub(super) unsafe fn allocate(class: *mut ffi::PyTypeObject) -> Result<Object> {
+    // SAFETY: classes always have `tp_alloc`.
+    let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
+    // SAFETY: a new instance or null.
+    unsafe { Object::steal(allocate(class, 0)) }
+}
+
+/// `tp_traverse`, for an instance with these references.
+///
+/// # Safety
+/// As for `tp_traverse`.
+pub(super) unsafe fn traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    data: *mut c_void,
+    dict: &Cell<*mut ffi::PyObject>,
+    slots: &[&Slot],
+) -> c_int {
+    // SAFETY: passed on.
+    unsafe {
+        gc::visit_all(object, visit, data, |each| {
+            each(dict.get());
+            for slot in slots {
+                each(slot.as_ptr());
+            }
+        })
+    }
+}
+
+/// `tp_clear`, likewise.
+pub(super) fn clear(dict: &Cell<*mut ffi::PyObject>, slots: &[&Slot]) {
+    for slot in slots {
+        slot.set(None);
+    }
+    let dict = dict.replace(std::ptr::null_mut());
+    // SAFETY: null or a reference that the instance owned.
+    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+}
+
+/// Ends an instance: its finalizer, weak references, what `drop` lets go of, its memory.
+///
+/// # Safety
+/// As for `tp_dealloc`; `drop` leaves nothing behind that owns anything.
+pub(super) unsafe fn deallocate(object: *mut ffi::PyObject, drop: impl FnOnce()) {
+    // SAFETY: a whole object still; a finalizer that revives it is obeyed.
+    if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+        return;
+    }
+    // SAFETY: nobody else sees the object from here on.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+    }
+    drop();
+    // SAFETY: nothing of the instance is used afterwards.
+    unsafe { gc::free(object) };
+}

@@ -1,0 +1,318 @@
+"""What released libraries use of asyncio beyond its public names: on asyncio and on Tulipa.
+
+Each test says who needs what. What tasks and futures show of themselves is compared in `tests/differential`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.base_events
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import tulipa
+
+from .loops import LOOPS, run
+
+TASKS: list[Any] = [pytest.param(asyncio.Task, id="asyncio"), pytest.param(tulipa.Task, id="tulipa")]
+asyncio_tasks: Any = asyncio.tasks
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_the_loop_shows_its_executor_its_state_and_its_selector(new_loop: Any) -> None:
+    """anyio, sanic, aiokafka, aiomysql and Twisted look there."""
+
+    async def main() -> Any:
+        loop: Any = asyncio.get_running_loop()
+        assert (loop._default_executor, loop._stopping, loop._closed) == (None, False, False)
+        await loop.run_in_executor(None, int)
+        assert loop._default_executor is not None
+        assert loop._selector.get_map() is not None
+        loop.stop()
+        assert loop._stopping
+        return loop
+
+    loop = new_loop()
+    task = loop.create_task(main())
+    loop.run_forever()
+    assert task.result() is loop
+    loop.close()
+    assert loop._closed
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_methods_of_the_loops_class_can_be_replaced(new_loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nest_asyncio assigns to the class of the loop it is given, and refuses classes that are not asyncio's."""
+    loop = new_loop()
+    assert isinstance(loop, asyncio.BaseEventLoop)
+    stock = type(loop).run_forever
+    calls: list[str] = []
+
+    def run_forever(self: Any) -> None:
+        calls.append("run_forever")
+        stock(self)
+
+    monkeypatch.setattr(type(loop), "run_forever", run_forever)
+    monkeypatch.setattr(type(loop), "colour", "red", raising=False)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert (calls, loop.colour) == (["run_forever"], "red")
+    loop.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+@pytest.mark.parametrize("name", ["create_task", "call_exception_handler"])
+def test_wrappers_of_asyncios_loop_class_see_the_calls(
+    new_loop: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ddtrace and newrelic wrap these methods of BaseEventLoop, before or after the loop is made."""
+    stock = getattr(asyncio.BaseEventLoop, name)
+    calls: list[str] = []
+
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        return stock(self, *args, **kwargs)
+
+    async def main() -> str:
+        loop = asyncio.get_running_loop()
+        loop.call_soon((1).__truediv__, 0)
+        loop.call_soon(lambda: 1 / 0)
+        await loop.create_task(asyncio.sleep(0))
+        return "done"
+
+    loop = new_loop()
+    monkeypatch.setattr(asyncio.BaseEventLoop, name, wrapper)
+    assert loop.run_until_complete(main()) == "done"
+    assert calls
+    monkeypatch.undo()
+    calls.clear()
+    assert loop.run_until_complete(main()) == "done"
+    assert calls == []
+    loop.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+@pytest.mark.parametrize("task_class", TASKS)
+def test_tasks_that_skip_the_constructor_can_be_registered_and_entered(
+    new_loop: Any, task_class: Any
+) -> None:
+    """granian makes such a task per request."""
+
+    class Bare(task_class):  # type: ignore[misc]
+        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+            self.own_loop = loop
+
+        def get_loop(self) -> asyncio.AbstractEventLoop:
+            return self.own_loop
+
+        def done(self) -> bool:
+            return False
+
+    loop = new_loop()
+    task = Bare(loop)
+    seen: list[Any] = []
+
+    def callback() -> None:
+        asyncio_tasks._enter_task(loop, task)
+        seen.append(asyncio.current_task() is task)
+        asyncio_tasks._leave_task(loop, task)
+        seen.append(asyncio.current_task())
+        loop.stop()
+
+    asyncio_tasks._register_task(task)
+    assert task in asyncio_tasks.all_tasks(loop)
+    asyncio_tasks._unregister_task(task)
+    assert task not in asyncio_tasks.all_tasks(loop)
+    loop.call_soon(callback)
+    loop.run_forever()
+    assert seen == [True, None]
+    with pytest.raises(asyncio.InvalidStateError, match="not initialized"):
+        task.result()
+    loop.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="since Python 3.12")
+def test_the_current_task_can_be_swapped(new_loop: Any) -> None:
+    """qasync, playwright and eager libraries do so."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        own = asyncio.current_task()
+        other = loop.create_task(asyncio.sleep(0))
+        assert asyncio_tasks._swap_current_task(loop, other) is own
+        assert asyncio.current_task() is other
+        assert asyncio_tasks._swap_current_task(loop, own) is other
+        await other
+
+    run(new_loop, main)
+
+
+class PythonLoop(asyncio.AbstractEventLoop):
+    """As little of a loop as a task needs, in Python."""
+
+    def __init__(self) -> None:
+        self._ready: deque[asyncio.Handle] = deque()
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        raise AssertionError(context)
+
+    def run(self) -> None:
+        asyncio.events._set_running_loop(self)
+        try:
+            while self._ready:
+                self._ready.popleft()._run()
+        finally:
+            asyncio.events._set_running_loop(None)
+
+
+@pytest.mark.parametrize("task_class", TASKS)
+def test_tasks_run_on_a_loop_written_in_python(task_class: Any) -> None:
+    """playwright, qasync, temporalio and langgraph have loops of their own."""
+    loop = PythonLoop()
+    seen: list[Any] = []
+
+    async def child(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    async def main() -> list[int]:
+        seen.append(asyncio.get_running_loop() is loop)
+        seen.append(asyncio.current_task() is task)
+        gate = loop.create_future()
+        loop.call_soon(gate.set_result, None)
+        await gate
+        return await asyncio.gather(*(task_class(child(number), loop=loop) for number in range(3)))
+
+    task = task_class(main(), loop=loop)
+    loop.run()
+    assert task.result() == [0, 1, 2]
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_streams_show_their_buffer_and_their_transport(new_loop: Any) -> None:
+    """redis-py and telethon look there; aiohttp asks whether a connection is TLS."""
+
+    async def main() -> None:
+        async def serve(reader: Any, writer: Any) -> None:
+            writer.write(b"hello")
+            await writer.drain()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            opened = await asyncio.open_connection(*server.sockets[0].getsockname())
+            reader: Any = opened[0]
+            writer: Any = opened[1]
+            await asyncio.wait_for(reader._wait_for_data("read"), 10)
+            assert (len(reader._buffer), bytes(reader._buffer)) == (5, b"hello")
+            assert reader._transport is writer._transport is writer.transport
+            assert writer._protocol is writer.transport.get_protocol()
+            assert writer._protocol._over_ssl is False
+            assert (reader._eof, reader._waiter, reader._limit) == (False, None, 2**16)
+            writer.close()
+            await writer.wait_closed()
+
+    run(new_loop, main)
+
+
+@pytest.fixture(params=["asyncio", "tulipa"])
+def names(request: pytest.FixtureRequest) -> Iterator[Callable[[], asyncio.AbstractEventLoop]]:
+    """asyncio's names as they are, and with Tulipa's behind them."""
+    if request.param == "tulipa":
+        tulipa.install()
+    try:
+        yield asyncio.new_event_loop
+    finally:
+        tulipa.uninstall()
+
+
+def test_what_asyncio_lets_subclass_can_be_subclassed(names: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """aiomonitor, aiormq, psycopg_pool, langgraph, aiomysql, aiokafka and pyzmq derive from these."""
+
+    class Queue(asyncio.Queue[int]):
+        def _init(self, maxsize: int) -> None:
+            self._queue: list[int] = []
+
+        def _put(self, item: int) -> None:
+            self._queue.append(item)
+
+        def _get(self) -> int:
+            return self._queue.pop()
+
+    class Event(asyncio.Event):
+        def set(self) -> None:
+            self.told = True
+            super().set()
+
+    class Reader(asyncio.StreamReader):
+        def feed_data(self, data: bytes) -> None:
+            super().feed_data(data.upper())
+
+    class Protocol(asyncio.StreamReaderProtocol):
+        lost = 0
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            Protocol.lost += 1
+            super().connection_lost(exc)
+
+    class Future(asyncio.Future[int]):
+        pass
+
+    class Task(asyncio.Task[int]):
+        pass
+
+    class Loop(asyncio.SelectorEventLoop):
+        made = 0
+
+        def create_future(self) -> asyncio.Future[Any]:
+            Loop.made += 1
+            return super().create_future()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        queue: Any = Queue()
+        getting = asyncio.ensure_future(queue.get())
+        await asyncio.sleep(0)
+        assert (len(queue._getters), len(queue._putters)) == (1, 0)
+        for number in range(3):
+            queue.put_nowait(number)
+        assert await getting == 2
+        event = Event()
+        event.set()
+        assert await event.wait()
+        assert event.told
+        future = Future(loop=loop)
+        loop.call_soon(future.set_result, 42)
+        assert await future == 42
+        assert await Task(queue.get(), loop=loop) == 1
+        async with await asyncio.start_server(lambda r, w: w.write(b"hello"), "127.0.0.1", 0) as server:
+            reader = Reader(loop=loop)
+            protocol = Protocol(reader, loop=loop)
+            transport, _ = await loop.create_connection(lambda: protocol, *server.sockets[0].getsockname())
+            assert await reader.readexactly(5) == b"HELLO"
+            transport.close()
+            await asyncio.StreamWriter(transport, protocol, reader, loop).wait_closed()
+            assert Protocol.lost == 1
+
+    async def bounded() -> None:
+        await asyncio.wait_for(main(), 20)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(bounded())
+    assert Loop.made
