@@ -75,7 +75,9 @@ if not TYPE_CHECKING:  # type checkers want a list of names, which no two Python
 # The native names, over those that came from asyncio. To type checkers they stay asyncio's, so that a Queue can be
 # handed to whoever asks for one.
 for _module in _NATIVE:
-    globals().update({name: value for name, value in _package_names(_module).items() if hasattr(_asyncio, name)})
+    globals().update(
+        {name: value for name, value in _package_names(_module).items() if hasattr(_asyncio, name)}
+    )
 globals().update(_mirrors())
 
 

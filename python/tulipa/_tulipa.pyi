@@ -300,6 +300,8 @@ class TaskGroup:
         ) -> asyncio.Task[_T]: ...
     if sys.version_info >= (3, 15):
         def cancel(self) -> None: ...
+
+@disjoint_base
 class FlowControlMixin(asyncio.Protocol):
     _loop: asyncio.AbstractEventLoop
     _paused: bool

@@ -10,9 +10,9 @@ import asyncio
 import asyncio.futures
 import asyncio.locks
 import asyncio.queues
-import asyncio.taskgroups
 import asyncio.streams
 import asyncio.subprocess
+import asyncio.taskgroups
 import asyncio.tasks
 import asyncio.threads
 import asyncio.timeouts
