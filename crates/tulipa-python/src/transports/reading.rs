@@ -17,6 +17,7 @@ use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
+use crate::streams;
 
 /// How much one `recv` asks for; asyncio's figure.
 pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
@@ -74,7 +75,14 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
 /// Gives what came in to the reader behind the protocol; as `bytes` what must go through `data_received`.
 #[inline]
 fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object>> {
-    if data.is_empty() || stream.feeding.get().feed(protocol, data)? {
+    if data.is_empty() {
+        return Ok(None);
+    }
+    let fed = match stream.reader.get() {
+        Some(reader) => streams::feed_reader(&reader, data)?,
+        None => stream.feeding.get().feed(protocol, data)?,
+    };
+    if fed {
         return Ok(None);
     }
     // SAFETY: readable memory of that length; the result is new or null.
