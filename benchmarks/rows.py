@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import echo, many, scheduling, sockets, streams, system, tasks, web
+from benchmarks import echo, many, pipes, scheduling, sockets, streams, system, tasks, web
 from benchmarks.model import Row
 
-ROWS: dict[str, Row] = {
-    row.name: row
-    for family in (scheduling, tasks, system, echo, sockets, streams, many, web)
-    for row in family.ROWS
-}
+FAMILIES = (scheduling, tasks, system, echo, streams, pipes, sockets, many, web)
+ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 
 def select(patterns: Sequence[str]) -> list[Row]:

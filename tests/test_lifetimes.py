@@ -74,6 +74,19 @@ def test_handles_and_timers_leave_nothing(loop: asyncio.AbstractEventLoop) -> No
     assert growth(work) < 20
 
 
+def test_a_loop_goes_with_its_last_reference() -> None:
+    gc.disable()
+    try:
+        loop = tulipa.new_event_loop()
+        loop.run_until_complete(loop.run_in_executor(None, int))
+        loop.close()
+        gone = weakref.ref(loop)
+        del loop
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_loops_leave_nothing() -> None:
     def work() -> None:
         loop = tulipa.new_event_loop()

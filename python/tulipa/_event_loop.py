@@ -2,14 +2,12 @@
 
 Scheduling, running, timers, descriptors, futures, tasks and stream transports are native (`_tulipa.BaseEventLoop` comes
 first among the bases). What opens, resolves and configures is inherited from the running Python's own Unix loop, so
-arguments, defaults and texts of errors are that Python's. This module is the seam: it never opens a selector, and
-makes a wake-up socket only for signal handlers.
+arguments, defaults and texts of errors are that Python's. This module is the seam: it never opens a selector.
 """
 
 import os
 import socket
-import weakref
-from asyncio import base_events, events, tasks, unix_events
+from asyncio import base_events, tasks, unix_events
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +15,10 @@ from . import _tulipa
 from ._executors import ThreadPool
 from ._processes import Children, chosen_by_program
 from ._selector import SelectorView
+from ._signals import SignalHandling
 
 # Where asyncio looks for the socket module.
 _stock: Any = base_events
-# asyncio.SelectorEventLoop, under the name that nobody swaps.
-_UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
 
 
 def _original(name: str, module: str) -> Any:
@@ -35,13 +32,14 @@ _getnameinfo = _original("getnameinfo", "_socket")
 _os_sendfile = os.sendfile
 
 
-class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
+class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
     """An asyncio event loop whose engine, futures and tasks are native."""
 
     # What the stock loop keeps in its instances. Not in their dict: as long as that does not exist, the interpreter
     # finds `loop.call_soon` by a shortcut of its own, which is a tenth of what the call costs. A program that gives
     # a loop attributes of its own gets the dict, and does without the shortcut.
     __slots__ = (
+        "_announced_signals",
         "_asyncgens",
         "_asyncgens_shutdown_called",
         "_children",
@@ -52,8 +50,11 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
         "_current_handle",
         "_exception_handler",
         "_executor_shutdown_called",
+        "_foreign_wakeup_fd",
         "_internal_fds",
         "_old_agen_hooks",
+        "_owed_signals",
+        "_own_wakeup_fd",
         "_ready",
         "_scheduled",
         "_selector",
@@ -69,8 +70,6 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
 
     def __init__(self, selector: object = None) -> None:
         """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
-        self._ssock: socket.socket | None = None
-        self._csock: socket.socket | None = None
         self._children = Children(self)
         super().__init__(SelectorView(self))
         # The one descriptor that every loop has of its own: what other threads wake it by.
@@ -83,27 +82,6 @@ class EventLoop(_tulipa.BaseEventLoop, _UnixEventLoop):  # type: ignore[misc]  #
             self._children.close()
             self._internal_fds = 0
             self._release()
-
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        """Call callback(*args) in the loop whenever the process gets the signal."""
-        if self._csock is None and not self.is_closed():
-            self._open_self_pipe()
-        super().add_signal_handler(sig, callback, *args)
-        # By the module that the stock code has just used, in place of a handler that does nothing.
-        vars(unix_events)["signal"].signal(sig, _SignalNotice(self))
-
-    def _make_self_pipe(self) -> None:
-        """Do nothing, when the stock constructor asks: other threads wake the loop without a socket."""
-
-    def _open_self_pipe(self) -> None:
-        """Make the socket into which the interpreter writes the numbers of signals."""
-        super()._make_self_pipe()
-        assert self._ssock is not None
-        self._watch_in_background(self._ssock.fileno())
-
-    def _close_self_pipe(self) -> None:
-        if self._csock is not None:
-            super()._close_self_pipe()
 
     def _make_default_executor(self) -> ThreadPool:
         """Make the executor that stands for None."""
@@ -267,19 +245,3 @@ def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_int
     return kind is socket.socket or all(
         getattr(kind, name, None) is getattr(socket.socket, name) for name in methods
     )
-
-
-class _SignalNotice:
-    """The handler in the main thread of a signal that a loop handles: has the loop read its wake-up socket.
-
-    The socket alone wakes a loop that sleeps. One that is busy does not look at it, so that its turns stay free of
-    system calls, and learns from this. The signal itself is told by the socket only, hence once.
-    """
-
-    def __init__(self, loop: EventLoop) -> None:
-        self._loop = weakref.ref(loop)
-
-    def __call__(self, signum: int, frame: object) -> None:
-        loop = self._loop()
-        if loop is not None and not loop.is_closed():
-            loop._add_callback_signalsafe(events.Handle(loop._read_from_self, (), loop))

@@ -6,6 +6,7 @@ for that) is used instead, as asyncio does. Called by `EventLoop` only, on the l
 """
 
 import os
+import weakref
 from asyncio import events, unix_events
 from asyncio.log import logger
 from typing import Any
@@ -64,7 +65,8 @@ class Children:
 
     def __init__(self, loop: Any) -> None:
         """Watch for `loop`, which owns this."""
-        self._loop = loop
+        # Weak, or a loop that is done with would wait for the collector.
+        self._loop: Any = weakref.proxy(loop)
         self._pidfds: set[int] = set()
 
     def watch(self, transport: Any) -> None:

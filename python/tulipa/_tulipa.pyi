@@ -20,7 +20,18 @@ from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, Self, SupportsIndex, TypeAlias, TypeVar, TypeVarTuple, final
+from typing import (
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Self,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    TypeVarTuple,
+    final,
+)
 
 from _typeshed import ReadableBuffer, WriteableBuffer
 from typing_extensions import disjoint_base

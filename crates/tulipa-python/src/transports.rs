@@ -2,7 +2,8 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
-//! `datagram` is the kind that sends and receives messages. `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
+//! `kind` tells what is under a stream: a socket, the end of a pipe, whose own rules are in `pipe`, or a socket of
+//! messages, for which there is `datagram`. `sending` sends files past the write queue.
 
 mod address;
 mod batch;

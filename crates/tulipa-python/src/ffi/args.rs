@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
+use pyo3::types::{PyDict, PyDictMethods, PyTuple};
 
 use super::{Object, Raised, Result};
 
@@ -162,6 +163,22 @@ impl Args<'_> {
                 Err(PyTypeError::new_err(text).into())
             }
         }
+    }
+
+    /// The positional arguments in a tuple, and the others, if there are any, in a dict.
+    pub(crate) fn collected(&self) -> Result<(Object, Option<Object>)> {
+        // SAFETY: attached.
+        let py = unsafe { pyo3::Python::assume_attached() };
+        // SAFETY: arguments live for the call.
+        let positional = self.positional.iter().map(|&argument| unsafe { Object::borrow(argument) });
+        let positional: Vec<Object> = positional.collect();
+        let tuple = PyTuple::new(py, positional.iter().map(|argument| argument.bound(py)))?;
+        if self.named.is_empty() {
+            return Ok((tuple.into_any().into(), None));
+        }
+        let named = PyDict::new(py);
+        self.for_each_named(|name, value| named.set_item(name.bound(py), value.bound(py)))?;
+        Ok((tuple.into_any().into(), Some(named.into_any().into())))
     }
 
     /// Distributes all arguments over `known`: by position for the first `positional` of them, by name for all. `None`
