@@ -431,7 +431,8 @@ class StreamTransport(asyncio.Transport):
     def _reset_empty_waiter(self) -> None: ...
 
 @final
-class ReadPipeTransport(asyncio.ReadTransport): ...
+class ReadPipeTransport(asyncio.ReadTransport):
+    def _feed(self, reader: StreamReader, /) -> None: ...
 
 # asyncio's stubs do not show the class between, which keeps the water marks.
 @final
