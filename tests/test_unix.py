@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -144,4 +145,5 @@ def test_connections_that_come_and_go_leave_no_objects_and_no_descriptors(tmp_pa
     objects_after, descriptors_after = counts()
     assert objects_after - objects < 100
     assert descriptors_after == descriptors
-    assert os.listdir(tmp_path) == []
+    # Older Pythons leave the path, and replace it when it is used again.
+    assert os.listdir(tmp_path) == ([] if sys.version_info >= (3, 13) else ["socket"])
