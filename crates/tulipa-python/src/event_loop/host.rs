@@ -78,7 +78,7 @@ impl PyHost {
                     .map(drop)
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
-            Job::Operation(operation) => sock::ready(self.core, &operation),
+            Job::Ready { waiter, token } => sock::ready(self.core, &waiter, token),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
             Job::Notify { observer, kind, future } => kind
@@ -226,7 +226,7 @@ impl Host for PyHost {
     }
 
     #[inline]
-    fn dispatch(source: &Source, _token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
+    fn dispatch(source: &Source, token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
         match source {
             Source::Native(target) => {
                 push(Job::Io { target: target.clone(), event: Event::Ready(readiness), context: None });
@@ -235,8 +235,8 @@ impl Host for PyHost {
                 let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
                 for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {
                     let Some(handle) = handle.clone() else { continue };
-                    push(if sock::is_operation(&handle) {
-                        Job::Operation(handle)
+                    push(if operations::is_waiter(&handle) {
+                        Job::Ready { waiter: handle, token }
                     } else {
                         Job::Handle(handle)
                     });
