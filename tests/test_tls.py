@@ -571,11 +571,13 @@ def test_a_slow_handshake_of_one_does_not_hold_up_another() -> None:
         async with serving(Echo) as address:
             slow = await connect(address)
             await asyncio.get_running_loop().sock_sendall(slow, b"\x16\x03\x01")
+            tasks = len(asyncio.all_tasks())
             transport, protocol = await asyncio.get_running_loop().create_connection(
                 Recorder, *address, ssl=client_context(), server_hostname="localhost"
             )
             transport.write(b"fast")
             assert await protocol.data(4) == b"fast"
+            assert len(asyncio.all_tasks()) == tasks, "no task waits for a handshake"
             transport.close()
             await protocol.lost
             slow.close()

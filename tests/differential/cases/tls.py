@@ -276,19 +276,16 @@ def case_bad_arguments(log: Log) -> None:
 def case_limits_of_time(log: Log) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
+        listener = listening()
+        task = asyncio.ensure_future(accept(listener))
+        plain, protocol = await loop.create_connection(lambda: Recorder(log), *listener.getsockname())
         for value in (0, -1, -0.5):
             for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout"):
-                with listening() as listener:
-                    await log.attempt_await(
-                        f"{name} {value}",
-                        loop.create_connection(
-                            lambda: Recorder(log),
-                            *listener.getsockname(),
-                            ssl=client_context(),
-                            server_hostname="localhost",
-                            **{name: value},
-                        ),
-                    )
+                upgrade = loop.start_tls(plain, protocol, client_context(), **{name: value})  # type: ignore[arg-type]
+                await log.attempt_await(f"{name} {value}", upgrade)
+        plain.close()
+        await protocol.lost.wait()
+        (await task).close()
 
     run(log, main)
 
