@@ -31,7 +31,7 @@ with_python = scripts/with-python $(1) sh -c 'exec $(MAKE) $(2) PYTHON="$$PYTHON
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-engine test-loom test-python bench conformance conformance-results lint fmt build clean
+.PHONY: help run test test-all test-engine test-loom test-python test-apps bench conformance conformance-results lint fmt build clean
 
 help:  ## List the commands
 	@sed -nE 's/^([a-z0-9.%-]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -66,6 +66,10 @@ test-python: $(BUILT) $(VENV)/.test  ## Run the Python tests (ARGS=... are passe
 	scripts/require redis-server
 	$(BIN)/python -m pytest $(ARGS)
 endif
+
+test-apps: $(BUILT) $(VENV)/.test $(VENV)/.apps  ## Run real programs with real servers, which it installs
+	scripts/require redis-server initdb:postgresql mariadbd:mariadb-server
+	$(BIN)/python -m pytest -o norecursedirs=.* tests/apps $(ARGS)
 
 test-3.%:  ## Run the Python tests on that version, 3.11 to 3.15
 	$(call with_python,3.$*,test-python)
@@ -120,7 +124,7 @@ $(VENV)/.created:
 	touch $@
 
 # The groups of dependencies are those of pyproject.toml.
-$(VENV)/.examples $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: pyproject.toml $(VENV)/.created
+$(VENV)/.examples $(VENV)/.test $(VENV)/.apps $(VENV)/.lint: $(VENV)/.%: pyproject.toml $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --group $*
 	touch $@
 

@@ -1,8 +1,9 @@
 """One cell of the table, in a process of its own: `python -m benchmarks.cell ROW LOOP LIMIT TARGET`.
 
 A micro row measures itself and prints `{"value": nanoseconds per operation}`. Other rows start their server
-and print `{"port": number}`, then serve until killed. Whatever happens, the kernel ends the process after
-LIMIT seconds: some loops hang in ways that no Python code could end. Only `measure` starts this.
+and print `{"port": number}` (or the path of a Unix socket), then serve until killed. Whatever happens, the
+kernel ends the process after LIMIT seconds: some loops hang in ways that no Python code could end. Only
+`measure` starts this.
 """
 
 import asyncio

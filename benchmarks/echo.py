@@ -1,6 +1,9 @@
-"""Rows of TCP transports: echo servers as a Protocol and as a BufferedProtocol."""
+"""Rows of stream transports: echo servers as a Protocol and as a BufferedProtocol, over TCP and Unix sockets."""
 
 import asyncio
+import os
+import tempfile
+from pathlib import Path
 from typing import cast
 
 from benchmarks.model import Served, Serving
@@ -55,6 +58,13 @@ async def serve_buffered() -> Serving:
     return await serve(BufferedEcho)
 
 
+async def serve_unix() -> Serving:
+    """The Protocol on a Unix socket, which `measure` removes."""
+    path = str(Path(tempfile.gettempdir()) / f"benchmark-{os.getpid()}.socket")
+    server = await asyncio.get_running_loop().create_unix_server(Echo, path, backlog=4096)
+    return Serving(path, server)
+
+
 def load(size: int, connections: int) -> tuple[str, ...]:
     """Arguments of the load generator."""
     return ("echo-load", "--size", str(size), "--connections", str(connections))
@@ -74,6 +84,12 @@ def buffered(kib: int, connections: int) -> Served:
     )
 
 
+def unix(kib: int, connections: int) -> Served:
+    """A row of the Protocol over Unix sockets."""
+    title = f"Unix echo {kib} KiB, {connections} conn"
+    return Served(f"unix_{kib}k_{connections}", title, serve_unix, load(kib * KIB, connections))
+
+
 ROWS = (
     plain(1, 1),
     plain(1, 10),
@@ -84,4 +100,6 @@ ROWS = (
     plain(64, 1000),
     buffered(1, 100),
     buffered(64, 100),
+    unix(1, 10),
+    unix(1, 100),
 )

@@ -103,11 +103,17 @@ def resident(pid: int) -> int:
 
 
 @contextmanager
-def server(row: Row, loop: str, settings: Settings) -> Iterator[tuple[int, int]]:
+def server(row: Row, loop: str, settings: Settings) -> Iterator[tuple[int, int | str]]:
     """A server process that listens: its process id and its port."""
     command = [str(settings.load), FLOOR] if loop == FLOOR else cell(row, loop, settings)
     with started(command, settings.server_core) as process:
-        yield process.popen.pid, process.answer(START)["port"]
+        port = process.answer(START)["port"]
+        try:
+            yield process.popen.pid, port
+        finally:
+            # The server is killed, and leaves its socket behind.
+            if isinstance(port, str):
+                Path(port).unlink(missing_ok=True)
 
 
 def cell(row: Row, loop: str, settings: Settings) -> list[str]:
@@ -116,9 +122,10 @@ def cell(row: Row, loop: str, settings: Settings) -> list[str]:
     return [sys.executable, "-m", "benchmarks.cell", row.name, loop, str(limit), str(settings.repeat)]
 
 
-def load(settings: Settings, port: int, command: str, *arguments: str) -> list[str]:
-    """A command of the load generator against a port."""
-    return [str(settings.load), command, "--port", str(port), *arguments]
+def load(settings: Settings, port: int | str, command: str, *arguments: str) -> list[str]:
+    """A command of the load generator against a port, or the path of a Unix socket."""
+    place = "--port" if isinstance(port, int) else "--unix"
+    return [str(settings.load), command, place, str(port), *arguments]
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ class Micro(Row):
 
 
 class Serving(NamedTuple):
-    """A server that listens on 127.0.0.1."""
+    """A server that listens on 127.0.0.1, or on a Unix socket, whose path stands for the port."""
 
-    port: int
+    port: int | str
     owner: object
     """Whatever must stay alive for it to go on."""
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import echo, many, scheduling, sockets, streams, system, tasks, web
+from benchmarks import echo, many, pipes, scheduling, sockets, streams, system, tasks, web
 from benchmarks.model import Row
 
-FAMILIES = (scheduling, tasks, system, echo, streams, sockets, many, web)
+FAMILIES = (scheduling, tasks, system, echo, streams, pipes, sockets, many, web)
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 

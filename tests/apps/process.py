@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from ..implementation import IMPLEMENTATION
 
@@ -19,7 +20,7 @@ LAUNCHER = [sys.executable, "-m", "tulipa", "run"] if IMPLEMENTATION == "tulipa"
 LOOP = "tulipa" if IMPLEMENTATION == "tulipa" else "asyncio"
 """The package that the programs' loop must come from."""
 
-LIFETIME = 60.0
+LIFETIME = 120.0
 """Seconds after which a program is killed whatever it does; the slowest takes a few."""
 
 READY = r"http://127\.0\.0\.1:(\d+)"
@@ -29,7 +30,9 @@ READY = r"http://127\.0\.0\.1:(\d+)"
 class Program:
     """A running program; as a context manager it does not outlive the test."""
 
-    def __init__(self, *arguments: str | Path, launcher: list[str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str | Path, launcher: list[str] | None = None, user: str | None = None
+    ) -> None:
         self.output: list[str] = []
         self._process = subprocess.Popen(
             [*(LAUNCHER if launcher is None else launcher), *map(str, arguments)],
@@ -37,7 +40,8 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            cwd=PROGRAMS,
+            cwd=PROGRAMS if user is None else "/",
+            user=user,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
         self._watchdog = threading.Timer(LIFETIME, self._process.kill)
@@ -87,3 +91,21 @@ class Program:
     def text(self) -> str:
         """All it has said so far."""
         return "".join(self.output)
+
+
+def report(program: str, *arguments: str | Path, launcher: list[str] | None = None) -> dict[str, Any]:
+    """Run a program of this folder to its end; the line of JSON that it prints."""
+    with Program(PROGRAMS / program, *arguments, launcher=launcher) as running:
+        assert running.finish() == 0, running.text()
+        lines = [line for line in running.text().splitlines() if line.startswith("{")]
+        assert len(lines) == 1, running.text()
+    seen: dict[str, Any] = json.loads(lines[0])
+    return seen
+
+
+def same_on_both_loops(program: str, *arguments: str | Path) -> dict[str, Any]:
+    """Run a program on the loop tested and on asyncio's; what both report, but for the loop."""
+    tested, stock = report(program, *arguments), report(program, *arguments, launcher=[sys.executable])
+    assert (tested.pop("loop").partition(".")[0], stock.pop("loop").partition(".")[0]) == (LOOP, "asyncio")
+    assert tested == stock
+    return tested

@@ -1,4 +1,4 @@
-"""uvicorn serving a FastAPI application, HTTP by httptools, as it is started from a shell."""
+"""uvicorn serving a FastAPI (and so a Starlette) application, as it is started from a shell."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from .process import LOOP, Program
 
@@ -16,12 +17,14 @@ LOOP_OPTIONS = ["asyncio", "none"] + (["tulipa:new_event_loop"] if LOOP == "tuli
 """`asyncio`, the default where uvloop is missing, names asyncio's class instead of leaving asyncio the choice."""
 
 
-def started(loop: str = "asyncio") -> Program:
+def started(loop: str = "asyncio", http: str = "httptools") -> Program:
     return Program(
         "-m",
         "uvicorn",
         "--http",
-        "httptools",
+        http,
+        "--ws",
+        "websockets-sansio",
         "--loop",
         loop,
         "--host",
@@ -32,9 +35,9 @@ def started(loop: str = "asyncio") -> Program:
     )
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    with started() as program:
+@pytest.fixture(params=["httptools", "h11"])
+def port(request: pytest.FixtureRequest) -> Iterator[int]:
+    with started(http=request.param) as program:
         yield program.port()
 
 
@@ -98,3 +101,12 @@ def test_connections_are_kept_alive(port: int) -> None:
     assert connection.getresponse().status == 200
     assert connection.sock is sock, "one connection served them all"
     connection.close()
+
+
+def test_a_websocket(port: int) -> None:
+    with connect(f"ws://127.0.0.1:{port}/upper") as websocket:
+        for number in range(100):
+            websocket.send(f"message {number}")
+            assert websocket.recv(timeout=20) == f"MESSAGE {number}"
+        websocket.send("x" * 500_000)
+        assert websocket.recv(timeout=20) == "X" * 500_000

@@ -17,6 +17,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..stdlib.implementations import load
+from ..stdlib.replace import replace_toolbox
 from .log import Log
 
 PATIENCE = 25.0
@@ -75,6 +77,7 @@ def main() -> None:
         import tulipa
 
         tulipa.install()
+        replace_toolbox(load("tulipa"))
     case = getattr(importlib.import_module(module), function)
     listen(log)
     try:

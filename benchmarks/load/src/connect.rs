@@ -6,30 +6,37 @@
 //! the sockets in blocking mode.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::exchange::Exchange;
 
 /// Connections between two exchanges: fewer than asyncio's default backlog of 100, the smallest in use.
 const BATCH: usize = 64;
 
-/// How long a connection or a first reply may take.
+/// How long a first reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where to connect.
+pub(crate) struct Server {
+    /// The address.
+    pub(crate) address: Address,
+}
 
 /// Opens `count` connections; with `greet_all` every one makes an exchange, else only the last of each batch.
 pub(crate) fn open(
-    address: SocketAddr,
+    server: &Server,
     count: usize,
     exchange: &impl Exchange,
     greet_all: bool,
 ) -> io::Result<Vec<TcpStream>> {
     let mut streams = Vec::with_capacity(count);
     for number in 1..=count {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| {
-            io::Error::new(error.kind(), format!("connection {number} of {count} to {address}: {error}"))
+        let mut stream = server.address.connect().map_err(|error| {
+            let text = format!("connection {number} of {count} to {}: {error}", server.address);
+            io::Error::new(error.kind(), text)
         })?;
-        stream.set_nodelay(true)?;
         if greet_all || number % BATCH == 0 || number == count {
             greet(&mut stream, exchange)?;
         }

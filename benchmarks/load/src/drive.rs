@@ -5,14 +5,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::connect;
+use crate::connect::{self, Server};
 use crate::exchange::Exchange;
 use crate::report::{self, Measured};
 
@@ -42,12 +42,12 @@ pub(crate) enum Until {
     Messages(u64),
 }
 
-/// Runs the plan against the server at `address`.
+/// Runs the plan against the server.
 ///
 /// # Errors
 /// Whatever the sockets say; `TimedOut` when the server stops answering; `InvalidData` when it answers wrongly.
-pub(crate) fn run(address: SocketAddr, exchange: &impl Exchange, plan: &Plan) -> io::Result<Measured> {
-    let mut driver = Driver::open(address, exchange, plan)?;
+pub(crate) fn run(server: &Server, exchange: &impl Exchange, plan: &Plan) -> io::Result<Measured> {
+    let mut driver = Driver::open(server, exchange, plan)?;
     let measured = measure(plan, |latencies| driver.turn(latencies))?;
     driver.drain()?;
     Ok(measured)
@@ -101,13 +101,13 @@ struct Driver<E> {
 
 impl<E: Exchange> Driver<E> {
     /// Connects and puts the first requests in flight.
-    fn open(address: SocketAddr, exchange: &E, plan: &Plan) -> io::Result<Self> {
+    fn open(server: &Server, exchange: &E, plan: &Plan) -> io::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         // One more than is ever in flight, so that any run of owed bytes is one contiguous slice.
         let requests: Rc<[u8]> = exchange.request().repeat(plan.depth + 1).into();
         let mut connections = Vec::with_capacity(plan.connections);
         for (index, stream) in
-            connect::open(address, plan.connections, exchange, false)?.into_iter().enumerate()
+            connect::open(server, plan.connections, exchange, false)?.into_iter().enumerate()
         {
             stream.set_nonblocking(true)?;
             epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;

@@ -4,11 +4,11 @@
 //! connection, so what is measured is the connection and not its buffers.
 
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::connect::Server;
 use crate::exchange::Echo;
 use crate::{connect, report};
 
@@ -22,9 +22,9 @@ struct Held {
 }
 
 /// Runs the command.
-pub(crate) fn run(address: SocketAddr, count: usize, greet_all: bool) -> io::Result<()> {
+pub(crate) fn run(server: &Server, count: usize, greet_all: bool) -> io::Result<()> {
     let begin = Instant::now();
-    let streams = connect::open(address, count, &Echo::new(1), greet_all)?;
+    let streams = connect::open(server, count, &Echo::new(1), greet_all)?;
     report::print(&Held { connections: streams.len(), seconds: begin.elapsed().as_secs_f64() })?;
     io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink())?;
     Ok(())

@@ -6,6 +6,7 @@
 //! one JSON line; a command that fails says why on standard error and exits with 1, or with 3 when the server hangs.
 //! Nothing here is part of Tulipa.
 
+mod address;
 mod connect;
 mod datagrams;
 mod drive;
@@ -16,12 +17,15 @@ mod report;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::address::Address;
+use crate::connect::Server;
 use crate::drive::{Plan, Until};
 use crate::exchange::{Echo, Exchange, Http};
 
@@ -96,8 +100,11 @@ struct Target {
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
     /// Port.
-    #[arg(long)]
-    port: u16,
+    #[arg(long, required_unless_present = "unix")]
+    port: Option<u16>,
+    /// Path of a Unix socket, in place of host and port.
+    #[arg(long, conflicts_with = "port")]
+    unix: Option<PathBuf>,
 }
 
 /// How hard and how long.
@@ -157,23 +164,32 @@ fn run(command: Command) -> io::Result<()> {
     raise_descriptor_limit()?;
     match command {
         Command::EchoLoad { target, size, load } => {
-            report::print(&drive::run(target.address()?, &Echo::new(size as usize), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Echo::new(size as usize), &load.plan())?)
         }
         Command::DatagramLoad { target, size, load } => {
             let echo = Echo::new(size as usize);
             report::print(&datagrams::run(target.address()?, echo.request(), &load.plan())?)
         }
         Command::HttpLoad { target, path, load } => {
-            report::print(&drive::run(target.address()?, &Http::new(&target.host, &path), &load.plan())?)
+            report::print(&drive::run(&target.server()?, &Http::new(&target.host, &path), &load.plan())?)
         }
-        Command::Connections { target, count, echo } => hold::run(target.address()?, count as usize, echo),
+        Command::Connections { target, count, echo } => hold::run(&target.server()?, count as usize, echo),
         Command::Floor { port } => floor::run(port),
     }
 }
 
 impl Target {
+    fn server(&self) -> io::Result<Server> {
+        let address = match &self.unix {
+            Some(path) => Address::Unix(path.clone()),
+            None => Address::Internet(self.address()?),
+        };
+        Ok(Server { address })
+    }
+
     fn address(&self) -> io::Result<SocketAddr> {
-        (self.host.as_str(), self.port)
+        let port = self.port.ok_or_else(|| io::Error::other("a port is needed"))?;
+        (self.host.as_str(), port)
             .to_socket_addrs()?
             .next()
             .ok_or_else(|| io::Error::other(format!("{} has no address", self.host)))

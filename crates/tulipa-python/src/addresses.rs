@@ -9,12 +9,13 @@ use std::ffi::c_long;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 
-use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::{IntoPyObjectExt, ffi};
 use socket2::SockAddr;
 
 pub(crate) use cache::Cache;
 
+use crate::ffi::buffer::{bytes_of, is_bytes, new_bytes};
 use crate::ffi::{Object, Result};
 
 /// Whether addresses of the family are known here.
@@ -59,25 +60,15 @@ fn unix(address: &Object) -> Option<SockAddr> {
     } else {
         address.clone()
     };
-    // SAFETY: reads the object's class.
-    if unsafe { ffi::PyBytes_CheckExact(path.as_ptr()) } == 0 {
+    if !is_bytes(&path) {
         return None;
     }
-    let bytes = bytes(&path);
+    let bytes = bytes_of(&path);
     // Python's empty name and embedded zeroes are things of their own.
     if bytes.is_empty() || bytes[1..].contains(&0) {
         return None;
     }
     SockAddr::unix(std::ffi::OsStr::from_bytes(bytes)).ok()
-}
-
-/// The bytes of a `bytes` object, which lives and stays as it is as long as the reference.
-pub(crate) fn bytes(object: &Object) -> &[u8] {
-    // SAFETY: a bytes object.
-    unsafe {
-        let (start, size) = (ffi::PyBytes_AsString(object.as_ptr()), ffi::PyBytes_Size(object.as_ptr()));
-        std::slice::from_raw_parts(start.cast(), size.cast_unsigned())
-    }
 }
 
 /// The items of exactly a tuple, borrowed from it.
@@ -135,16 +126,19 @@ pub(crate) fn to_python(address: &SockAddr) -> Result<Object> {
     // SAFETY: attached, as whoever makes Python objects is.
     let py = unsafe { Python::assume_attached() };
     match address.as_socket() {
-        Some(SocketAddr::V4(v4)) => python(py, (v4.ip().to_string(), v4.port())),
-        Some(SocketAddr::V6(v6)) => {
-            python(py, (host(*v6.ip()), v6.port(), u32::from_be(v6.flowinfo()), v6.scope_id()))
-        }
+        Some(address) => Ok(internet(py, address)?.into()),
         None => unix_name(address),
     }
 }
 
-fn python<'py>(py: Python<'py>, value: impl pyo3::IntoPyObjectExt<'py>) -> Result<Object> {
-    Ok(value.into_bound_py_any(py)?.into())
+/// An internet address likewise.
+pub(crate) fn internet(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
+    match address {
+        SocketAddr::V4(v4) => (v4.ip().to_string(), v4.port()).into_bound_py_any(py),
+        SocketAddr::V6(v6) => {
+            (host(*v6.ip()), v6.port(), u32::from_be(v6.flowinfo()), v6.scope_id()).into_bound_py_any(py)
+        }
+    }
 }
 
 /// As the C library writes it, which shows an IPv4 address also in the oldest way of embedding one.
@@ -169,10 +163,7 @@ fn unix_name(address: &SockAddr) -> Result<Object> {
         )
     };
     if name.first() == Some(&0) {
-        // SAFETY: readable memory of that length; the result is new or null.
-        return unsafe {
-            Object::steal(ffi::PyBytes_FromStringAndSize(name.as_ptr().cast(), length.cast_signed()))
-        };
+        return new_bytes(name);
     }
     let end = name.iter().position(|&byte| byte == 0).unwrap_or(length);
     // SAFETY: as above.

@@ -50,8 +50,12 @@ unsafe impl Sync for Class {}
 
 static CLASS: OnceLock<Class> = OnceLock::new();
 
-/// Makes the function that stands for `module.name`; called by the module's initialisation.
-pub(crate) fn stand_for(py: Python<'_>, module: &str, name: &str, entry: Entry) -> Result<Object> {
+/// Makes the function that stands for `module.name` and is found in `home`; called by the module's initialisation.
+pub(crate) fn stand_for(
+    py: Python<'_>,
+    home: &str,
+    (name, module, entry): (&str, &str, Entry),
+) -> Result<Object> {
     if CLASS.get().is_none() {
         let _ = CLASS.set(Class(make_class()?.into_ptr().cast()));
     }
@@ -68,7 +72,7 @@ pub(crate) fn stand_for(py: Python<'_>, module: &str, name: &str, entry: Entry) 
     // SAFETY: whole now.
     let function = unsafe { function(object.as_ptr()) };
     function.stock.put(stock.into());
-    function.module.put(PyString::intern(py, "tulipa").into_any().into());
+    function.module.put(PyString::intern(py, home).into_any().into());
     Ok(object)
 }
 

@@ -236,7 +236,7 @@ fn create(event_loop: Object) -> Result<Object> {
 
 observer_kind!(
     /// A child of a gathering future is done.
-    CHILD_DONE, c"_done_callback", note, child_done
+    static CHILD_DONE, c"_done_callback", note, child_done
 );
 
 /// Counts the child, and answers whether it decides anything. While some notification is still to count its child,

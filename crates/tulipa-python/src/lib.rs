@@ -17,6 +17,7 @@ mod stdlib;
 mod streams;
 mod taskgroups;
 mod tasks;
+mod threads;
 mod timeouts;
 mod toolbox;
 mod transports;
@@ -68,10 +69,12 @@ mod _tulipa {
         module.add_class::<crate::timeouts::Timeout>()?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
-        for (name, place, entry) in crate::toolbox::FUNCTIONS {
-            let function = crate::functions::stand_for(py, place, name, *entry)?;
-            module.add(*name, function.bound(py))?;
+        for function in crate::toolbox::FUNCTIONS {
+            let home = if function.0 == "wait" { "tulipa._tulipa" } else { "tulipa" };
+            module.add(function.0, crate::functions::stand_for(py, home, *function)?.bound(py))?;
         }
+        let lenient = crate::functions::stand_for(py, "tulipa", crate::toolbox::LENIENT_WAIT)?;
+        module.add("lenient_wait", lenient.bound(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -232,7 +232,7 @@ impl TaskGroup {
 
 observer_kind!(
     /// A task of a group is done.
-    CHILD_DONE, c"_on_task_done", note, child_done
+    static CHILD_DONE, c"_on_task_done", note, child_done
 );
 
 /// Lets a task that ended well leave at once, where others stay and none is about to leave: nothing comes of it.

@@ -5,6 +5,7 @@
 //! `call_soon` with callables that look like those of asyncio's own tasks.
 
 pub(crate) mod any;
+pub(crate) mod as_completed;
 #[cfg(Py_3_14)]
 pub(crate) mod base_fields;
 pub(crate) mod callables;
@@ -15,6 +16,7 @@ mod methods;
 pub(crate) mod registry;
 pub(crate) mod shield;
 mod step;
+pub(crate) mod wait;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};

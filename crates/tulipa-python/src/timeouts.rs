@@ -13,8 +13,8 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-pub(crate) use alarm::Alarm;
-pub(crate) use class::{Timeout, timeout, timeout_at};
+pub(crate) use alarm::{Alarm, RELEASE};
+pub(crate) use class::{Timeout, later, timeout, timeout_at};
 pub(crate) use wait_for::wait_for;
 
 use crate::ffi::{Object, Raised, Result, Slot};

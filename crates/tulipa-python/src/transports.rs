@@ -2,7 +2,8 @@
 //!
 //! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
 //! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
-//! `datagram` is the kind that sends and receives messages. `sending` sends files past the write queue. `kind` tells sockets from the ends of pipes, whose own rules are in `pipe`.
+//! `kind` tells what is under a stream: a socket, the end of a pipe, whose own rules are in `pipe`, or a socket of
+//! messages, for which there is `datagram`. `sending` sends files past the write queue.
 
 mod address;
 mod batch;
@@ -60,7 +61,7 @@ pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&O
 /// The stream of a native transport that behaves as its class was made.
 #[inline]
 fn plain(transport: &Object) -> Option<&Stream> {
-    if transport.class() != class::stream_class() {
+    if !class::is_stream(transport) {
         return None;
     }
     // SAFETY: just checked; the reference keeps it alive.
@@ -72,7 +73,11 @@ fn plain(transport: &Object) -> Option<&Stream> {
 #[inline]
 pub(crate) fn write_to(transport: &Object, data: &Object) -> Result<bool> {
     let Some(stream) = plain(transport) else { return Ok(false) };
-    writing::write(transport, stream, data)?;
+    match stream.kind.get() {
+        Kind::Socket => writing::write(transport, stream, data)?,
+        Kind::WritePipe | Kind::WriteDevice => pipe::write(transport, stream, data)?,
+        Kind::ReadPipe | Kind::Datagram => return Ok(false),
+    }
     Ok(true)
 }
 
@@ -84,7 +89,7 @@ pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
 
 /// Whether `transport` is a native one about which nothing has been asked or told: it knows its socket and no more.
 pub(crate) fn is_bare(transport: &Object) -> bool {
-    plain(transport).is_some_and(|stream| stream.extra.is_empty())
+    plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket && stream.extra.is_empty())
 }
 
 /// The callable whose failure an exception is reported as, when the job of `target` raised.

@@ -68,7 +68,8 @@ async def streams(seen: dict[str, Any]) -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(produce)
-        seen["received"] = sum([number async for number in receive])
+        async with receive:
+            seen["received"] = sum([number async for number in receive])
 
 
 async def threads(seen: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ def case_results(log: Log) -> None:
 
 def case_wrong_arguments(log: Log) -> None:
     run: Any = asyncio.run
-    for wrong in (42, None, nothing, asyncio.sleep):
+    for wrong in (42, None, nothing, asyncio.Runner):
         log.attempt(type(wrong).__name__, run, wrong)
     with asyncio.Runner() as runner:
         log.attempt("runner", runner.run, 42)

@@ -127,7 +127,7 @@ def case_introspection(log: Log) -> None:
         )
         await asyncio.sleep(0)
         waiter = task._fut_waiter
-        log(type(waiter).__name__, isinstance(waiter, asyncio.Future), waiter.done())
+        log(waiter.__class__.__name__, isinstance(waiter, asyncio.Future), waiter.done())
         log(task._log_destroy_pending)
         task._log_destroy_pending = False
         log(task._log_destroy_pending)

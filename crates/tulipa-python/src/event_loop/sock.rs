@@ -26,7 +26,7 @@ use self::operation::{Kind, Parts};
 use super::core::Core;
 use crate::addresses;
 use crate::ffi::args::Args;
-use crate::ffi::buffer::Buffer;
+use crate::ffi::buffer::{Buffer, is_bytes};
 use crate::ffi::class::{fastcall, member_offset};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
@@ -215,8 +215,7 @@ method!(sock_sendall, SendAll, |_, args| {
     let &[data] = args else { return None };
     // SAFETY: an argument.
     let data = unsafe { argument(data) };
-    // SAFETY: reads the object's class.
-    if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } == 0 {
+    if !is_bytes(&data) {
         length(&data, false)?;
     }
     Some(Parts { buffer: Some(data), ..Parts::default() })

@@ -1,4 +1,4 @@
-//! `Buffer`: the memory of an object that lends it, for as long as it is used.
+//! Memory of Python objects: `Buffer`, which an object lends for as long as it is used, and `bytes`.
 
 use pyo3::ffi;
 
@@ -48,4 +48,29 @@ impl Drop for Buffer {
         // SAFETY: granted once, released once.
         unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
     }
+}
+
+/// A new `bytes` object.
+#[inline]
+pub(crate) fn new_bytes(bytes: &[u8]) -> Result<Object> {
+    // SAFETY: readable memory of that length; the result is new or null.
+    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len().cast_signed())) }
+}
+
+/// What is in a `bytes` object: it lives, and stays as it is, as long as the reference.
+#[inline]
+pub(crate) fn bytes_of(object: &Object) -> &[u8] {
+    debug_assert!(is_bytes(object));
+    // SAFETY: a bytes object.
+    unsafe {
+        let (start, size) = (ffi::PyBytes_AsString(object.as_ptr()), ffi::PyBytes_Size(object.as_ptr()));
+        std::slice::from_raw_parts(start.cast(), size.cast_unsigned())
+    }
+}
+
+/// Whether `object` is exactly a `bytes` object.
+#[inline]
+pub(crate) fn is_bytes(object: &Object) -> bool {
+    // SAFETY: reads the object's class.
+    unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) != 0 }
 }

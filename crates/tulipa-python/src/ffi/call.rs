@@ -149,6 +149,20 @@ pub(crate) fn with_keyword(
     }
 }
 
+/// `functools.partial(function, *arguments, **keywords)`.
+pub(crate) fn partial(function: &Object, arguments: &Object, keywords: Option<&Object>) -> Result<Object> {
+    // SAFETY: attached.
+    let py = unsafe { pyo3::Python::assume_attached() };
+    let head = pyo3::types::PyTuple::new(py, [function.bound(py)])?;
+    // SAFETY: two tuples; the result is new or null.
+    let all = unsafe { Object::steal(ffi::PySequence_Concat(head.as_ptr(), arguments.as_ptr())) }?;
+    let keywords = keywords.map_or(std::ptr::null_mut(), Object::as_ptr);
+    // SAFETY: a callable, a tuple, and a dict or null.
+    unsafe {
+        Object::steal(ffi::PyObject_Call(crate::stdlib::stdlib().partial.as_ptr(), all.as_ptr(), keywords))
+    }
+}
+
 /// `object.name`.
 #[inline]
 pub(crate) fn getattr(object: &Object, name: &Object) -> Result<Object> {

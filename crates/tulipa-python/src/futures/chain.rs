@@ -64,15 +64,15 @@ pub(crate) fn from_thread(source: &Object, future: &Object) -> Result<()> {
 
 observer_kind!(
     /// The future of a thread is told that the one waiting for it is done: was that cancelled?
-    CANCEL_SOURCE, c"_call_check_cancel", always, pass_cancellation
+    static CANCEL_SOURCE, c"_call_check_cancel", always, pass_cancellation
 );
 observer_kind!(
     /// The future of a loop is told, on any thread, that the one of a thread is done.
-    SOURCE_DONE, c"_call_set_state", always, send_state
+    static SOURCE_DONE, c"_call_set_state", always, send_state
 );
 observer_kind!(
     /// The same, on the loop's thread.
-    COPY_STATE, c"_set_state", always, copy_state
+    static COPY_STATE, c"_set_state", always, copy_state
 );
 
 fn pass_cancellation(source: &Object, future: &Object) -> Result<()> {
@@ -184,11 +184,11 @@ fn fail(future: &Object, raised: Raised) -> Result<Raised> {
 
 observer_kind!(
     /// A task is told, on any thread, that the future of the thread that waits for it is done: was that cancelled?
-    CANCEL_TASK, c"_call_check_cancel", always, cancel_task
+    static CANCEL_TASK, c"_call_check_cancel", always, cancel_task
 );
 observer_kind!(
     /// The future of a thread is told of the end of the task that it waits for.
-    TASK_DONE, c"_call_set_state", always, set_concurrent_state
+    static TASK_DONE, c"_call_set_state", always, set_concurrent_state
 );
 
 fn cancel_task(task: &Object, future: &Object) -> Result<()> {

@@ -111,7 +111,87 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     })
 }
 
-/// `StopIteration(value)` set in the indicator; a tuple or exception value must not be taken apart.
+/// `StopIteration(value)` set in the indicator.
+#[cfg(Py_3_12)]
+pub(crate) fn stop_iteration(value: Option<&Object>) -> Raised {
+    let none = Object::none();
+    let value = value.unwrap_or(&none);
+    // SAFETY: `True` lives as long as the interpreter.
+    let made =
+        if value.is(unsafe { ffi::Py_True() }) { true_iteration(value) } else { made_stop_iteration(value) };
+    match made {
+        Ok(exception) => {
+            // SAFETY: an exception instance; the call steals the reference.
+            unsafe { ffi::PyErr_SetRaisedException(exception.into_ptr()) };
+            Raised
+        }
+        Err(raised) => raised,
+    }
+}
+
+/// The exception for `True`, which is what locks and events give: one object serves all, unless somebody has kept it or
+/// it has been through Python code.
+#[cfg(Py_3_12)]
+fn true_iteration(value: &Object) -> Result<Object> {
+    if let Some(kept) = TRUE_ITERATION.0.get() {
+        let fields: *mut ffi::PyStopIterationObject = kept.as_ptr().cast();
+        // SAFETY: an instance of exactly that class.
+        let unused = unsafe {
+            // Two references: the one that is kept, and the one in hand.
+            ffi::Py_REFCNT(kept.as_ptr()) == 2
+                && [(*fields).traceback, (*fields).context, (*fields).cause, (*fields).dict, (*fields).notes]
+                    .iter()
+                    .all(|field| field.is_null())
+                && (*fields).value == value.as_ptr()
+        };
+        if unused {
+            return Ok(kept);
+        }
+    }
+    let made = made_stop_iteration(value)?;
+    if cfg!(not(Py_GIL_DISABLED)) {
+        TRUE_ITERATION.0.put(made.clone());
+    }
+    Ok(made)
+}
+
+/// The exception that is kept.
+#[cfg(Py_3_12)]
+struct Kept(Slot);
+
+// SAFETY: S1: touched by attached threads only, between calls into Python, on builds with a GIL.
+#[cfg(Py_3_12)]
+unsafe impl Sync for Kept {}
+
+#[cfg(Py_3_12)]
+static TRUE_ITERATION: Kept = Kept(Slot::empty());
+
+/// The exception, filled in where it lies. Every `await` that has a result ends by one, and calling the class would
+/// take as long as all the rest of it.
+#[cfg(Py_3_12)]
+fn made_stop_iteration(value: &Object) -> Result<Object> {
+    // SAFETY: the class lives as long as the interpreter.
+    let class: *mut ffi::PyTypeObject = unsafe { ffi::PyExc_StopIteration }.cast();
+    let arguments = if value.is_none() {
+        // SAFETY: a new reference or null.
+        unsafe { Object::steal(ffi::PyTuple_New(0)) }?
+    } else {
+        // SAFETY: one live object; a new reference or null.
+        unsafe { Object::steal(ffi::PyTuple_Pack(1, value.as_ptr())) }?
+    };
+    // SAFETY: a collected class; the instance's fields are zeroed, which is "none" for all but the two that follow.
+    let exception = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
+    let fields: *mut ffi::PyStopIterationObject = exception.as_ptr().cast();
+    // SAFETY: an instance of exactly that class, whose fields own what they hold.
+    unsafe { (&raw mut (*fields).args).write(arguments.into_ptr()) };
+    // SAFETY: as above.
+    unsafe { (&raw mut (*fields).value).write(value.clone().into_ptr()) };
+    Ok(exception)
+}
+
+/// `StopIteration(value)` set in the indicator; a tuple or exception value must not be taken apart. The exception itself
+/// is made by whoever looks at it, which `await` does not.
+#[cfg(not(Py_3_12))]
 pub(crate) fn stop_iteration(value: Option<&Object>) -> Raised {
     // SAFETY: the class lives as long as the interpreter.
     let class = unsafe { Object::borrow(ffi::PyExc_StopIteration) };
@@ -126,6 +206,7 @@ pub(crate) fn stop_iteration(value: Option<&Object>) -> Raised {
 }
 
 /// `raise class(value)`, the instance made by CPython.
+#[cfg(not(Py_3_12))]
 fn set_exception(class: &Object, value: &Object) -> Raised {
     // SAFETY: a live exception class and a live object.
     unsafe { ffi::PyErr_SetObject(class.as_ptr(), value.as_ptr()) };

@@ -110,11 +110,11 @@ pub(crate) const fn definition(
     onearg(name, function, c"Called with a future that is done.")
 }
 
-/// Declares `static $kind: Kind`, whose callable shows as `$name`.
+/// Declares `static KIND: Kind`, whose callable shows as `$name`.
 macro_rules! observer_kind {
-    ($(#[$attribute:meta])* $kind:ident, $name:literal, $note:path, $tell:path) => {
+    ($(#[$attribute:meta])* $visibility:vis static $kind:ident, $name:literal, $note:path, $tell:path) => {
         $(#[$attribute])*
-        static $kind: $crate::futures::observers::Kind = {
+        $visibility static $kind: $crate::futures::observers::Kind = {
             unsafe extern "C" fn called(
                 observer: *mut pyo3::ffi::PyObject,
                 future: *mut pyo3::ffi::PyObject,

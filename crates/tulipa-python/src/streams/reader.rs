@@ -95,6 +95,18 @@ impl Reader {
     #[inline]
     pub(super) fn feed(&self, data: &[u8]) -> Result<()> {
         self.buffer.append(data)?;
+        self.fed()
+    }
+
+    /// As `feed`, with exactly a `bytes` object.
+    #[inline]
+    pub(super) fn feed_bytes(&self, bytes: &Object) -> Result<()> {
+        self.buffer.append_bytes(bytes)?;
+        self.fed()
+    }
+
+    #[inline]
+    fn fed(&self) -> Result<()> {
         self.wake()?;
         if self.paused.get() || self.buffer.len() <= self.limit.get().saturating_mul(2) {
             return Ok(());

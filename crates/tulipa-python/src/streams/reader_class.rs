@@ -286,11 +286,7 @@ fn feed(reader: &Reader, data: &Object) -> Result<()> {
     }
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
-        // SAFETY: a bytes object, whose memory lives and stays as long as it does.
-        return reader.feed(unsafe {
-            let size = ffi::PyBytes_Size(data.as_ptr()).cast_unsigned();
-            std::slice::from_raw_parts(ffi::PyBytes_AsString(data.as_ptr()).cast(), size)
-        });
+        return reader.feed_bytes(data);
     }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };

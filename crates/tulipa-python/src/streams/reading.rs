@@ -7,6 +7,7 @@ use std::cell::Cell;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::buffer::new_bytes;
 use super::errors;
 use super::reader::Reader;
 use crate::ffi::{Object, Raised, Result, Slot, call};
@@ -55,7 +56,7 @@ impl Machine for Read {
         let reader = state(&reader);
         reader.check()?;
         if self.most == 0 {
-            return Ok(Step::Done(empty_bytes()?));
+            return Ok(Step::Done(new_bytes(b"")?));
         }
         if reader.buffer.is_empty() && !reader.eof.get() {
             return reader.wait("read").map(Step::Park);
@@ -79,11 +80,6 @@ impl Machine for Read {
     }
 }
 
-fn empty_bytes() -> Result<Object> {
-    // SAFETY: null stands for no bytes; the result is new or null.
-    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(std::ptr::null(), 0)) }
-}
-
 /// `read()`: everything until the end of the stream.
 pub(super) struct ReadAll {
     reader: Slot,
@@ -102,13 +98,7 @@ impl ReadAll {
         let mut taken = self.taken.take();
         reader.buffer.look(|bytes| taken.extend_from_slice(bytes));
         if reader.eof.get() {
-            // SAFETY: readable memory of that length; the result is new or null.
-            let all = unsafe {
-                Object::steal(ffi::PyBytes_FromStringAndSize(
-                    taken.as_ptr().cast(),
-                    taken.len().cast_signed(),
-                ))
-            };
+            let all = new_bytes(&taken);
             reader.buffer.clear()?;
             reader.maybe_resume()?;
             return all.map(Step::Done);
@@ -186,7 +176,7 @@ impl Machine for ReadPieces {
     fn resume(&self, piece: Object) -> Result<Step> {
         let pieces = self.pieces.or_none();
         if !call::truth(&piece)? {
-            return call::method1(&empty_bytes()?, &stdlib().names.join, &pieces).map(Step::Done);
+            return call::method1(&new_bytes(b"")?, &stdlib().names.join, &pieces).map(Step::Done);
         }
         // SAFETY: the list that `start` made, and a live object.
         if unsafe { ffi::PyList_Append(pieces.as_ptr(), piece.as_ptr()) } < 0 {
@@ -238,7 +228,7 @@ impl Machine for ReadExactly {
         let reader = state(&reader);
         reader.check()?;
         if self.count == 0 {
-            return Ok(Step::Done(empty_bytes()?));
+            return Ok(Step::Done(new_bytes(b"")?));
         }
         self.go_on(reader)
     }

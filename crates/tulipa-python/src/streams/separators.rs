@@ -6,6 +6,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::buffer::as_slice;
 use crate::ffi::{Object, Raised, Result, call};
 
 /// Where the shortest match lies.
@@ -40,7 +41,7 @@ fn sorted(given: &Object) -> Result<Object> {
     if separators.is_empty() {
         return Err(PyValueError::new_err("Separator should contain at least one element").into());
     }
-    separators.sort_by_key(|separator| bytes(separator).len());
+    separators.sort_by_key(|separator| as_slice(separator).len());
     let tuple = PyTuple::new(py, separators.iter().map(|separator| separator.bound(py)))?;
     Ok(tuple.into_any().into())
 }
@@ -67,14 +68,6 @@ fn as_bytes(separator: &Object) -> Result<Object> {
     unsafe { Object::steal(ffi::PyBytes_FromObject(separator.as_ptr())) }
 }
 
-fn bytes(separator: &Object) -> &[u8] {
-    // SAFETY: `normalise` lets `bytes` objects through only, which nobody changes.
-    unsafe {
-        let size = ffi::PyBytes_Size(separator.as_ptr()).cast_unsigned();
-        std::slice::from_raw_parts(ffi::PyBytes_AsString(separator.as_ptr()).cast(), size)
-    }
-}
-
 impl<'a> Separators<'a> {
     pub(super) fn new(normalised: &'a Object) -> Self {
         Self(normalised)
@@ -99,14 +92,14 @@ impl<'a> Separators<'a> {
         if self.0.is_none() {
             return 1;
         }
-        if self.is_tuple() { bytes(&self.item(0)).len() } else { bytes(self.0).len() }
+        if self.is_tuple() { as_slice(&self.item(0)).len() } else { as_slice(self.0).len() }
     }
 
     pub(super) fn longest(&self) -> usize {
         if self.0.is_none() {
             return 1;
         }
-        if self.is_tuple() { bytes(&self.item(self.count() - 1)).len() } else { bytes(self.0).len() }
+        if self.is_tuple() { as_slice(&self.item(self.count() - 1)).len() } else { as_slice(self.0).len() }
     }
 
     /// The match that ends first, at or behind `offset`.
@@ -118,12 +111,12 @@ impl<'a> Separators<'a> {
             return memchr::memchr(b'\n', rest).map(|start| at(start, 1));
         }
         if !self.is_tuple() {
-            let separator = bytes(self.0);
+            let separator = as_slice(self.0);
             return memmem::find(rest, separator).map(|start| at(start, separator.len()));
         }
         let matches = (0..self.count()).filter_map(|index| {
             let separator = self.item(index);
-            let separator = bytes(&separator);
+            let separator = as_slice(&separator);
             memmem::find(rest, separator).map(|start| at(start, separator.len()))
         });
         // Of two that end together the shorter separator's counts, which comes first.

@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
 
-use pyo3::exceptions::PyAssertionError;
+use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -170,7 +170,11 @@ unsafe extern "C" fn get_extra_info(
     enter(|py| {
         // SAFETY: called on an instance, with this call's arguments.
         let ((_this, writer), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-        let given = args.by_place_or_name("StreamWriter.get_extra_info", [c"name", c"default"], 1)?;
+        let names = &stdlib().names;
+        let Some(given) = args.bind(2, 1, [&names.name, &names.default]) else {
+            let text = "StreamWriter.get_extra_info() takes a name and a default";
+            return Err(PyTypeError::new_err(text).into());
+        };
         let [name, default] = given.map(|given| given.unwrap_or_else(Object::none));
         let transport = writer.transport.or_none();
         let arguments = (name.bound(py), default.bound(py));
@@ -187,14 +191,17 @@ unsafe extern "C" fn start_tls(
     enter(|py| {
         // SAFETY: called on an instance, with this call's arguments.
         let ((this, _writer), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-        let function = "StreamWriter.start_tls";
-        let known = [c"sslcontext", c"server_hostname", c"ssl_handshake_timeout", c"ssl_shutdown_timeout"];
-        if args.positional.len() > 1 {
-            let given = args.positional.len() + 1;
-            let text = format!("{function}() takes 2 positional arguments but {given} were given");
-            return Err(pyo3::exceptions::PyTypeError::new_err(text).into());
-        }
-        let [context, name, handshake, shutdown] = args.by_place_or_name(function, known, 1)?;
+        let names = &stdlib().names;
+        let known = [
+            &names.sslcontext,
+            &names.server_hostname,
+            &names.ssl_handshake_timeout,
+            &names.ssl_shutdown_timeout,
+        ];
+        let Some([context, name, handshake, shutdown]) = args.bind(1, 1, known) else {
+            let text = "StreamWriter.start_tls() takes a context, and three options by name";
+            return Err(PyTypeError::new_err(text).into());
+        };
         let options = PyDict::new(py);
         let none = Object::none();
         options.set_item("server_hostname", name.unwrap_or_else(|| none.clone()).bound(py))?;

@@ -35,19 +35,19 @@ pub(crate) fn shield(args: &Args<'_>) -> Result<Option<Object>> {
 
 observer_kind!(
     /// The outer future is told of the inner one's end.
-    INNER_DONE, c"_inner_done_callback", always, inner_done
+    static INNER_DONE, c"_inner_done_callback", always, inner_done
 );
 observer_kind!(
     /// The inner future is told of the outer one's end.
-    OUTER_DONE, c"_outer_done_callback", always, outer_done
+    static OUTER_DONE, c"_outer_done_callback", always, outer_done
 );
 observer_kind!(
     /// The task that called `shield` is told of the inner future's end.
-    CALLER_FREED, c"_clear_awaited_by_callback", always, forget_caller
+    static CALLER_FREED, c"_clear_awaited_by_callback", always, forget_caller
 );
 observer_kind!(
     /// The inner future, listened to no more, is done: an exception of its own has nowhere else to go.
-    LOG, c"_log_on_exception", always, log_on_exception
+    static LOG, c"_log_on_exception", always, log_on_exception
 );
 
 fn inner_done(outer: &Object, inner: &Object) -> Result<()> {

@@ -13,8 +13,12 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::event_loop::timers;
 use crate::ffi::{Object, Result, Slot, call};
-use crate::futures::observers::Kind;
+use crate::futures::observers::{Kind, always, observer_kind};
+use crate::operations::Waiter;
 use crate::stdlib::stdlib;
+
+/// Whom an alarm tells, how, and of what.
+type Told = (Object, &'static Kind, Object);
 
 /// One alarm. It may ring once more after it was cancelled, when its job was queued already: whoever is told must know.
 pub(crate) struct Alarm {
@@ -33,33 +37,45 @@ impl Alarm {
     }
 
     /// Has `kind` tell `observer` of `subject` at `when`, on the next turn if that is past.
-    pub(crate) fn set(
+    pub(crate) fn set(&self, event_loop: &Object, when: &Object, told: Told) -> Result<()> {
+        if is_past(event_loop, when)? {
+            return self.set_soon(event_loop, told);
+        }
+        self.set_timer(event_loop, when, told)
+    }
+
+    fn set_soon(&self, event_loop: &Object, (observer, kind, subject): Told) -> Result<()> {
+        if let Some(core) = Core::of(event_loop).filter(|core| core.is_direct()) {
+            core.schedule(Job::Notify { observer, kind, future: subject });
+            return Ok(());
+        }
+        self.ask(event_loop, &stdlib().names.call_soon, &[&kind.callable(&observer)?, &subject])
+    }
+
+    /// The same by a timer, which comes behind what is ready even if it is due.
+    pub(crate) fn set_timer(
         &self,
         event_loop: &Object,
         when: &Object,
-        (observer, kind, subject): (Object, &'static Kind, Object),
+        (observer, kind, subject): Told,
     ) -> Result<()> {
         let Some(core) = Core::of(event_loop).filter(|core| core.has_plain_timers()) else {
-            let handle = ask(event_loop, when, [&kind.callable(&observer)?, &subject])?;
-            self.handle.put(handle);
-            return Ok(());
+            let name = &stdlib().names.call_at;
+            return self.ask(event_loop, name, &[when, &kind.callable(&observer)?, &subject]);
         };
         core.ensure_open()?;
         // SAFETY: attached.
-        let py = unsafe { Python::assume_attached() };
-        let when = when.bound(py);
-        let now = timers::seconds(tulipa::Instant::now());
-        let is_past = match when.cast_exact::<PyFloat>() {
-            Ok(when) => when.value() <= now,
-            Err(_) => when.le(PyFloat::new(py, now))?,
-        };
+        let due = when.bound(unsafe { Python::assume_attached() }).extract::<f64>()?;
         let job = Job::Notify { observer, kind, future: subject };
-        if is_past {
-            core.schedule(job);
-            return Ok(());
-        }
-        let due = timers::deadline(when.extract::<f64>()?);
-        self.timer.set(Some(core.engine.schedule_at(due, job)));
+        self.timer.set(Some(core.engine.schedule_at(timers::deadline(due), job)));
+        Ok(())
+    }
+
+    #[cold]
+    fn ask(&self, event_loop: &Object, method: &Object, arguments: &[&Object]) -> Result<()> {
+        let arguments: Vec<_> =
+            std::iter::once(event_loop).chain(arguments.iter().copied()).map(Object::as_ptr).collect();
+        self.handle.put(call::vectorcall_method(&arguments, method, std::ptr::null_mut())?);
         Ok(())
     }
 
@@ -80,17 +96,27 @@ impl Alarm {
     }
 }
 
-/// `loop.call_soon(...)` or `loop.call_at(when, ...)`.
-#[cold]
-fn ask(event_loop: &Object, when: &Object, callback: [&Object; 2]) -> Result<Object> {
+/// `when <= loop.time()`.
+fn is_past(event_loop: &Object, when: &Object) -> Result<bool> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let [function, subject] = callback.map(|part| part.bound(py));
-    let (event_loop, when) = (event_loop.bound(py), when.bound(py));
-    let handle = if when.le(event_loop.call_method0("time")?)? {
-        event_loop.call_method1("call_soon", (function, subject))?
-    } else {
-        event_loop.call_method1("call_at", (when, function, subject))?
-    };
-    Ok(handle.into())
+    let when = when.bound(py);
+    if Core::of(event_loop).is_none_or(|core| core.own_clock.get()) {
+        return Ok(when.le(event_loop.bound(py).call_method0("time")?)?);
+    }
+    let now = timers::seconds(tulipa::Instant::now());
+    match when.cast_exact::<PyFloat>() {
+        Ok(when) => Ok(when.value() <= now),
+        Err(_) => Ok(when.le(PyFloat::new(py, now))?),
+    }
+}
+
+observer_kind!(
+    /// A waiter is told of the end of a future, or of the time.
+    pub(crate) static RELEASE, c"_release_waiter", always, release
+);
+
+fn release(waiter: &Object, _future: &Object) -> Result<()> {
+    // SAFETY: observers of this kind are waiters.
+    unsafe { Waiter::of(waiter.as_ptr()) }.wake(waiter)
 }

@@ -108,7 +108,7 @@ impl Timeout {
 
 observer_kind!(
     /// The time of a Timeout is up.
-    EXPIRED, c"_on_timeout", always, on_timeout
+    static EXPIRED, c"_on_timeout", always, on_timeout
 );
 
 fn on_timeout(timeout: &Object, generation: &Object) -> Result<()> {
@@ -282,7 +282,7 @@ pub(crate) fn timeout(args: &Args<'_>) -> Result<Option<Object>> {
 }
 
 /// `loop.time() + delay`.
-pub(super) fn later(event_loop: &Object, delay: &Object) -> Result<Object> {
+pub(crate) fn later(event_loop: &Object, delay: &Object) -> Result<Object> {
     if let Some(core) = Core::of(event_loop) {
         return timers::after(event_loop, core, delay);
     }

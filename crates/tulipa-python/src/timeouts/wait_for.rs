@@ -6,7 +6,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::class::later;
-use super::{Alarm, Limit, State, timeout_error};
+use super::{Alarm, Limit, RELEASE, State, timeout_error};
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::any;
@@ -252,7 +252,7 @@ impl WaitFor {
         let event_loop = self.event_loop.or_none();
         let waiter = Waiter::pending(event_loop.clone())?;
         let when = later(&event_loop, timeout)?;
-        self.alarm.set(&event_loop, &when, (waiter.clone(), &RELEASE, Object::none()))?;
+        self.alarm.set_timer(&event_loop, &when, (waiter.clone(), &RELEASE, Object::none()))?;
         let future = match ensure_future::ensure_future(&self.awaitable.or_none(), Some(&event_loop)) {
             Ok(future) => future,
             Err(raised) => {
@@ -309,13 +309,8 @@ fn is_positive(timeout: &Object) -> Result<bool> {
 
 observer_kind!(
     /// The time of a task is up.
-    TIME_IS_UP, c"_on_timeout", always, time_is_up
+    static TIME_IS_UP, c"_on_timeout", always, time_is_up
 );
-observer_kind!(
-    /// A waiter is told of the end of a future, or of the time.
-    RELEASE, c"_release_waiter", always, release
-);
-
 fn time_is_up(waiter: &Object, task: &Object) -> Result<()> {
     // SAFETY: alarms of this kind are set for waiters only.
     let state = unsafe { Waiter::of(waiter.as_ptr()) };
@@ -324,9 +319,4 @@ fn time_is_up(waiter: &Object, task: &Object) -> Result<()> {
     }
     any::cancel(task)?;
     state.wake(waiter)
-}
-
-fn release(waiter: &Object, _future: &Object) -> Result<()> {
-    // SAFETY: observers of this kind are waiters.
-    unsafe { Waiter::of(waiter.as_ptr()) }.wake(waiter)
 }

@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use socket2::{SockAddr, SockRef};
 
+use crate::addresses;
+
 /// Where a socket is bound, or connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {
@@ -46,10 +48,7 @@ impl Address {
     /// As Python's socket module writes it.
     pub(super) fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
-            Self::Internet(SocketAddr::V4(v4)) => (v4.ip().to_string(), v4.port()).into_bound_py_any(py),
-            Self::Internet(SocketAddr::V6(v6)) => {
-                (v6.ip().to_string(), v6.port(), v6.flowinfo(), v6.scope_id()).into_bound_py_any(py)
-            }
+            Self::Internet(address) => addresses::internet(py, *address),
             Self::Path(path) => path.as_os_str().into_bound_py_any(py),
             Self::Abstract(name) => Ok(PyBytes::new(py, &[b"\0", &name[..]].concat()).into_any()),
         }

@@ -23,7 +23,7 @@ use super::{Event, writing};
 use crate::errors::os_error;
 use crate::event_loop::core::{Core, current_thread};
 use crate::event_loop::job::Job;
-use crate::ffi::buffer::Buffer;
+use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::{Object, Raised, Result, Slot, audit, call, context};
 use crate::stdlib::stdlib;
 
@@ -146,11 +146,13 @@ pub(super) fn send_to(
     }
     let Some(core) = stream.core() else { return Err(closed()) };
     let destination = destination(core, stream, datagram, address)?;
-    let free = stream.queue.borrow().is_empty() && !stream.blocked.get();
     let in_turn = core.thread() == Some(current_thread());
-    if free && !(in_turn && stream.listed.get()) {
-        if in_turn {
-            stream.listed.set(true);
+    let gathered = in_turn && is_gathered(stream, &destination);
+    if !gathered && !stream.blocked.get() {
+        flush(transport, stream, datagram)?;
+    }
+    if !gathered && !stream.blocked.get() {
+        if in_turn && !stream.listed.replace(true) {
             core.flushing.add(transport.clone());
         }
         if send_now(transport, stream, data, &destination)? {
@@ -159,6 +161,12 @@ pub(super) fn send_to(
         writing::block(stream)?;
     }
     queue(transport, stream, datagram, (data, destination))
+}
+
+/// Whether the message waits for the end of the turn, as one that follows another.
+fn is_gathered(stream: &Stream, destination: &Destination) -> bool {
+    let is_named = matches!(destination, Destination::Named(_));
+    stream.listed.get() && !is_named && !stream.state.borrow().is_closing()
 }
 
 fn check_data(data: &Object) -> Result<()> {
@@ -276,6 +284,9 @@ fn queue(
 /// Sends what is queued, as far as the kernel takes it. An error of the network costs the message that it met, and is
 /// told in the next turn: this may be called while the protocol is at work.
 pub(super) fn flush(transport: &Object, stream: &Stream, datagram: &Datagram) -> Result<()> {
+    if stream.queue.borrow().is_empty() {
+        return Ok(());
+    }
     let mut resumed = false;
     while !stream.queue.borrow().is_empty() && !stream.blocked.get() {
         match send_queued(transport, stream, datagram)? {
@@ -398,11 +409,6 @@ fn receive_burst(core: &Core, stream: &Stream, datagram: &Datagram, size: usize)
         Err(error) if is_busy(&error) => Ok(0),
         Err(error) => tell_error(stream, os_error(error)).map(|()| 0),
     }
-}
-
-fn new_bytes(bytes: &[u8]) -> Result<Object> {
-    // SAFETY: readable memory of that length; the result is new or null.
-    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len().cast_signed())) }
 }
 
 /// Tells the protocol what is in the inbox, until it has had enough. What it raises concerns one message: the others

@@ -4,14 +4,13 @@
 //! protocol is made here, and `connection_made` is one entry of the ready queue.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
-use socket2::{SockAddr, SockAddrStorage, socklen_t};
-use tulipa::Interest;
+use tulipa::{Interest, sys};
 
 use super::address::Address;
 use super::kind::Kind;
@@ -112,10 +111,10 @@ pub(super) fn run(core: &Core, target: &Object) -> Result<()> {
         if !core.descriptors.borrow().contains_key(&this.fd) {
             return Ok(());
         }
-        match accept(this.fd) {
+        match sys::accept_from(this.fd) {
             Ok((connection, peer)) => {
                 this.starved.store(false, Ordering::Relaxed);
-                this.connected(py, connection, peer)?;
+                this.connected(py, connection, Address::new(&peer))?;
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
@@ -126,22 +125,6 @@ pub(super) fn run(core: &Core, target: &Object) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// One connection, non-blocking and closed on exec, and its peer's address.
-fn accept(fd: RawFd) -> io::Result<(OwnedFd, Option<Address>)> {
-    let accept_into = |storage: *mut SockAddrStorage, length: *mut socklen_t| {
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: storage and length describe room for any address.
-        match unsafe { libc::accept4(fd, storage.cast(), length, flags) } {
-            -1 => Err(io::Error::last_os_error()),
-            // SAFETY: the kernel has just given us this descriptor.
-            connection => Ok(unsafe { OwnedFd::from_raw_fd(connection) }),
-        }
-    };
-    // SAFETY: accept4 writes an address and its length on success.
-    let (connection, peer) = unsafe { SockAddr::try_init(accept_into) }?;
-    Ok((connection, Address::new(&peer)))
 }
 
 /// Whether accepting must wait: the kernel goes on reporting the socket as ready.

@@ -15,6 +15,7 @@ use tulipa::sys;
 use super::pipe;
 use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
+use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
@@ -77,9 +78,7 @@ fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object
     if data.is_empty() || stream.feeding.get().feed(protocol, data)? {
         return Ok(None);
     }
-    // SAFETY: readable memory of that length; the result is new or null.
-    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(data.as_ptr().cast(), data.len().cast_signed())) }
-        .map(Some)
+    new_bytes(data).map(Some)
 }
 
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
@@ -90,40 +89,11 @@ fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Resu
     Ok(false)
 }
 
-/// A buffer that the protocol lends for one read; released when dropped.
-struct Lent(ffi::Py_buffer);
-
-impl Lent {
-    fn new(buffer: &Object) -> Result<Self> {
-        let mut view = ffi::Py_buffer::new();
-        // SAFETY: a live object, and a place for the view.
-        if unsafe { ffi::PyObject_GetBuffer(buffer.as_ptr(), &raw mut view, ffi::PyBUF_WRITABLE) } < 0 {
-            return Err(Raised);
-        }
-        Ok(Self(view))
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        if self.0.buf.is_null() {
-            return &mut [];
-        }
-        // SAFETY: the view was granted as writable, contiguous memory of `len` bytes, until it is released.
-        unsafe { std::slice::from_raw_parts_mut(self.0.buf.cast(), self.0.len.cast_unsigned()) }
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        // SAFETY: granted once, released once.
-        unsafe { ffi::PyBuffer_Release(&raw mut self.0) };
-    }
-}
-
 /// One `get_buffer`, `recv` and `buffer_updated`; whether another is worth while.
 fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
     let protocol = stream.protocol.or_none();
     let (buffer, lent) = match buffer_of(&protocol) {
-        Ok(buffer) => (buffer.clone(), Lent::new(&buffer)),
+        Ok(buffer) => (buffer.clone(), Buffer::writable(&buffer)),
         Err(raised) => {
             fatal_error(transport, stream, raised, "Fatal error: protocol.get_buffer() call failed.")?;
             return Ok(false);
@@ -133,8 +103,8 @@ fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudg
         fatal_error(transport, stream, not_writable(&buffer), "Fatal read error on socket transport")?;
         return Ok(false);
     };
-    let room = lent.bytes().len();
-    let received = sys::recv(stream.fd.get(), lent.bytes());
+    let room = lent.bytes_mut().len();
+    let received = sys::recv(stream.fd.get(), lent.bytes_mut());
     drop(lent);
     let size = match received {
         Ok(0) => return end_of_stream(transport, stream),

@@ -18,7 +18,7 @@ use super::family;
 use super::operation::{Kind, Operation};
 use crate::addresses;
 use crate::errors::os_error;
-use crate::ffi::buffer::Buffer;
+use crate::ffi::buffer::{Buffer, bytes_of, is_bytes, new_bytes};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
@@ -71,11 +71,6 @@ fn must_wait(error: &io::Error) -> bool {
 fn number(value: usize) -> Result<Object> {
     // SAFETY: a new reference or null.
     unsafe { Object::steal(ffi::PyLong_FromSize_t(value)) }
-}
-
-fn new_bytes(bytes: &[u8]) -> Result<Object> {
-    // SAFETY: readable memory of that length; the result is new or null.
-    unsafe { Object::steal(ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), bytes.len().cast_signed())) }
 }
 
 fn pair(first: &Object, second: &Object) -> Result<Object> {
@@ -138,9 +133,8 @@ fn receive_from_into(fd: RawFd, operation: &Operation) -> Result<Option<Object>>
 /// One `send` of what is left, as asyncio does it for each event.
 fn send_all(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
     let data = operation.buffer.or_none();
-    // SAFETY: reads the object's class.
-    let (sent, all) = if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
-        send_rest(fd, addresses::bytes(&data), operation.size.get())
+    let (sent, all) = if is_bytes(&data) {
+        send_rest(fd, bytes_of(&data), operation.size.get())
     } else {
         send_rest(fd, Buffer::readable(&data)?.bytes(), operation.size.get())
     };
@@ -160,9 +154,8 @@ fn send_rest(fd: RawFd, bytes: &[u8], sent: usize) -> (io::Result<usize>, usize)
 /// While the operation waits, what is sent must keep its size, as it does under asyncio's memoryview.
 fn hold(operation: &Operation, data: &Object) -> Result<()> {
     // SAFETY: reads the object's class.
-    let is_fixed =
-        unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) != 0 || ffi::PyMemoryView_Check(data.as_ptr()) != 0 };
-    if !is_fixed {
+    let is_view = unsafe { ffi::PyMemoryView_Check(data.as_ptr()) } != 0;
+    if !is_view && !is_bytes(data) {
         // SAFETY: a live object; the result is new or null.
         operation.buffer.put(unsafe { Object::steal(ffi::PyMemoryView_FromObject(data.as_ptr())) }?);
     }

@@ -463,7 +463,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         clear(object);
         // No dict and no weak references; one whose finalizer ran is not used again.
-        if never_awaited || !FREED.give(object) {
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !FREED.give(object) {
             gc::free(object);
         }
     }

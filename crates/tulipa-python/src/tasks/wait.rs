@@ -1,0 +1,301 @@
+//! `wait()`: until the first of several futures is done, or fails, or all of them are.
+//!
+//! Of all the futures' ends only the one that is decisive becomes a job, in the place where asyncio would run its
+//! done-callback.
+
+use std::cell::Cell;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PySet, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::{current, ensure_future, is_coroutine};
+use crate::ffi::args::Args;
+use crate::ffi::{Object, Raised, Result, Slot, call, native};
+use crate::futures::any;
+use crate::futures::observers::observer_kind;
+use crate::gc::VisitSlots;
+use crate::operations::{self, Machine, Step, Waiter, running_loop};
+use crate::stdlib::stdlib;
+use crate::timeouts::{Alarm, RELEASE, later};
+
+/// `wait(fs, *, timeout=None, return_when=ALL_COMPLETED)`.
+pub(crate) fn wait(args: &Args<'_>) -> Result<Option<Object>> {
+    make(args, false)
+}
+
+/// The same, which makes tasks of coroutines, as asyncio did before Python 3.11.
+pub(crate) fn wait_leniently(args: &Args<'_>) -> Result<Option<Object>> {
+    make(args, true)
+}
+
+fn make(args: &Args<'_>, takes_coroutines: bool) -> Result<Option<Object>> {
+    let names = &stdlib().names;
+    let Some([futures, timeout, return_when]) =
+        args.bind(1, 1, [&names.fs, &names.timeout, &names.return_when])
+    else {
+        return Ok(None);
+    };
+    let wait = Wait {
+        takes_coroutines,
+        futures: Slot::holding(futures.expect("it is required")),
+        timeout: Slot::holding(timeout.unwrap_or_else(Object::none)),
+        return_when: Slot::holding(return_when.unwrap_or_else(|| names.all_completed.clone())),
+        event_loop: Slot::empty(),
+        completion: Slot::empty(),
+        caller: Slot::empty(),
+        alarm: Alarm::new(),
+    };
+    operations::new(Boxed(Box::new(wait))).map(Some)
+}
+
+struct Wait {
+    takes_coroutines: bool,
+    /// What was given; then the set of futures.
+    futures: Slot,
+    timeout: Slot,
+    return_when: Slot,
+    event_loop: Slot,
+    completion: Slot,
+    /// The task that waits, where futures show who awaits them.
+    caller: Slot,
+    alarm: Alarm,
+}
+
+/// The state is larger than an operation has room for.
+struct Boxed(Box<Wait>);
+
+impl Machine for Boxed {
+    fn qualified_name(&self) -> &'static str {
+        "wait"
+    }
+
+    fn start(&self) -> Result<Step> {
+        let when = self.0.check()?;
+        self.0.begin(when)
+    }
+
+    fn resume(&self, _waiter: Object) -> Result<Step> {
+        self.0.stop()?;
+        self.0.outcome().map(Step::Done)
+    }
+
+    fn throw(&self, _waiter: Option<&Object>, exception: Object) -> Result<Step> {
+        self.0.stop()?;
+        Err(Raised::from_object(&exception))
+    }
+
+    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
+        let this = &self.0;
+        let slots = [&this.futures, &this.timeout, &this.return_when, &this.event_loop, &this.completion];
+        slots.into_iter().chain([&this.caller, this.alarm.handle()]).for_each(each);
+    }
+}
+
+/// What ends the wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    FirstCompleted,
+    FirstException,
+    AllCompleted,
+}
+
+impl When {
+    fn parse(given: &Object) -> Result<Self> {
+        let names = &stdlib().names;
+        for (name, when) in [
+            (&names.first_completed, Self::FirstCompleted),
+            (&names.first_exception, Self::FirstException),
+            (&names.all_completed, Self::AllCompleted),
+        ] {
+            if call::equal(given, name)? {
+                return Ok(when);
+            }
+        }
+        // SAFETY: attached.
+        let shown = given.bound(unsafe { Python::assume_attached() }).str()?;
+        Err(PyValueError::new_err(format!("Invalid return_when value: {shown}")).into())
+    }
+}
+
+impl Wait {
+    /// Looks at the arguments, and makes a set of futures of those given.
+    fn check(&self) -> Result<When> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let given = self.futures.or_none();
+        if any::is_future(&given)? || is_coroutine(&given)? {
+            let class = given.bound(py).get_type();
+            let text = format!("expect a list of futures, not {}", class.getattr("__name__")?);
+            return Err(PyTypeError::new_err(text).into());
+        }
+        if !call::truth(&given)? {
+            return Err(PyValueError::new_err("Set of Tasks/Futures is empty.").into());
+        }
+        let when = When::parse(&self.return_when.or_none())?;
+        // SAFETY: a live object; the result is new or null.
+        let mut futures = unsafe { Object::steal(ffi::PySet_New(given.as_ptr())) }?;
+        if self.takes_coroutines {
+            let event_loop = running_loop()?;
+            let tasks = PySet::empty(py)?;
+            for future in members(&futures)? {
+                tasks.add(ensure_future::ensure_future(&future, Some(&event_loop))?.bound(py))?;
+            }
+            futures = tasks.into_any().into();
+        }
+        for future in members(&futures)? {
+            if is_coroutine(&future)? {
+                let text = "Passing coroutines is forbidden, use tasks explicitly.";
+                return Err(PyTypeError::new_err(text).into());
+            }
+        }
+        self.futures.put(futures);
+        Ok(when)
+    }
+
+    fn begin(&self, when: When) -> Result<Step> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let event_loop = running_loop()?;
+        let waiter = Waiter::pending(event_loop.clone())?;
+        let timeout = self.timeout.or_none();
+        if !timeout.is_none() {
+            let due = later(&event_loop, &timeout)?;
+            self.alarm.set_timer(&event_loop, &due, (waiter.clone(), &RELEASE, Object::none()))?;
+        }
+        if cfg!(Py_3_14) {
+            self.caller.set(current::of(&event_loop)?);
+        }
+        self.event_loop.put(event_loop);
+        let futures = members(&self.futures.or_none())?;
+        let completion = Completion {
+            when,
+            left: Cell::new(futures.len()),
+            waiter: Slot::holding(waiter.clone()),
+            caller: Slot::empty(),
+        };
+        completion.caller.set(self.caller.get());
+        let completion: Object = Bound::new(py, completion)?.into_any().into();
+        self.completion.put(completion.clone());
+        for future in &futures {
+            if let Some(caller) = self.caller.get() {
+                current::add_awaited_by(future, &caller)?;
+            }
+            COMPLETED.observe(future, &completion)?;
+        }
+        Ok(Step::Park(waiter))
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.alarm.cancel(&self.event_loop.or_none())?;
+        let Some(completion) = self.completion.take() else { return Ok(()) };
+        let caller = self.caller.take();
+        for future in members(&self.futures.or_none())? {
+            COMPLETED.forget(&future, &completion)?;
+            if let Some(caller) = &caller {
+                current::discard_awaited_by(&future, caller)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `(done, pending)`.
+    fn outcome(&self) -> Result<Object> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let (done, pending) = (PySet::empty(py)?, PySet::empty(py)?);
+        for future in members(&self.futures.or_none())? {
+            let set = if any::done(&future)? { &done } else { &pending };
+            set.add(future.bound(py))?;
+        }
+        Ok(PyTuple::new(py, [done, pending])?.into_any().into())
+    }
+}
+
+/// References to everything in a set, in its order.
+fn members(set: &Object) -> Result<Vec<Object>> {
+    // SAFETY: attached.
+    let set = set.bound(unsafe { Python::assume_attached() });
+    let members = set.try_iter()?.map(|member| member.map(Object::from)).collect::<PyResult<_>>()?;
+    Ok(members)
+}
+
+/// What the futures tell of their ends: one `wait()`'s count.
+#[pyclass(module = "tulipa._tulipa", frozen)]
+struct Completion {
+    when: When,
+    left: Cell<usize>,
+    waiter: Slot,
+    caller: Slot,
+}
+
+// SAFETY: S1.
+unsafe impl Send for Completion {}
+// SAFETY: S1.
+unsafe impl Sync for Completion {}
+
+impl Completion {
+    /// Counts a future whose end has come, and answers whether the wait is over.
+    fn count(&self, failed: bool) -> bool {
+        self.left.set(self.left.get().saturating_sub(1));
+        match self.when {
+            When::FirstCompleted => true,
+            When::FirstException if failed => true,
+            When::FirstException | When::AllCompleted => self.left.get() == 0,
+        }
+    }
+}
+
+#[pymethods]
+impl Completion {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        visit.visit_slots([&self.waiter, &self.caller])
+    }
+
+    fn __clear__(&self) {
+        self.waiter.set(None);
+        self.caller.set(None);
+    }
+}
+
+observer_kind!(
+    /// One of the futures is done.
+    static COMPLETED, c"_on_completion", note, completed
+);
+
+fn note(completion: &Object, future: &Object) -> bool {
+    // SAFETY: observers of this kind are completions.
+    let completion: &Completion = unsafe { native(completion.as_ptr()) };
+    let Some(state) = any::native(future) else { return true };
+    let failed = completion.when == When::FirstException && !state.exception_or_none().is_none();
+    if failed {
+        // Asking for the exception is looking at it.
+        state.log_traceback.set(false);
+    }
+    let is_over = completion.count(failed);
+    !current::discard_awaited_by_quietly(future, &completion.caller) || is_over
+}
+
+fn completed(object: &Object, future: &Object) -> Result<()> {
+    // SAFETY: observers of this kind are completions.
+    let completion: &Completion = unsafe { native(object.as_ptr()) };
+    if let Some(caller) = completion.caller.get() {
+        current::discard_awaited_by(future, &caller)?;
+    }
+    let is_over = if let Some(state) = any::native(future) {
+        let failed = completion.when == When::FirstException && !state.exception_or_none().is_none();
+        completion.when == When::FirstCompleted || failed || completion.left.get() == 0
+    } else {
+        let failed = completion.when == When::FirstException
+            && !any::cancelled(future)?
+            && any::exception(future)?.is_some();
+        completion.count(failed)
+    };
+    match completion.waiter.get().filter(|_| is_over) {
+        // SAFETY: made as a waiter.
+        Some(waiter) => unsafe { Waiter::of(waiter.as_ptr()) }.wake(&waiter),
+        None => Ok(()),
+    }
+}
