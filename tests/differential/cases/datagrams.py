@@ -236,7 +236,6 @@ def case_closing(log: Log) -> None:
         server.transport.abort()
         server.transport.abort()
         await until(lambda: server.lost)
-        log.attempt("closed server", server.transport.sendto, b"later", (HOST, 9))
         log.attempt("close again", server.transport.close)
 
     run(log, body)

@@ -332,7 +332,11 @@ impl Core {
         let descriptors = std::mem::take(&mut *self.descriptors.borrow_mut());
         self.resting.clear();
         self.addresses.clear();
-        drop((self.engine.close(), descriptors));
+        let drained = self.engine.close();
+        for source in &drained.sources {
+            source.abandon_operations();
+        }
+        drop((drained, descriptors));
         for slot in self.slots() {
             slot.set(None);
         }

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::handles;
+use super::{handles, sock};
 use crate::executors::Outcome;
 use crate::ffi::Object;
 use crate::futures::observers::Kind;
@@ -72,6 +72,12 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// The loop is being closed: operations that wait keep their sockets open no longer.
+    pub(super) fn abandon_operations(&self) {
+        let Self::Handles { reader, writer, .. } = self else { return };
+        reader.iter().chain(writer).filter(|object| sock::is_operation(object)).for_each(sock::abandon);
+    }
+
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
             Self::Handles { file, reader, writer } => {

@@ -4,10 +4,11 @@
 //! `operation::Operation`, which behaves as the coroutine that asyncio's method is. Any other call goes to that very
 //! method: it says what is wrong with arguments, resolves names, calls the methods of the program's own socket
 //! classes, checks in debug mode and remembers who called. `attempt` performs an operation once, `waiting` has it wait
-//! in the driver. An operation is performed when its task runs, never before, so cancelling a task that waits loses
+//! in the driver, `holding` keeps the socket open meanwhile. An operation is performed when its task runs, never before, so cancelling a task that waits loses
 //! nothing.
 
 mod attempt;
+mod holding;
 mod operation;
 mod waiting;
 
@@ -18,7 +19,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
 pub(crate) use operation::initialise;
-pub(super) use operation::{is_operation, ready};
+pub(super) use operation::{abandon, is_operation, ready};
 pub(super) use waiting::settle;
 pub(crate) use waiting::{Resting, forget_resting};
 

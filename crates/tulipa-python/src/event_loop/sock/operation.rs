@@ -17,7 +17,7 @@ use tulipa::Token;
 
 use super::super::core::Core;
 use super::super::descriptors::Side;
-use super::{attempt, waiting};
+use super::{attempt, holding, waiting};
 use crate::ffi::args::Args;
 use crate::ffi::class::{NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot};
 use crate::ffi::raised::{enter, unraisable};
@@ -123,6 +123,8 @@ pub(super) struct Operation {
     pub(super) size: Cell<usize>,
     /// Where it waits.
     waiting: Cell<Option<(RawFd, Token)>>,
+    /// The socket is kept open.
+    holding: Cell<bool>,
     /// A connection attempt is under way.
     pub(super) connecting: Cell<bool>,
 }
@@ -251,11 +253,13 @@ impl Operation {
             attempt::Performed::Done(value) => Ok(Step::Return(value)),
             attempt::Performed::NotReady(fd) => self.wait(core, object, fd).map(Step::Yield),
         });
-        if !matches!(outcome, Ok(Step::Yield(_))) {
-            self.phase.set(Phase::Over);
-            self.forget();
+        if matches!(outcome, Ok(Step::Yield(_))) {
+            return outcome;
         }
-        outcome
+        self.phase.set(Phase::Over);
+        let released = if outcome.is_ok() { self.release() } else { Ok(self.release_quietly()) };
+        self.forget();
+        released.and(outcome)
     }
 
     fn wait(&self, core: &'static Core, object: &Object, fd: RawFd) -> Result<Object> {
@@ -264,6 +268,10 @@ impl Operation {
         let future = futures::create(event_loop, core)?;
         let token = waiting::wait(core, self.kind.get().side(), fd, &self.socket.or_none(), object)?;
         self.waiting.set(Some((fd, token)));
+        if !self.holding.get() {
+            holding::hold(&self.socket.or_none())?;
+            self.holding.set(true);
+        }
         // SAFETY: just made.
         unsafe { futures::state_of(future.as_ptr()) }.blocking.set(true);
         self.future.put(future.clone());
@@ -280,8 +288,27 @@ impl Operation {
             }
             _ => Ok(()),
         };
+        let released = self.release();
         self.forget();
-        left
+        left.and(released)
+    }
+
+    /// Lets the program close the socket.
+    #[inline]
+    fn release(&self) -> Result<()> {
+        if self.holding.replace(false) { holding::release(&self.socket.or_none()) } else { Ok(()) }
+    }
+
+    /// The same where an exception may be set, or nobody is there to hear of one.
+    fn release_quietly(&self) {
+        if self.holding.get() {
+            let socket = self.socket.or_none();
+            preserving_exception(|| {
+                if let Err(raised) = self.release() {
+                    unraisable(raised, &socket);
+                }
+            });
+        }
     }
 
     fn forget(&self) {
@@ -306,6 +333,14 @@ pub(crate) fn ready(core: &Core, object: &Object) -> Result<()> {
     // SAFETY: operations wait on native futures only.
     let state = unsafe { futures::state_of(future.as_ptr()) };
     if state.is_pending() { state.set_result(&future, Object::none()) } else { Ok(()) }
+}
+
+/// The loop is being closed: nobody will perform the operation, and nothing is kept open for it.
+pub(crate) fn abandon(object: &Object) {
+    // SAFETY: callers pass operations.
+    if let Err(raised) = unsafe { operation(object.as_ptr()) }.release() {
+        unraisable(raised, object);
+    }
 }
 
 /// `throw` and `close`: the operation ends, with the exception it was given where there is one.
@@ -447,6 +482,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: an instance of the class.
     let this = unsafe { operation(object) };
     this.phase.set(Phase::Over);
+    this.release_quietly();
     this.forget();
     0
 }
