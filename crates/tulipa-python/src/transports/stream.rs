@@ -21,11 +21,12 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
+use crate::sslproto;
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
 
 /// A chunk of the write queue: always exactly a `bytes` object, which nobody can change meanwhile.
-pub(super) struct Chunk(pub(super) Object);
+pub(crate) struct Chunk(pub(crate) Object);
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
@@ -57,6 +58,8 @@ pub(crate) struct Stream {
     pub(super) empty_waiter: Slot,
     /// The transfer of a file that waits for room.
     sending: Slot,
+    /// The StreamReader that what comes in goes to past the protocol, where somebody has asked for that.
+    pub(super) reader: Slot,
     /// `__dict__` and weak references, where CPython's offsets point.
     pub(super) dict: Cell<*mut ffi::PyObject>,
     pub(super) weak_references: Cell<*mut ffi::PyObject>,
@@ -85,6 +88,8 @@ pub(crate) struct Stream {
     pub(super) protocol_paused: Cell<bool>,
     /// The protocol hands out its own buffers.
     pub(super) buffered: Cell<bool>,
+    /// The protocol is the native TLS, which takes what the loop's buffer holds.
+    pub(super) tls: Cell<bool>,
     /// How what comes in reaches the protocol otherwise.
     pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
@@ -105,6 +110,7 @@ impl Stream {
             context: Slot::empty(),
             empty_waiter: Slot::empty(),
             sending: Slot::empty(),
+            reader: Slot::empty(),
             dict: Cell::new(std::ptr::null_mut()),
             weak_references: Cell::new(std::ptr::null_mut()),
             core: Cell::new(None),
@@ -122,13 +128,14 @@ impl Stream {
             listed: Cell::new(false),
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
+            tls: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
             datagram: OnceCell::new(),
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 9] {
+    pub(super) fn slots(&self) -> [&Slot; 10] {
         [
             &self.event_loop,
             &self.protocol,
@@ -139,6 +146,7 @@ impl Stream {
             &self.context,
             &self.empty_waiter,
             &self.sending,
+            &self.reader,
         ]
     }
 
@@ -268,13 +276,15 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     // Pipes call `data_received` of any protocol.
     let buffered = stream.kind.get() == Kind::Socket && is_buffered(&protocol.bound(py))?;
     stream.buffered.set(buffered);
+    stream.tls.set(buffered && sslproto::is_protocol(&protocol));
     stream.feeding.set(Feeding::of(&protocol));
+    stream.reader.set(None);
     stream.protocol.put(protocol);
     Ok(())
 }
 
 /// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(crate) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
         || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
 }
@@ -496,6 +506,7 @@ fn wake_empty_waiter(stream: &Stream) -> Result<()> {
 pub(super) fn dispose(transport: &Object, stream: &Stream) -> Result<()> {
     let closed = close_descriptor(stream);
     stream.protocol.set(None);
+    stream.reader.set(None);
     stream.context.set(None);
     stream.core.set(None);
     stream.event_loop.set(None);
