@@ -419,6 +419,30 @@ def test_transports_take_attributes_and_weak_references() -> None:
     run(body)
 
 
+def test_what_is_sent_through_a_closed_transport_goes_nowhere() -> None:
+    async def body(loop: Any) -> None:
+        protocol = await endpoint(loop)
+        address = protocol.transport.get_extra_info("sockname")
+        await close(protocol)
+        protocol.transport.sendto(b"late", address)
+        assert protocol.transport.get_write_buffer_size() == 0
+
+    run(body)
+
+
+def test_the_end_of_a_pair_sends_without_an_address() -> None:
+    async def body(loop: Any) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with theirs:
+            theirs.settimeout(20)
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=ours)
+            transport.sendto(b"to the other end")
+            assert await asyncio.to_thread(theirs.recv, 100) == b"to the other end"
+            transport.close()
+
+    run(body)
+
+
 def test_an_unclosed_transport_warns() -> None:
     async def body(loop: Any) -> int:
         protocol = await endpoint(loop)

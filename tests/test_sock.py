@@ -149,14 +149,57 @@ def test_a_socket_may_be_closed_and_its_number_used_again(pair: Pair) -> None:
     run(body)
 
 
-def test_a_socket_closed_while_it_was_waited_for(pair: Pair) -> None:
+def test_a_socket_closed_while_it_is_waited_for_stays_open_until_then(pair: Pair) -> None:
+    left, right = pair
+
+    async def body(loop: Any) -> None:
+        number = left.fileno()
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        assert left.fileno() == number
+        right.send(b"late")
+        assert await task == b"late"
+        assert left.fileno() == -1
+
+    run(body)
+
+
+def test_a_cancelled_operation_keeps_no_socket_open(pair: Pair) -> None:
+    left, _ = pair
+
+    async def body(loop: Any) -> None:
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert left.fileno() == -1
+
+    run(body)
+
+
+def test_a_closed_loop_keeps_no_socket_open(pair: Pair) -> None:
+    left, _ = pair
+    loop = tulipa.new_event_loop()
+    task: Any = loop.create_task(loop.sock_recv(left, 10))
+    loop.run_until_complete(asyncio.sleep(0))
+    left.close()
+    assert left.fileno() != -1
+    task._log_destroy_pending = False
+    loop.close()
+    assert left.fileno() == -1
+
+
+def test_a_descriptor_closed_while_it_was_waited_for(pair: Pair) -> None:
     async def body(loop: Any) -> None:
         left, right = socket.socketpair()
         left.setblocking(False)
         number = left.fileno()
         task = loop.create_task(loop.sock_recv(left, 10))
         await waiting(task)
-        left.close()
+        os.close(left.detach())
         right.close()
         again, other = socket.socketpair()
         with again, other:
@@ -204,7 +247,7 @@ def test_closed_between_readiness_and_reading(pair: Pair) -> None:
     async def body(loop: Any) -> None:
         task = loop.create_task(loop.sock_recv(left, 10))
         await waiting(task)
-        between(task._fut_waiter, left.close)
+        between(task._fut_waiter, lambda: os.close(left.detach()))
         right.send(b"data")
         with pytest.raises(OSError, match="Bad file descriptor"):
             await task

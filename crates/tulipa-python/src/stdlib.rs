@@ -31,6 +31,8 @@ names! {
     call_soon_threadsafe = "call_soon_threadsafe",
     future = "future",
     is_closed = "is_closed",
+    private_closed = "_closed",
+    io_refs = "_io_refs",
     set_running_or_notify_cancel = "set_running_or_notify_cancel",
     cancel_message = "_cancel_message",
     cancelled = "cancelled",

@@ -1,13 +1,14 @@
 //! `sock_recv` and its seven sisters: one operation on a socket of the program's own.
 //!
 //! The usual call (a plain, non-blocking socket, arguments of the usual types, no debug mode) gives an
-//! `Operation` (see `operations`), which behaves as the coroutine that asyncio's method is. Any other call goes to that very
-//! method: it says what is wrong with arguments, resolves names, calls the methods of the program's own socket
+//! `Operation` (see `operations`), which behaves as the coroutine that asyncio's method is. Any other call goes to that
+//! very method: it says what is wrong with arguments, resolves names, calls the methods of the program's own socket
 //! classes, checks in debug mode and remembers who called. `attempt` performs an operation once, `waiting` has it wait
-//! in the driver. An operation is performed when its task runs, never before, so cancelling a task that waits loses
-//! nothing.
+//! in the driver, `holding` keeps the socket open meanwhile. An operation is performed when its task runs, never
+//! before, so cancelling a task that waits loses nothing.
 
 mod attempt;
+mod holding;
 mod operation;
 mod waiting;
 

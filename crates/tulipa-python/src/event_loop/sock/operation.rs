@@ -3,6 +3,7 @@
 //! It does nothing until it is stepped, and performs the operation within a step of its task's.
 
 use std::cell::Cell;
+use std::os::fd::RawFd;
 
 use pyo3::exceptions::PyRuntimeError;
 use socket2::SockAddr;
@@ -10,8 +11,10 @@ use tulipa::Token;
 
 use super::super::core::Core;
 use super::super::descriptors::Side;
-use super::{attempt, waiting};
+use super::{attempt, holding, waiting};
+use crate::ffi::raised::{finally, unraisable};
 use crate::ffi::{Object, Raised, Result, Slot};
+use crate::futures::class::preserving_exception;
 use crate::operations::{self, Machine, Step, Waiter};
 use crate::stdlib::stdlib;
 
@@ -104,6 +107,8 @@ pub(super) struct SocketOperation {
     pub(super) size: Cell<usize>,
     /// Where it waits.
     token: Cell<Option<Token>>,
+    /// The socket is kept open.
+    holding: Cell<bool>,
     /// A connection attempt is under way.
     pub(super) connecting: Cell<bool>,
 }
@@ -120,6 +125,7 @@ pub(super) fn new(event_loop: &Object, kind: Kind, socket: Object, parts: Parts)
         kind,
         size: Cell::new(parts.size),
         token: Cell::new(None),
+        holding: Cell::new(false),
         connecting: Cell::new(false),
     };
     machine.event_loop.put(event_loop.clone());
@@ -140,15 +146,11 @@ impl Machine for Box<SocketOperation> {
         let Some(core) = Core::of(&event_loop) else {
             return Err(PyRuntimeError::new_err("Event loop is closed").into());
         };
-        match attempt::perform(core, self)? {
-            attempt::Performed::Done(value) => Ok(Step::Done(value)),
-            attempt::Performed::NotReady(fd) => {
-                waiting::ensure_no_transport(core, &event_loop, fd)?;
-                let waiter = Waiter::pending(event_loop.clone())?;
-                let token = waiting::wait(core, self.kind.side(), fd, &self.socket.or_none(), &waiter)?;
-                self.token.set(Some(token));
-                Ok(Step::Park(waiter))
-            }
+        match attempt::perform(core, self) {
+            Ok(attempt::Performed::Done(value)) => self.release().map(|()| Step::Done(value)),
+            Ok(attempt::Performed::NotReady(fd)) => self.wait(core, &event_loop, fd),
+            // Never `Ok`.
+            Err(raised) => finally(Err(raised), || self.release()).map(|()| Step::Done(Object::none())),
         }
     }
 
@@ -165,10 +167,44 @@ impl Machine for Box<SocketOperation> {
         if let (Some(core), Some(token), Some(waiter)) = (Core::of(&event_loop), self.token.take(), waiter) {
             waiting::leave(core, token, waiter)?;
         }
+        self.release()?;
         Err(Raised::from_object(&exception))
     }
 
     fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
         [&self.event_loop, &self.socket, &self.buffer, &self.address].into_iter().for_each(each);
+    }
+}
+
+impl SocketOperation {
+    fn wait(&self, core: &Core, event_loop: &Object, fd: RawFd) -> Result<Step> {
+        waiting::ensure_no_transport(core, event_loop, fd)?;
+        let (socket, waiter) = (self.socket.or_none(), Waiter::pending(event_loop.clone())?);
+        let token = waiting::wait(core, self.kind.side(), fd, &socket, &waiter)?;
+        self.token.set(Some(token));
+        if !self.holding.get() {
+            holding::hold(&socket)?;
+            self.holding.set(true);
+        }
+        Ok(Step::Park(waiter))
+    }
+
+    /// Lets the program close the socket.
+    #[inline]
+    fn release(&self) -> Result<()> {
+        if self.holding.replace(false) { holding::release(&self.socket.or_none()) } else { Ok(()) }
+    }
+}
+
+impl Drop for SocketOperation {
+    /// Forgotten while it waited.
+    fn drop(&mut self) {
+        if self.holding.get() {
+            preserving_exception(|| {
+                if let Err(raised) = self.release() {
+                    unraisable(raised, &self.socket.or_none());
+                }
+            });
+        }
     }
 }
