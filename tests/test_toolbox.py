@@ -130,6 +130,18 @@ def test_it_is_driven_by_hand() -> None:
         operation.send(None)
 
 
+def test_generator_coroutines_yield_from_it() -> None:
+    @types.coroutine
+    def old_style() -> Iterator[Any]:
+        result = yield from native.sleep(1e-9, "slept")
+        return result
+
+    async def main() -> Any:
+        return await old_style()
+
+    assert run(main()) == "slept"
+
+
 def test_without_a_loop_it_fails_as_asyncios() -> None:
     with pytest.raises(RuntimeError, match=r"^no running event loop$"):
         native.sleep(1).send(None)
