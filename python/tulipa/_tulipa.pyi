@@ -60,6 +60,8 @@ __all__ = [
     "Queue",
     "QueueShutDown",
     "ReadPipeTransport",
+    "SSLProtocol",
+    "SSLTransport",
     "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
@@ -411,6 +413,18 @@ class Handle(asyncio.Handle): ...
 class TimerHandle(asyncio.TimerHandle): ...
 
 @final
+class SSLProtocol(asyncio.BufferedProtocol):
+    _app_transport: SSLTransport
+    _incoming: ssl.MemoryBIO
+
+@final
+class SSLTransport(asyncio.Transport):
+    _ssl_protocol: SSLProtocol
+    def get_read_buffer_size(self) -> int: ...
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+@final
 class StreamTransport(asyncio.Transport):
     _sock: socket
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
@@ -563,4 +577,16 @@ class BaseEventLoop:
         server: Any,
         backlog: int,
         context: Context | None = None,
+        tls: tuple[ssl.SSLContext, float | None, float | None] | None = None,
     ) -> None: ...
+    def _make_ssl_protocol(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | None,
+        waiter: asyncio.Future[None] | None,
+        server_side: bool,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        call_connection_made: bool = True,
+    ) -> SSLProtocol: ...

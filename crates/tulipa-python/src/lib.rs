@@ -13,6 +13,7 @@ mod locks;
 mod names;
 mod operations;
 mod queues;
+mod sslproto;
 mod stdlib;
 mod streams;
 mod taskgroups;
@@ -57,6 +58,9 @@ mod _tulipa {
             add(name, class)?;
         }
         for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
+        for (name, class) in crate::sslproto::initialise()? {
             add(name, class)?;
         }
         add("Future", classes.future)?;

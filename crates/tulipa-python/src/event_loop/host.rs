@@ -84,7 +84,9 @@ impl PyHost {
             Job::Notify { observer, kind, future } => kind
                 .tell(&observer, &future)
                 .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
-            Job::Expire(waiter) => operations::expire(&waiter),
+            Job::Expire(waiter) => {
+                operations::expire(&waiter).or_else(|raised| self.expiry_failed(raised, &waiter))
+            }
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))
@@ -158,6 +160,16 @@ impl PyHost {
         }
         let exception = raised.take_object();
         self.report_call(&exception, &kind.callable(observer)?, Some(future), &context::copy_current()?)
+    }
+
+    /// A loop whose `call_soon` was replaced while the timer ran, and which refuses the wake-up.
+    #[cold]
+    fn expiry_failed(&self, raised: Raised, waiter: &Object) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let (exception, callback) = (raised.take_object(), &stdlib().set_result_unless_cancelled);
+        self.report_call(&exception, callback, Some(waiter), &context::copy_current()?)
     }
 
     #[cold]

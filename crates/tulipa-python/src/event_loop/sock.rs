@@ -20,7 +20,7 @@ use pyo3::types::{PyString, PyType};
 pub(crate) use operation::initialise;
 pub(super) use operation::{is_operation, ready};
 pub(super) use waiting::settle;
-pub(crate) use waiting::{Resting, forget_resting};
+pub(crate) use waiting::{Resting, forget_resting, give_way};
 
 use self::operation::{Kind, Parts};
 use super::core::Core;

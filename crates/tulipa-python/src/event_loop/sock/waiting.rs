@@ -120,10 +120,11 @@ fn interest_of(source: &Source) -> Interest {
     wanted(reader, Interest::READABLE) | wanted(writer, Interest::WRITABLE)
 }
 
-/// Ends a registration; what it stood for.
+/// Ends a registration; what it stood for. `None` where it has ended already, and the number may be another's.
 fn end(core: &Core, fd: RawFd, token: Token) -> Option<Source> {
+    let source = core.engine.deregister(token)?;
     core.descriptors.borrow_mut().remove(&fd);
-    core.engine.deregister(token)
+    Some(source)
 }
 
 /// Takes the operation out of its place and asks the driver for what is left; nothing, if another has the place.
@@ -183,15 +184,20 @@ fn settle_one(core: &Core, fd: RawFd, token: Token) -> Result<()> {
 
 /// Ends the registration of `fd` if it rests: somebody else is about to use the descriptor.
 pub(crate) fn forget_resting(core: &Core, fd: RawFd) {
-    if core.resting.is_empty() {
-        return;
+    if !core.resting.is_empty() {
+        let idle = |source: &mut Source| matches!(source, Source::Handles { reader: None, writer: None, .. });
+        drop(end_if(core, fd, idle));
     }
-    let known = core.descriptors.borrow().get(&fd).copied();
-    let Some(token) = known else { return };
-    let idle = |source: &mut Source| matches!(source, Source::Handles { reader: None, writer: None, .. });
-    if core.engine.with_source(token, idle) == Some(true) {
-        drop(end(core, fd, token));
-    }
+}
+
+/// Ends the registration of `fd` unless it is a transport's; what it stood for.
+pub(crate) fn give_way(core: &Core, fd: RawFd) -> Option<Source> {
+    end_if(core, fd, |source| matches!(source, Source::Handles { .. }))
+}
+
+fn end_if(core: &Core, fd: RawFd, condition: impl FnOnce(&mut Source) -> bool) -> Option<Source> {
+    let token = core.descriptors.borrow().get(&fd).copied()?;
+    if core.engine.with_source(token, condition)? { end(core, fd, token) } else { None }
 }
 
 /// Refuses a descriptor that belongs to a transport, native or stock, in asyncio's words.
