@@ -44,10 +44,13 @@ async def wait_some() -> None:
 
 
 async def group_some() -> None:
-    with pytest.raises(ExceptionGroup):
+    async def group() -> None:
         async with tulipa.TaskGroup() as group:
             group.create_task(value(1))
             group.create_task(fails(ValueError()))
+
+    with pytest.raises(ExceptionGroup):
+        await group()
 
 
 async def limit_some() -> None:
@@ -172,9 +175,9 @@ class TestMixtures:
         async def main(loop: Any) -> None:
             results = [await first for first in tulipa.as_completed(self.children(loop))]
             assert sorted(results) == sorted(self.RESULTS)
+            late = tulipa.as_completed([loop.create_future()], timeout=0.001)
             with pytest.raises(TimeoutError):
-                for first in tulipa.as_completed([loop.create_future()], timeout=0.001):
-                    await first
+                await next(iter(late))
 
         self.run(loop_factory, main)
 
@@ -200,11 +203,15 @@ class TestMixtures:
                 tasks = [group.create_task(value(number), name=f"n{number}") for number in range(5)]
             assert [task.result() for task in tasks] == list(range(5))
             assert [task.get_name() for task in tasks] == [f"n{number}" for number in range(5)]
-            with pytest.raises(ExceptionGroup) as caught:
+
+            async def two_failures() -> None:
                 async with tulipa.TaskGroup() as group:
                     group.create_task(fails(ValueError()))
                     group.create_task(fails(KeyError()))
                     await loop.create_future()
+
+            with pytest.raises(ExceptionGroup) as caught:
+                await two_failures()
             assert {type(error) for error in caught.value.exceptions} == {ValueError, KeyError}
 
         self.run(loop_factory, main)
