@@ -271,7 +271,9 @@ def test_wait_for_sets_no_timer_for_what_needs_no_waiting() -> None:
 
 def test_functions_are_no_python_functions() -> None:
     assert type(tulipa.gather).__name__ == "Function"
-    assert type(tulipa.sleep(0)).__name__ == "Operation"
+    operation: Any = tulipa.sleep(0)
+    assert type(operation).__name__ == "Operation"
+    operation.close()
     assert _tulipa.wait is not tulipa.wait
 
 
