@@ -538,3 +538,17 @@ def test_any_number_is_a_limit() -> None:
     reader._limit = 2**70
     assert reader._limit == 2**70
     assert f"limit={2**70}" in repr(reader)
+
+
+def test_a_cancelled_task_of_a_connection_closes_it() -> None:
+    async def serve(reader: Any, writer: Any) -> None:
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        async with await _streams.start_server(serve, "127.0.0.1", 0) as server:
+            reader, writer = await _streams.open_connection(*server.sockets[0].getsockname())
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+    run(main)

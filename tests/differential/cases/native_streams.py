@@ -384,7 +384,7 @@ def case_a_callback_that_raises(log: Log) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(
-            lambda _, context: log(context["message"].split(" <")[0], context["exception"])
+            lambda _, context: log(context["message"].split("(<")[0], context["exception"])
         )
         server = await asyncio.start_server(callback, "127.0.0.1", 0)
         async with server:
