@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.model import Failed, Figures, Held, Micro, Row, Served
+from benchmarks.model import Failed, Figures, Held, Micro, Row, Served, Waiting
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = "floor"
@@ -42,7 +42,7 @@ class Settings:
 
 def measure(row: Row, loop: str, settings: Settings) -> Figures:
     """One cell, once. Raises `Failed` when it gives no figures."""
-    if isinstance(row, Micro):
+    if isinstance(row, Micro | Waiting):
         return measure_micro(row, loop, settings)
     if isinstance(row, Served):
         return measure_served(row, loop, settings)

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -198,3 +199,79 @@ def test_memory_that_is_used_again_brings_no_attributes_along() -> None:
             del task, future, fresh
 
     tulipa.run(main())
+
+
+def test_streams_leave_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    from tulipa import _streams
+
+    async def echo(reader: Any, writer: Any) -> None:
+        async for line in reader:
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with await _streams.start_server(echo, "127.0.0.1", 0) as server:
+            reader, writer = await _streams.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"line\n")
+            assert await reader.readline() == b"line\n"
+            waiting = asyncio.ensure_future(reader.readexactly(5))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                writer.write_eof()
+                await reader.readuntil(b"never")
+            writer.close()
+            await writer.wait_closed()
+        await asyncio.sleep(0)
+
+    assert growth(lambda: loop.run_until_complete(main())) < 20
+
+
+def test_children_leave_nothing(loop: asyncio.AbstractEventLoop) -> None:
+    from tulipa import _subprocess
+
+    async def main() -> None:
+        pipe = asyncio.subprocess.PIPE
+        child = await _subprocess.create_subprocess_exec("cat", stdin=pipe, stdout=pipe, stderr=pipe)
+        assert await child.communicate(b"data") == (b"data", b"")
+
+    assert growth(lambda: loop.run_until_complete(main())) < 20
+
+
+@pytest.mark.parametrize("name", ["StreamReader", "StreamWriter", "StreamReaderProtocol", "FlowControlMixin"])
+def test_cycles_through_stream_classes_are_collected(name: str, loop: asyncio.AbstractEventLoop) -> None:
+    native: Any = tulipa._tulipa
+    transport = mock.Mock()
+    transport.is_closing.return_value = True
+    reader = native.StreamReader(loop=loop)
+    made = {
+        "StreamReader": lambda: native.StreamReader(loop=loop),
+        "StreamWriter": lambda: native.StreamWriter(transport, None, reader, loop),
+        "StreamReaderProtocol": lambda: native.StreamReaderProtocol(reader, loop=loop),
+        "FlowControlMixin": lambda: native.FlowControlMixin(loop=loop),
+    }[name]()
+    attribute = {"StreamReader": "_exception", "StreamWriter": "_protocol", "StreamReaderProtocol": "_task"}
+    witness = Witness()
+    gone = weakref.ref(witness)
+    witness.instance = made  # type: ignore[attr-defined]
+    setattr(made, attribute.get(name, "anything"), witness)
+    made.another = made
+    del made, witness
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_reader_that_waits_for_ever_is_collected() -> None:
+    loop = tulipa.new_event_loop()
+    reader: Any = tulipa._tulipa.StreamReader(loop=loop)
+    operation = reader.readline()
+    operation.send(None)
+    reader.itself = operation
+    gone = weakref.ref(reader)
+    del reader, operation
+    gc.collect()
+    assert gone() is None
+    loop.close()

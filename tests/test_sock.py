@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import inspect
 import os
 import socket
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -173,6 +174,30 @@ def test_a_socket_closed_while_it_was_waited_for(pair: Pair) -> None:
     run(body)
 
 
+def test_a_late_cancellation_does_not_touch_the_next_owner_of_the_number() -> None:
+    async def body(loop: Any) -> None:
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        number = left.fileno()
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        right.close()
+        again, other = socket.socketpair()
+        assert again.fileno() == number
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), sock=again)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.send(b"data")
+        assert await reader.read(10) == b"data"
+        transport.close()
+        other.close()
+
+    run(body)
+
+
 def test_closed_between_readiness_and_reading(pair: Pair) -> None:
     left, right = pair
 
@@ -307,6 +332,26 @@ def test_a_forgotten_operation_says_so(pair: Pair) -> None:
     run(body)
 
 
+def test_an_operation_is_a_coroutine_to_asyncio(pair: Pair) -> None:
+    left, _ = pair
+
+    async def body(loop: Any) -> None:
+        operation = loop.sock_recv(left, 10)
+        assert asyncio.iscoroutine(operation)
+        assert isinstance(operation, Coroutine)
+        assert inspect.isawaitable(operation)
+        assert not inspect.iscoroutine(operation)
+        assert not inspect.iscoroutinefunction(loop.sock_recv)
+        operation.close()
+        loop.set_debug(True)
+        stock = loop.sock_recv(left, 10)
+        assert inspect.iscoroutine(stock)
+        stock.close()
+        loop.set_debug(False)
+
+    run(body)
+
+
 def test_operations_leave_nothing() -> None:
     with closing(tulipa.new_event_loop()) as loop:
 
@@ -324,6 +369,7 @@ def test_operations_leave_nothing() -> None:
                 cancelled.cancel()
                 await asyncio.wait([cancelled])
 
+        gc.collect()
         descriptors = len(os.listdir("/proc/self/fd"))
         assert growth(lambda: loop.run_until_complete(work())) < 20
         assert len(os.listdir("/proc/self/fd")) == descriptors

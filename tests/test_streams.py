@@ -1,8 +1,12 @@
 """Streams: what Tulipa's own promise beyond CPython's tests, and asyncio's own when Tulipa's transports feed them."""
 
 import asyncio
+import math
 import socket
+import ssl
+import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -12,6 +16,7 @@ from unittest import mock
 import pytest
 
 import tulipa
+from tulipa import _streams, _subprocess
 
 # The stock classes, whatever is installed.
 StockReader = asyncio.StreamReader
@@ -204,3 +209,332 @@ def test_a_cancelled_read_of_a_stock_reader_loses_no_byte() -> None:
             assert await reader.read(100) == b"data"
 
     run(main)
+
+
+@asynccontextmanager
+async def native_pair(limit: int = 2**16) -> AsyncIterator[tuple[Any, Any, socket.socket]]:
+    """Yield a native reader and writer, and the plain socket at the other end."""
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(10)
+    reader, writer = await _streams.open_connection(sock=ours, limit=limit)
+    try:
+        yield reader, writer, theirs
+    finally:
+        writer.close()
+        theirs.close()
+
+
+def test_reading_what_is_there_takes_one_call() -> None:
+    reader = _streams.StreamReader(loop=mock.Mock())
+    reader.feed_data(b"line\nexact;rest")
+    for read, result in (
+        (reader.readline(), b"line\n"),
+        (reader.readexactly(5), b"exact"),
+        (reader.readuntil(b";"), b";"),
+        (reader.read(100), b"rest"),
+    ):
+        with pytest.raises(StopIteration) as stop:
+            read.send(None)
+        assert stop.value.value == result
+
+
+def test_a_native_reader_is_fed_without_a_call() -> None:
+    async def main() -> None:
+        async with native_pair() as (reader, writer, peer):
+
+            async def echo() -> bytes:
+                data: bytes = await reader.readline()
+                writer.write(data)
+                await writer.drain()
+                return data
+
+            asyncio.get_running_loop().call_soon(peer.send, b"line\n")
+            data, calls = await python_calls(echo())
+            assert data == b"line\n"
+            # Those of the coroutines that wait for this one are all.
+            assert calls <= {"echo", "python_calls", "main", "entry", "wait_for"}
+            assert await asyncio.to_thread(peer.recv, 10) == data
+
+    run(main)
+
+
+def test_what_comes_in_one_piece_is_returned_as_it_is() -> None:
+    async def main() -> None:
+        reader = _streams.StreamReader()
+        piece = b"x" * 1000
+        reader.feed_data(piece)
+        assert await reader.read(1000) is piece
+
+    run(main)
+
+
+@pytest.mark.parametrize("call", ["read_all", "readexactly", "readuntil", "readline"])
+def test_a_cancelled_native_read_loses_no_byte(call: str) -> None:
+    async def main() -> None:
+        async with native_pair() as (reader, _, peer):
+            read = {
+                "read_all": reader.read,
+                "readexactly": lambda: reader.readexactly(20),
+                "readuntil": lambda: reader.readuntil(b"|"),
+                "readline": reader.readline,
+            }[call]
+            for piece in (b"first ", b"second "):
+                task = asyncio.ensure_future(read())
+                await asyncio.sleep(0)
+                peer.send(piece)
+                # Until the piece is there, and the task has looked at it.
+                while True:
+                    await asyncio.sleep(0)
+                    taken = call == "read_all" and reader._waiter is not None and not len(reader._buffer)
+                    if taken or reader._buffer.endswith(piece):
+                        break
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+                assert task.cancelled()
+            peer.close()
+            assert await reader.read() == b"first second "
+
+    run(main)
+
+
+def test_limits_count_across_chunks() -> None:
+    async def main() -> None:
+        reader = _streams.StreamReader(limit=8)
+        task = asyncio.ensure_future(reader.readuntil(b"||"))
+        for chunk in (b"1234", b"5678", b"9|"):
+            await asyncio.sleep(0)
+            reader.feed_data(chunk)
+        with pytest.raises(asyncio.LimitOverrunError) as overrun:
+            await task
+        assert overrun.value.consumed == 9
+        assert await reader.read(100) == b"123456789|"
+
+    run(main)
+
+
+def test_a_long_line_in_many_chunks_is_searched_once() -> None:
+    async def main() -> None:
+        reader = _streams.StreamReader(limit=2**26)
+        task = asyncio.ensure_future(reader.readline())
+        started = time.process_time()
+        # Searching from the beginning each time would look at 125 GB.
+        for _ in range(10_000):
+            reader.feed_data(b"x" * 2500)
+            await asyncio.sleep(0)
+        reader.feed_data(b"\n")
+        assert len(await task) == 25_000_001
+        assert time.process_time() - started < 30
+
+    run(main)
+
+
+def test_a_subclass_or_a_replaced_method_of_the_native_classes_is_called() -> None:
+    class Reader(_streams.StreamReader):
+        fed = 0
+
+        def feed_data(self, data: Any) -> None:
+            self.fed += 1
+            super().feed_data(data)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        reader = Reader(loop=loop)
+        transport, _ = await loop.create_connection(
+            lambda: _streams.StreamReaderProtocol(reader, loop=loop), sock=ours
+        )
+        theirs.send(b"data")
+        assert await reader.read(10) == b"data"
+        assert reader.fed == 1
+        transport.close()
+        theirs.close()
+        async with native_pair() as (native, _, peer):
+            with mock.patch.object(native, "feed_data", wraps=native.feed_data) as double:
+                peer.send(b"one")
+                assert await native.read(10) == b"one"
+                double.assert_called_once_with(b"one")
+        with mock.patch.object(_streams.StreamReader, "feed_data", autospec=True) as double:
+            async with native_pair() as (native, _, peer):
+                peer.send(b"two")
+                while not double.called:
+                    await asyncio.sleep(0)
+        async with native_pair() as (native, _, peer):
+            peer.send(b"three")
+            assert await native.read(10) == b"three"
+
+    run(main)
+
+
+def test_native_and_stock_streams_mix() -> None:
+    async def stock(reader: StockReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.readline()).upper())
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(stock, "127.0.0.1", 0) as server:
+            reader, writer = await _streams.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"native to stock\n")
+            assert await reader.read() == b"NATIVE TO STOCK\n"
+            writer.close()
+            await writer.wait_closed()
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        reader = StockReader(loop=loop)
+        protocol = StockProtocol(reader, loop=loop)
+        transport, _ = await loop.create_connection(lambda: protocol, sock=ours)
+        writer = _streams.StreamWriter(transport, protocol, reader, loop)
+        writer.write(b"a native writer over a stock protocol")
+        await writer.drain()
+        assert await asyncio.to_thread(theirs.recv, 100) == b"a native writer over a stock protocol"
+        writer.close()
+        await writer.wait_closed()
+        theirs.close()
+
+    run(main)
+
+
+def test_native_streams_work_on_a_stock_loop() -> None:
+    async def echo(reader: Any, writer: Any) -> None:
+        async for line in reader:
+            writer.write(line)
+            await writer.drain()
+        writer.close()
+
+    async def main() -> list[bytes]:
+        async with await _streams.start_server(echo, "127.0.0.1", 0) as server:
+            reader, writer = await _streams.open_connection(*server.sockets[0].getsockname())
+            writer.writelines([b"one\n", b"two\n"])
+            writer.write_eof()
+            lines = [line async for line in reader]
+            writer.close()
+            await writer.wait_closed()
+            return lines
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        assert runner.run(main()) == [b"one\n", b"two\n"]
+
+
+def test_the_reader_follows_its_stream_into_tls(certificates: Any) -> None:
+    server_context, client_context = certificates
+
+    async def serve(reader: Any, writer: Any) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go\n")
+        await writer.start_tls(server_context)
+        assert reader._transport is writer.transport
+        while line := await reader.readline():
+            writer.write(line.upper())
+            await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with await _streams.start_server(serve, "127.0.0.1", 0, limit=200_000) as server:
+            reader, writer = await _streams.open_connection(*server.sockets[0].getsockname(), limit=1000)
+            writer.write(b"STARTTLS\n")
+            assert await reader.readline() == b"go\n"
+            plain = writer.transport
+            await writer.start_tls(client_context, server_hostname="localhost")
+            assert writer.transport is not plain
+            assert reader._transport is writer.transport
+            assert writer.get_extra_info("sslcontext") is client_context
+            for _ in range(3):
+                writer.write(b"over tls\n")
+                assert await reader.readline() == b"OVER TLS\n"
+            # More than twice the limit pauses the new transport, not the old.
+            writer.write(b"x" * 100_000 + b"\n")
+            assert await reader.readexactly(100_001) == b"X" * 100_000 + b"\n"
+            writer.close()
+            await writer.wait_closed()
+
+    run(main)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Contexts of a server and of a client that trusts it, with a certificate made for the occasion."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command += ["-addext", "subjectAltName=DNS:localhost", "-out", str(certificate), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    client = ssl.create_default_context(cafile=str(certificate))
+    return server, client
+
+
+def test_a_child_writes_into_the_reader_without_a_call() -> None:
+    async def main() -> None:
+        child = await _subprocess.create_subprocess_exec(
+            "cat", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for _ in range(2):
+            child.stdin.write(b"line\n")
+            data, calls = await python_calls(child.stdout.readline())
+            assert data == b"line\n"
+            assert not calls & {"pipe_data_received", "data_received", "_pipe_data_received", "feed_data"}
+        output, _ = await child.communicate(b"the rest")
+        assert output == b"the rest"
+        assert child.returncode == 0
+
+    run(main)
+
+
+def test_a_protocol_of_ones_own_gets_what_a_child_writes() -> None:
+    class Protocol(_subprocess.SubprocessStreamProtocol):
+        seen = b""
+
+        def pipe_data_received(self, fd: int, data: bytes) -> None:
+            self.seen += data
+            super().pipe_data_received(fd, data)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            lambda: Protocol(2**16, loop), "echo", "words", stdin=None
+        )
+        child = _subprocess.Process(transport, protocol, loop)
+        assert child.stdout is not None
+        assert await child.stdout.read() == b"words\n"
+        assert protocol.seen == b"words\n"
+        await child.wait()
+
+    run(main)
+
+
+def test_a_child_with_more_output_than_the_limit_is_held_back() -> None:
+    async def main() -> None:
+        child = await _subprocess.create_subprocess_exec(
+            "head", "-c", "3000000", "/dev/zero", stdout=asyncio.subprocess.PIPE, limit=1000
+        )
+        assert child.stdout is not None
+        while not child.stdout._paused:
+            await asyncio.sleep(0)
+        assert len(await child.stdout.read()) == 3_000_000
+        assert await child.wait() == 0
+
+    run(main)
+
+
+def test_any_number_is_a_limit() -> None:
+    reader: Any = _streams.StreamReader(limit=math.inf, loop=mock.Mock())  # type: ignore[arg-type]  # asyncio's takes it
+    assert reader._limit == math.inf
+    reader._limit = 2**70
+    assert reader._limit == 2**70
+    assert f"limit={2**70}" in repr(reader)

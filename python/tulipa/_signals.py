@@ -13,16 +13,16 @@ import errno
 import socket
 import weakref
 from asyncio import coroutines, events, unix_events
-from collections.abc import Callable
 from typing import Any
 
 # Where asyncio looks for the signal module.
 _stock: Any = unix_events
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
-_coroutines: Any = coroutines
 # From 3.14 on the public one is deprecated.
-_iscoroutinefunction = getattr(_coroutines, "_iscoroutinefunction", None) or _coroutines.iscoroutinefunction
+_iscoroutinefunction: Any = vars(coroutines).get(
+    "_iscoroutinefunction", vars(coroutines)["iscoroutinefunction"]
+)
 
 
 class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here
@@ -40,7 +40,7 @@ class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is
         self._owed_signals: set[int] = set()
         super().__init__(selector)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
         """Call callback(*args) in the loop whenever the process gets the signal."""
         if coroutines.iscoroutine(callback) or _iscoroutinefunction(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")

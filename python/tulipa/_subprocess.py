@@ -9,7 +9,7 @@ from asyncio import events, protocols, transports
 from asyncio.log import logger
 from typing import Any, cast
 
-from ._tulipa import FlowControlMixin, StreamReader, StreamWriter
+from ._tulipa import FlowControlMixin, ReadPipeTransport, StreamReader, StreamWriter
 
 __all__ = ["Process", "SubprocessStreamProtocol", "create_subprocess_exec", "create_subprocess_shell"]
 
@@ -54,6 +54,9 @@ class SubprocessStreamProtocol(FlowControlMixin, protocols.SubprocessProtocol):
             return None
         reader = StreamReader(self._limit, self._loop)
         reader.set_transport(pipe)
+        if isinstance(pipe, ReadPipeTransport) and _has_own_receiver(self):
+            # What is here already was scheduled before this, and is read first.
+            pipe._feed(reader)
         self._pipe_fds.append(fd)
         return reader
 
@@ -107,6 +110,15 @@ class SubprocessStreamProtocol(FlowControlMixin, protocols.SubprocessProtocol):
     def _get_close_waiter(self, stream: StreamWriter) -> asyncio.Future[None]:
         assert stream is self.stdin
         return self._stdin_closed
+
+
+def _has_own_receiver(protocol: SubprocessStreamProtocol) -> bool:
+    """Return whether neither a subclass nor the instance has put something in the place of pipe_data_received()."""
+    name = "pipe_data_received"
+    return getattr(type(protocol), name) is _pipe_data_received and name not in vars(protocol)
+
+
+_pipe_data_received = SubprocessStreamProtocol.pipe_data_received
 
 
 class Process:

@@ -1,8 +1,8 @@
 """What a case records, and in which form, so that two processes can be compared.
 
 Whatever legitimately differs from one process to the next is made equal here and nowhere else: memory addresses, times,
-ports, file descriptors, the names of the classes of loops (the stock one is a chain of three) and of transports
-over sockets and TLS (the stock ones are private), and the module of a class written in Rust. A bare port or descriptor
+ports, file descriptors, the names of the classes of loops (the stock one is a chain of three) and of transports over
+sockets and TLS (the stock ones are private), and the module of a class written in Rust. A bare port or descriptor
 cannot be told from other numbers, so no case may record one.
 """
 

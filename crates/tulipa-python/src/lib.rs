@@ -46,7 +46,6 @@ mod _tulipa {
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
-        crate::event_loop::sock::initialise(py)?;
         crate::event_loop::sock::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.

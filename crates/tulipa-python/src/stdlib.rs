@@ -302,6 +302,8 @@ pub(crate) struct Behaviour {
     pub(crate) condition_passes_on: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
+    /// Whether sending a file moves its position also when nothing was sent.
+    pub(crate) sendfile_always_seeks: bool,
     pub(crate) socket: crate::event_loop::sock::Members,
 }
 
@@ -335,6 +337,7 @@ impl Behaviour {
             semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
             condition_passes_on: found("condition_passes_on")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
+            sendfile_always_seeks: found("sendfile_always_seeks")?.is_truthy()?,
             socket: crate::event_loop::sock::Members::find(py)?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
@@ -352,6 +355,7 @@ from asyncio.format_helpers import _format_callback_source
 from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
 from asyncio.locks import Condition, Semaphore
+from asyncio.unix_events import _UnixSelectorEventLoop
 
 class Recorder:
     def get_debug(self):
@@ -387,6 +391,8 @@ else:
 create_task = vars(base_events.BaseEventLoop)["create_task"]
 if getattr(create_task, "__globals__", None) is not vars(base_events):
     create_task = None
+update_position = _UnixSelectorEventLoop._sock_sendfile_update_filepos
+sendfile_always_seeks = "total_sent" not in inspect.signature(update_position).parameters
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
 
 def names(function):

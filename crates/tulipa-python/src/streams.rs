@@ -39,6 +39,12 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<[(&'static str, *mut PyType
     ])
 }
 
+/// Hands `data` to a native StreamReader past its protocol; `false` where that must be told after all.
+#[inline]
+pub(crate) fn feed_reader(reader: &Object, data: &[u8]) -> Result<bool> {
+    protocol::feed_reader(reader, data)
+}
+
 /// How what a transport receives reaches its protocol.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Feeding {

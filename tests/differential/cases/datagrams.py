@@ -464,10 +464,6 @@ def case_contexts(log: Log) -> None:
             variable.set("received")
             super().datagram_received(data, addr)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self.log("lost in", variable.get())
-            super().connection_lost(exc)
-
     async def body(loop: Any) -> None:
         variable.set("creating")
         _, server = await loop.create_datagram_endpoint(

@@ -303,9 +303,10 @@ impl Core {
         answer
     }
 
-    /// Watches a descriptor that nobody watches yet, and lists it.
+    /// Watches a descriptor, and lists it. Callbacks and operations that were registered under its number lose it:
+    /// most likely they were another file's, which has been closed.
     pub(crate) fn register(&self, fd: RawFd, interest: Interest, source: Source) -> PyResult<Token> {
-        sock::forget_resting(self, fd);
+        drop(sock::give_way(self, fd));
         let token = self.engine.register(fd, interest, source).map_err(|(error, _source)| os_error(error))?;
         self.descriptors.borrow_mut().insert(fd, token);
         Ok(token)

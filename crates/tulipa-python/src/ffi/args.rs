@@ -203,39 +203,6 @@ impl Args<'_> {
         values[..required].iter().all(Option::is_some).then_some(values)
     }
 
-    /// The arguments of a function whose parameters, of which the first `required` must be given, are taken by place or
-    /// by name, with CPython's texts for a function written in Python.
-    #[inline]
-    pub(crate) fn by_place_or_name<const N: usize>(
-        &self,
-        function: &str,
-        names: [&CStr; N],
-        required: usize,
-    ) -> Result<[Option<Object>; N]> {
-        let given = self.positional.len();
-        let mut values = std::array::from_fn(|index| self.at(index));
-        if given > N {
-            return Err(too_many(function, required, N, given));
-        }
-        for (index, &value) in self.named.iter().enumerate() {
-            // SAFETY: the names tuple has one item for each named argument.
-            let name = unsafe { ffi::PyTuple_GET_ITEM(self.names, index.cast_signed()) };
-            // SAFETY: a live string and a C string.
-            let is =
-                |known: &&CStr| unsafe { ffi::PyUnicode_CompareWithASCIIString(name, known.as_ptr()) } == 0;
-            let Some(place) = names.iter().position(is) else { return Err(unexpected_by(function, name)) };
-            if values[place].is_some() {
-                let name = names[place].to_string_lossy();
-                let text = format!("{function}() got multiple values for argument '{name}'");
-                return Err(PyTypeError::new_err(text).into());
-            }
-            // SAFETY: arguments live for the call.
-            values[place] = Some(unsafe { Object::borrow(value) });
-        }
-        let missing: Vec<_> = (0..required).filter(|&index| values[index].is_none()).collect();
-        if missing.is_empty() { Ok(values) } else { Err(missing_ones(function, &names, &missing)) }
-    }
-
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]
@@ -265,40 +232,6 @@ fn place_of(name: *mut ffi::PyObject, known: &[&Object]) -> Option<usize> {
             unsafe { ffi::PyUnicode_Compare(known.as_ptr(), name) == 0 }
         })
     })
-}
-
-#[cold]
-fn too_many(function: &str, required: usize, most: usize, given: usize) -> Raised {
-    let range = if required == most { most.to_string() } else { format!("from {required} to {most}") };
-    let plural = if most == 1 { "" } else { "s" };
-    let was = if given == 1 { "was" } else { "were" };
-    let text = format!("{function}() takes {range} positional argument{plural} but {given} {was} given");
-    PyTypeError::new_err(text).into()
-}
-
-#[cold]
-fn missing_ones(function: &str, names: &[&CStr], missing: &[usize]) -> Raised {
-    let quoted: Vec<_> =
-        missing.iter().map(|&index| format!("'{}'", names[index].to_string_lossy())).collect();
-    let plural = if missing.len() == 1 { "" } else { "s" };
-    let list = match quoted.as_slice() {
-        [before @ .., _, _] if !before.is_empty() => {
-            let last = quoted.len() - 1;
-            format!("{}, and {}", quoted[..last].join(", "), quoted[last])
-        }
-        few => few.join(" and "),
-    };
-    let text = format!("{function}() missing {} required positional argument{plural}: {list}", missing.len());
-    PyTypeError::new_err(text).into()
-}
-
-#[cold]
-fn unexpected_by(function: &str, name: *mut ffi::PyObject) -> Raised {
-    // SAFETY: keyword names are live strings.
-    let name = unsafe { Object::borrow(name) };
-    // SAFETY: attached.
-    let name = name.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
-    PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")).into()
 }
 
 #[cold]

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::flow::Flow;
 use super::reader::Reader;
-use super::reader_class::{self, is_reader};
+use super::reader_class;
 use super::{protocol_class, writer};
 use crate::ffi::class::onearg;
 use crate::ffi::raised::enter;
@@ -333,15 +333,19 @@ pub(super) fn feed(protocol: &Object, data: &[u8]) -> Result<bool> {
     if !protocol_class::is_plain(protocol, state) {
         return Ok(false);
     }
-    let Some(reader) = state.reader() else { return Ok(true) };
-    if !is_reader(&reader) {
+    match state.reader() {
+        Some(reader) => feed_reader(&reader, data),
+        None => Ok(true),
+    }
+}
+
+/// As `feed`, with the reader itself.
+#[inline]
+pub(super) fn feed_reader(reader: &Object, data: &[u8]) -> Result<bool> {
+    let Some(state) = Reader::native(reader) else { return Ok(false) };
+    if !reader_class::is_plain(reader, state) || state.eof.get() {
         return Ok(false);
     }
-    // SAFETY: just checked.
-    let reading = unsafe { Reader::of(reader.as_ptr()) };
-    if !reader_class::is_plain(&reader, reading) || reading.eof.get() {
-        return Ok(false);
-    }
-    reading.feed(data)?;
+    state.feed(data)?;
     Ok(true)
 }

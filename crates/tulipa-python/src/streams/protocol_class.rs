@@ -11,7 +11,7 @@ use super::flow::{DrainHelper, Flow};
 use super::instance::{self, Blueprint, NativeClass};
 use super::protocol::Protocol;
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property, slot};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
 use crate::ffi::fields::{flag_field, slot_field, slot_view};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
@@ -306,8 +306,9 @@ static mut FLOW_METHODS: [ffi::PyMethodDef; 6] = [
 ];
 
 // SAFETY: the fields are of those types at those offsets.
-static mut FLOW_PROPERTIES: [ffi::PyGetSetDef; 5] = unsafe {
+static mut FLOW_PROPERTIES: [ffi::PyGetSetDef; 6] = unsafe {
     [
+        DICT,
         slot_field(c"_loop", offset_of!(Flow, event_loop)),
         flag_field(c"_paused", offset_of!(Flow, paused)),
         flag_field(c"_connection_lost", offset_of!(Flow, lost)),

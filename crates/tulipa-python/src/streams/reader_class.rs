@@ -14,7 +14,7 @@ use super::reader::{DEFAULT_LIMIT, Reader};
 use super::reading::{Read, ReadAll, ReadExactly, ReadPieces, WaitForData};
 use crate::event_loop::core::Core;
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, property, slot};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, property, slot};
 use crate::ffi::fields::{flag_field, given, slot_field};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
@@ -411,8 +411,9 @@ static mut METHODS: [ffi::PyMethodDef; 15] = [
 ];
 
 // SAFETY: the fields are of those types at those offsets.
-static mut PROPERTIES: [ffi::PyGetSetDef; 10] = unsafe {
+static mut PROPERTIES: [ffi::PyGetSetDef; 11] = unsafe {
     [
+        DICT,
         property(c"_buffer", buffer, Some(assign_buffer)),
         property(c"_limit", limit, Some(assign_limit)),
         slot_field(c"_loop", offset_of!(Reader, event_loop)),

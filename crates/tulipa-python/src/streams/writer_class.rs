@@ -12,7 +12,7 @@ use super::instance::{self, Blueprint, NativeClass};
 use super::reader_class::is_reader;
 use super::writer::{self, Drain, StartTls, WaitClosed, Writer};
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, slot};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, slot};
 use crate::ffi::fields::{slot_field, slot_view};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, call};
@@ -292,8 +292,9 @@ static mut METHODS: [ffi::PyMethodDef; 11] = [
 ];
 
 // SAFETY: the fields are of those types at those offsets.
-static mut PROPERTIES: [ffi::PyGetSetDef; 6] = unsafe {
+static mut PROPERTIES: [ffi::PyGetSetDef; 7] = unsafe {
     [
+        DICT,
         slot_view(c"transport", offset_of!(Writer, transport)),
         slot_field(c"_transport", offset_of!(Writer, transport)),
         slot_field(c"_protocol", offset_of!(Writer, protocol)),

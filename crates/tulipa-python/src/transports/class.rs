@@ -39,12 +39,6 @@ fn layout() -> &'static Layout {
     LAYOUT.get().expect("the module was initialised before any of its classes could be used")
 }
 
-/// The class of transports over stream sockets.
-#[inline]
-pub(super) fn stream_class() -> *mut ffi::PyTypeObject {
-    layout().stream
-}
-
 /// Whether `object` is a transport of any kind. The classes have no subclasses.
 #[inline]
 pub(super) fn is_stream(object: &Object) -> bool {

@@ -15,7 +15,7 @@ use super::methods::{
 use super::pipe;
 use super::stream::{self as life, Stream};
 use crate::ffi::args::Args;
-use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, property};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
@@ -61,7 +61,19 @@ pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::Py
     })
 }
 
-pub(super) static mut READ_METHODS: [ffi::PyMethodDef; 8] = [
+/// The bytes that come in from now on go to a native StreamReader without a call, until there is another protocol. The
+/// one there is still learns of the end. What the reader cannot take is given to the protocol after all.
+unsafe extern "C" fn feed(object: *mut ffi::PyObject, reader: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (stream, reader) = unsafe { (stream(object), Object::borrow(reader)) };
+        stream.reader.put(reader);
+        Ok(Object::none())
+    })
+}
+
+pub(super) static mut READ_METHODS: [ffi::PyMethodDef; 9] = [
+    onearg(c"_feed", feed, c"_feed($self, reader, /)\n--\n\nWrite what comes in into a native StreamReader."),
     noargs(c"close", close, c"Close the transport."),
     noargs(c"is_closing", is_closing, c"Return True if the transport is closing or closed."),
     noargs(c"pause_reading", pause_reading, c"Stop calling data_received()."),

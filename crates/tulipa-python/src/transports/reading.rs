@@ -19,6 +19,7 @@ use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::sslproto;
 use crate::stdlib::stdlib;
+use crate::streams;
 
 /// How much one `recv` asks for; asyncio's figure.
 pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
@@ -78,7 +79,14 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
 /// Gives what came in to the reader behind the protocol; as `bytes` what must go through `data_received`.
 #[inline]
 fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object>> {
-    if data.is_empty() || stream.feeding.get().feed(protocol, data)? {
+    if data.is_empty() {
+        return Ok(None);
+    }
+    let fed = match stream.reader.get() {
+        Some(reader) => streams::feed_reader(&reader, data)?,
+        None => stream.feeding.get().feed(protocol, data)?,
+    };
+    if fed {
         return Ok(None);
     }
     new_bytes(data).map(Some)

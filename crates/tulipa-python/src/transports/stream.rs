@@ -58,6 +58,8 @@ pub(crate) struct Stream {
     pub(super) empty_waiter: Slot,
     /// The transfer of a file that waits for room.
     sending: Slot,
+    /// The StreamReader that what comes in goes to past the protocol, where somebody has asked for that.
+    pub(super) reader: Slot,
     /// `__dict__` and weak references, where CPython's offsets point.
     pub(super) dict: Cell<*mut ffi::PyObject>,
     pub(super) weak_references: Cell<*mut ffi::PyObject>,
@@ -108,6 +110,7 @@ impl Stream {
             context: Slot::empty(),
             empty_waiter: Slot::empty(),
             sending: Slot::empty(),
+            reader: Slot::empty(),
             dict: Cell::new(std::ptr::null_mut()),
             weak_references: Cell::new(std::ptr::null_mut()),
             core: Cell::new(None),
@@ -132,7 +135,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 9] {
+    pub(super) fn slots(&self) -> [&Slot; 10] {
         [
             &self.event_loop,
             &self.protocol,
@@ -143,6 +146,7 @@ impl Stream {
             &self.context,
             &self.empty_waiter,
             &self.sending,
+            &self.reader,
         ]
     }
 
@@ -274,6 +278,7 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     stream.buffered.set(buffered);
     stream.tls.set(buffered && sslproto::is_protocol(&protocol));
     stream.feeding.set(Feeding::of(&protocol));
+    stream.reader.set(None);
     stream.protocol.put(protocol);
     Ok(())
 }
@@ -501,6 +506,7 @@ fn wake_empty_waiter(stream: &Stream) -> Result<()> {
 pub(super) fn dispose(transport: &Object, stream: &Stream) -> Result<()> {
     let closed = close_descriptor(stream);
     stream.protocol.set(None);
+    stream.reader.set(None);
     stream.context.set(None);
     stream.core.set(None);
     stream.event_loop.set(None);
