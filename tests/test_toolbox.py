@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import math
 import pickle
 import sys
 import types
@@ -620,3 +621,24 @@ def test_a_dropped_wait_leaves_the_list() -> None:
         assert len(waiters) == 0
 
     run(main())
+
+
+@pytest.mark.parametrize("kind", [tulipa.Semaphore, tulipa.BoundedSemaphore])
+def test_a_semaphore_counts_in_whatever_numbers_it_was_given(kind: Any) -> None:
+    """Infinity is how a program says "no limit"."""
+
+    async def main() -> None:
+        endless = kind(math.inf)
+        for _ in range(3):
+            await endless.acquire()
+        assert not endless.locked()
+        assert endless._value == math.inf
+        assert "unlocked, value:inf" in repr(endless)
+        two = kind(2.0)
+        await two.acquire()
+        await two.acquire()
+        assert two.locked()
+        two.release()
+        assert repr(two._value) == "1.0"
+
+    tulipa.run(main())

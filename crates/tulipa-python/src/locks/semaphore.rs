@@ -27,7 +27,48 @@ use crate::stdlib::stdlib;
 pub(crate) struct Semaphore {
     bound_to: LoopBound,
     waiters: WaitList,
-    value: Cell<i64>,
+    value: Cell<Count>,
+}
+
+/// A count: nearly always a whole number, but infinity is one that programs use.
+#[derive(Clone, Copy, FromPyObject, IntoPyObject)]
+enum Count {
+    Whole(i64),
+    Real(f64),
+}
+
+impl Count {
+    const ONE: Self = Self::Whole(1);
+
+    #[inline]
+    fn is_zero(self) -> bool {
+        matches!(self, Self::Whole(0)) || matches!(self, Self::Real(real) if real == 0.0)
+    }
+
+    #[inline]
+    fn is_positive(self) -> bool {
+        match self {
+            Self::Whole(whole) => whole > 0,
+            Self::Real(real) => real > 0.0,
+        }
+    }
+
+    #[inline]
+    fn plus(self, difference: i32) -> Self {
+        match self {
+            Self::Whole(whole) => Self::Whole(whole + i64::from(difference)),
+            Self::Real(real) => Self::Real(real + f64::from(difference)),
+        }
+    }
+
+    fn reaches(self, bound: Self) -> bool {
+        match (self, bound) {
+            (Self::Whole(whole), Self::Whole(bound)) => whole >= bound,
+            (Self::Whole(whole), Self::Real(bound)) => whole as f64 >= bound,
+            (Self::Real(real), Self::Whole(bound)) => real >= bound as f64,
+            (Self::Real(real), Self::Real(bound)) => real >= bound,
+        }
+    }
 }
 
 // SAFETY: S1.
@@ -37,18 +78,18 @@ unsafe impl Sync for Semaphore {}
 
 impl Semaphore {
     const fn of_one() -> Self {
-        Self { bound_to: LoopBound::new(), waiters: WaitList::new(), value: Cell::new(1) }
+        Self { bound_to: LoopBound::new(), waiters: WaitList::new(), value: Cell::new(Count::ONE) }
     }
 
     /// Whether acquiring would have to wait, be it for others that were first.
     #[inline]
     fn is_locked(&self) -> Result<bool> {
-        Ok(self.value.get() == 0 || (!self.waiters.is_empty() && self.waiters.any_not_cancelled()?))
+        Ok(self.value.get().is_zero() || (!self.waiters.is_empty() && self.waiters.any_not_cancelled()?))
     }
 
     #[inline]
-    fn add(&self, difference: i64) {
-        self.value.set(self.value.get() + difference);
+    fn add(&self, difference: i32) {
+        self.value.set(self.value.get().plus(difference));
     }
 
     #[inline]
@@ -74,7 +115,7 @@ impl Semaphore {
     /// One that waited has gone on: others may have come meanwhile that may go on as well.
     #[inline]
     fn wake_more(&self) -> Result<()> {
-        while self.value.get() > 0 {
+        while self.value.get().is_positive() {
             let woken = self.wake_next()?;
             if !woken || !stdlib().behaviour.semaphore_wakes_all {
                 break;
@@ -168,8 +209,8 @@ impl Machine for Acquire {
     }
 }
 
-fn initial_value(value: Option<&Bound<'_, PyAny>>) -> PyResult<i64> {
-    let Some(value) = value else { return Ok(1) };
+fn initial_value(value: Option<&Bound<'_, PyAny>>) -> PyResult<Count> {
+    let Some(value) = value else { return Ok(Count::ONE) };
     if value.lt(0)? {
         return Err(PyValueError::new_err("Semaphore initial value must be >= 0"));
     }
@@ -235,7 +276,7 @@ impl Semaphore {
         let extra = if slf.call_method0("locked")?.is_truthy()? {
             "locked".to_owned()
         } else {
-            format!("unlocked, value:{}", this.value.get())
+            format!("unlocked, value:{}", this.value.get().into_pyobject(slf.py())?)
         };
         describe(slf.as_any(), &extra, this.waiters.len())
     }
@@ -261,12 +302,12 @@ impl Semaphore {
     }
 
     #[getter(_value)]
-    fn value_property(&self) -> i64 {
+    fn value_property(&self) -> Count {
         self.value.get()
     }
 
     #[setter(_value)]
-    fn set_value(&self, value: i64) {
+    fn set_value(&self, value: Count) {
         self.value.set(value);
     }
 
@@ -296,7 +337,7 @@ impl Semaphore {
 /// This raises ValueError in release() if it would increase the value above the initial value.
 #[pyclass(module = "tulipa._tulipa", subclass, frozen, extends = Semaphore)]
 pub(crate) struct BoundedSemaphore {
-    bound: Cell<i64>,
+    bound: Cell<Count>,
 }
 
 // SAFETY: S1.
@@ -308,7 +349,7 @@ impl BoundedSemaphore {
     #[inline]
     fn ensure_taken(&self, this: &Object) -> Result<()> {
         // SAFETY: a bounded semaphore is a semaphore.
-        if unsafe { native::<Semaphore>(this.as_ptr()) }.value.get() >= self.bound.get() {
+        if unsafe { native::<Semaphore>(this.as_ptr()) }.value.get().reaches(self.bound.get()) {
             return Err(PyValueError::new_err("BoundedSemaphore released too many times").into());
         }
         Ok(())
@@ -323,7 +364,7 @@ impl BoundedSemaphore {
         _arguments: &Bound<'_, PyTuple>,
         _keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyClassInitializer<Self> {
-        PyClassInitializer::from(Semaphore::of_one()).add_subclass(Self { bound: Cell::new(1) })
+        PyClassInitializer::from(Semaphore::of_one()).add_subclass(Self { bound: Cell::new(Count::ONE) })
     }
 
     #[pyo3(signature = (value=None))]
@@ -340,12 +381,12 @@ impl BoundedSemaphore {
     }
 
     #[getter(_bound_value)]
-    fn bound_property(&self) -> i64 {
+    fn bound_property(&self) -> Count {
         self.bound.get()
     }
 
     #[setter(_bound_value)]
-    fn set_bound(&self, bound: i64) {
+    fn set_bound(&self, bound: Count) {
         self.bound.set(bound);
     }
 }
