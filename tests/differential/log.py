@@ -2,8 +2,8 @@
 
 Whatever legitimately differs from one process to the next is made equal here and nowhere else: memory addresses, times,
 ports, file descriptors, the names of the classes of loops (the stock one is a chain of three) and of transports
-over sockets and TLS (the stock ones are private), and the module of a class written in Rust. A bare port or descriptor cannot
-be told from other numbers, so no case may record one.
+over sockets and TLS (the stock ones are private), and the module of a class written in Rust. A bare port or
+descriptor cannot be told from other numbers, so no case may record one.
 """
 
 from __future__ import annotations
