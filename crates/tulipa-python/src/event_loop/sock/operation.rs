@@ -257,9 +257,15 @@ impl Operation {
             return outcome;
         }
         self.phase.set(Phase::Over);
-        let released = if outcome.is_ok() { self.release() } else { Ok(self.release_quietly()) };
+        let outcome = match outcome {
+            Ok(step) => self.release().map(|()| step),
+            Err(raised) => {
+                self.release_quietly();
+                Err(raised)
+            }
+        };
         self.forget();
-        released.and(outcome)
+        outcome
     }
 
     fn wait(&self, core: &'static Core, object: &Object, fd: RawFd) -> Result<Object> {
