@@ -337,7 +337,9 @@ impl Core {
         let descriptors = std::mem::take(&mut *self.descriptors.borrow_mut());
         self.resting.clear();
         self.addresses.clear();
-        drop((self.engine.close(), descriptors));
+        let drained = self.engine.close();
+        drained.sources.iter().for_each(sock::abandon);
+        drop((drained, descriptors));
         for slot in self.slots() {
             slot.set(None);
         }

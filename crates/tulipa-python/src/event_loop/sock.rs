@@ -18,6 +18,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+pub(super) use operation::abandon;
 pub(crate) use waiting::{Resting, forget_resting, give_way};
 pub(super) use waiting::{ready, settle};
 

@@ -10,7 +10,7 @@ use super::machine::{Machine, member};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
 use crate::ffi::buffer::Buffer;
-use crate::ffi::class::{NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot};
+use crate::ffi::class::{DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result};
 use crate::futures::methods::boolean;
@@ -345,7 +345,8 @@ getter!(shutdown_timeout, |_, machine| Ok(machine.shutdown_timeout.or_none()));
 getter!(lost, |_, machine| number(machine.lost.get()));
 getter!(reading_paused, |_, machine| Ok(boolean(machine.app_reading_paused.get())));
 
-static mut PROPERTIES: [ffi::PyGetSetDef; 18] = [
+static mut PROPERTIES: [ffi::PyGetSetDef; 19] = [
+    DICT,
     property(c"_loop", event_loop, None),
     property(c"_sslcontext", context, None),
     property(c"_sslobj", session, None),

@@ -14,7 +14,9 @@ use super::machine::{Machine, Marks};
 use super::protocol::{Callback, bound, machine_of};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot};
+use crate::ffi::class::{
+    DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot,
+};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::futures::class::preserving_exception;
@@ -495,7 +497,8 @@ static mut METHODS: [ffi::PyMethodDef; 22] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-static mut PROPERTIES: [ffi::PyGetSetDef; 8] = [
+static mut PROPERTIES: [ffi::PyGetSetDef; 9] = [
+    DICT,
     property(c"_loop", event_loop, None),
     property(c"_ssl_protocol", protocol, None),
     property(c"_sslcontext", context, None),

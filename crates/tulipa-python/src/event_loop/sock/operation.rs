@@ -11,6 +11,7 @@ use tulipa::Token;
 
 use super::super::core::Core;
 use super::super::descriptors::Side;
+use super::super::job::Source;
 use super::{attempt, holding, waiting};
 use crate::ffi::raised::{finally, unraisable};
 use crate::ffi::{Object, Raised, Result, Slot};
@@ -189,10 +190,13 @@ impl SocketOperation {
         Ok(Step::Park(waiter))
     }
 
-    /// Lets the program close the socket.
+    /// Lets the program close the socket, unless the loop has done so when it was closed.
     #[inline]
     fn release(&self) -> Result<()> {
-        if self.holding.replace(false) { holding::release(&self.socket.or_none()) } else { Ok(()) }
+        if !self.holding.replace(false) || Core::of(&self.event_loop.or_none()).is_none_or(Core::is_closed) {
+            return Ok(());
+        }
+        holding::release(&self.socket.or_none())
     }
 }
 
@@ -205,6 +209,20 @@ impl Drop for SocketOperation {
                     unraisable(raised, &self.socket.or_none());
                 }
             });
+        }
+    }
+}
+
+/// The loop is being closed: nobody will perform the operations that wait with `source`, and nothing is kept open for
+/// them.
+pub(crate) fn abandon(source: &Source) {
+    let Source::Handles { file, reader, writer } = source else { return };
+    if !file.is_instance_of(stdlib().socket.as_ptr().cast()) {
+        return;
+    }
+    for _ in reader.iter().chain(writer).filter(|place| operations::is_waiter(place)) {
+        if let Err(raised) = holding::release(file) {
+            unraisable(raised, file);
         }
     }
 }
