@@ -87,6 +87,8 @@ pub(crate) struct Stream {
     pub(super) protocol_paused: Cell<bool>,
     /// The protocol hands out its own buffers.
     pub(super) buffered: Cell<bool>,
+    /// The last read brought much: the next one may go into an object of its own.
+    pub(super) bulk: Cell<bool>,
     /// How what comes in reaches the protocol otherwise.
     pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
@@ -125,6 +127,7 @@ impl Stream {
             listed: Cell::new(false),
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
+            bulk: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
             datagram: OnceCell::new(),
