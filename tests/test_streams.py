@@ -552,3 +552,18 @@ def test_a_cancelled_task_of_a_connection_closes_it() -> None:
             await writer.wait_closed()
 
     run(main)
+
+
+def test_much_data_arrives_as_it_was_sent() -> None:
+    async def main() -> None:
+        sent = bytes(range(256)) * 20_000
+        async with native_pair(limit=2**20) as (reader, _, peer):
+            sending = asyncio.ensure_future(asyncio.to_thread(peer.sendall, sent))
+            assert await reader.readexactly(len(sent)) == sent
+            await sending
+        async with stock_pair(limit=2**20) as (stock, _, peer):
+            sending = asyncio.ensure_future(asyncio.to_thread(peer.sendall, sent))
+            assert await stock.readexactly(len(sent)) == sent
+            await sending
+
+    run(main)

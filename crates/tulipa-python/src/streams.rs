@@ -39,9 +39,33 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<[(&'static str, *mut PyType
     ])
 }
 
+/// What has come in, and is not empty.
+#[derive(Clone, Copy)]
+pub(crate) enum Data<'a> {
+    /// In memory that will be used again.
+    Passing(&'a [u8]),
+    /// In a `bytes` object, which may be kept.
+    Whole(&'a Object),
+}
+
+impl<'a> Data<'a> {
+    /// Of exactly a `bytes` object.
+    pub(crate) fn of(bytes: &'a Object) -> Self {
+        Self::Whole(bytes)
+    }
+
+    #[inline]
+    fn as_slice(self) -> &'a [u8] {
+        match self {
+            Self::Passing(data) => data,
+            Self::Whole(bytes) => buffer::as_slice(bytes),
+        }
+    }
+}
+
 /// Hands `data` to a native StreamReader past its protocol; `false` where that must be told after all.
 #[inline]
-pub(crate) fn feed_reader(reader: &Object, data: &[u8]) -> Result<bool> {
+pub(crate) fn feed_reader(reader: &Object, data: Data<'_>) -> Result<bool> {
     protocol::feed_reader(reader, data)
 }
 
@@ -70,11 +94,11 @@ impl Feeding {
 
     /// Hands `data` to the reader behind `protocol`; `false` where `data_received` must be called after all.
     #[inline]
-    pub(crate) fn feed(self, protocol: &Object, data: &[u8]) -> Result<bool> {
+    pub(crate) fn feed(self, protocol: &Object, data: Data<'_>) -> Result<bool> {
         match self {
             Self::Calls => Ok(false),
             Self::Native => protocol::feed(protocol, data),
-            Self::Stock => stock::feed(protocol, data),
+            Self::Stock => stock::feed(protocol, data.as_slice()),
         }
     }
 }

@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::flow::Flow;
 use super::reader::Reader;
 use super::reader_class;
-use super::{protocol_class, writer};
+use super::{Data, protocol_class, writer};
 use crate::ffi::class::onearg;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call};
@@ -327,7 +327,7 @@ pub(super) fn is_protocol(protocol: &Object) -> bool {
 
 /// Feeds `data`; `false` where nothing has happened and `data_received` must be called.
 #[inline]
-pub(super) fn feed(protocol: &Object, data: &[u8]) -> Result<bool> {
+pub(super) fn feed(protocol: &Object, data: Data<'_>) -> Result<bool> {
     // SAFETY: the transport has checked the class.
     let state = unsafe { Protocol::of(protocol.as_ptr()) };
     if !protocol_class::is_plain(protocol, state) {
@@ -341,7 +341,7 @@ pub(super) fn feed(protocol: &Object, data: &[u8]) -> Result<bool> {
 
 /// As `feed`, with the reader itself.
 #[inline]
-pub(super) fn feed_reader(reader: &Object, data: &[u8]) -> Result<bool> {
+pub(super) fn feed_reader(reader: &Object, data: Data<'_>) -> Result<bool> {
     let Some(state) = Reader::native(reader) else { return Ok(false) };
     if !reader_class::is_plain(reader, state) || state.eof.get() {
         return Ok(false);

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::ffi;
 
+use super::Data;
 use super::buffer::Buffer;
 use super::reader_class;
 use crate::ffi::{Object, Raised, Result, Slot, call};
@@ -93,15 +94,11 @@ impl Reader {
 
     /// `feed_data(data)`, after the check that the end has not come.
     #[inline]
-    pub(super) fn feed(&self, data: &[u8]) -> Result<()> {
-        self.buffer.append(data)?;
-        self.fed()
-    }
-
-    /// As `feed`, with exactly a `bytes` object.
-    #[inline]
-    pub(super) fn feed_bytes(&self, bytes: &Object) -> Result<()> {
-        self.buffer.append_bytes(bytes)?;
+    pub(super) fn feed(&self, data: Data<'_>) -> Result<()> {
+        match data {
+            Data::Passing(data) => self.buffer.append(data)?,
+            Data::Whole(bytes) => self.buffer.append_bytes(bytes)?,
+        }
         self.fed()
     }
 

@@ -7,11 +7,11 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::bytearray;
 use super::instance::{self, Blueprint, NativeClass};
 use super::lines::{ByMethod, Kind, ReadUntil};
 use super::reader::{DEFAULT_LIMIT, Reader};
 use super::reading::{Read, ReadAll, ReadExactly, ReadPieces, WaitForData};
+use super::{Data, bytearray};
 use crate::event_loop::core::Core;
 use crate::ffi::args::{self, Args};
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, property, slot};
@@ -286,13 +286,13 @@ fn feed(reader: &Reader, data: &Object) -> Result<()> {
     }
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
-        return reader.feed_bytes(data);
+        return reader.feed(Data::Whole(data));
     }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let copy = pyo3::types::PyByteArray::new(py, b"");
     copy.call_method1("extend", (data.bound(py),))?;
-    reader.feed(&copy.to_vec())
+    reader.feed(Data::Passing(&copy.to_vec()))
 }
 
 /// An argument that counts bytes; one too large for the machine is as large as any can be.

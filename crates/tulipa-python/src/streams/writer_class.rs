@@ -206,7 +206,8 @@ unsafe extern "C" fn start_tls(
         let none = Object::none();
         options.set_item("server_hostname", name.unwrap_or_else(|| none.clone()).bound(py))?;
         options.set_item("ssl_handshake_timeout", handshake.unwrap_or_else(|| none.clone()).bound(py))?;
-        if let Some(shutdown) = shutdown {
+        if shutdown.is_some() || cfg!(Py_3_12) {
+            let shutdown = shutdown.unwrap_or_else(|| none.clone());
             options.set_item("ssl_shutdown_timeout", shutdown.bound(py))?;
         }
         let context = context.unwrap_or(none);

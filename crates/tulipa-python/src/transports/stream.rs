@@ -90,6 +90,8 @@ pub(crate) struct Stream {
     pub(super) buffered: Cell<bool>,
     /// The protocol is the native TLS, which takes what the loop's buffer holds.
     pub(super) tls: Cell<bool>,
+    /// The last read brought much: the next one may go into an object of its own.
+    pub(super) bulk: Cell<bool>,
     /// How what comes in reaches the protocol otherwise.
     pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
@@ -129,6 +131,7 @@ impl Stream {
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
             tls: Cell::new(false),
+            bulk: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
             datagram: OnceCell::new(),

@@ -32,6 +32,20 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
     check_len(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
 }
 
+/// How many bytes can be read from a pipe or stream socket right now.
+///
+/// # Errors
+///
+/// What `ioctl(2)` says of `FIONREAD`.
+pub fn readable_bytes(fd: RawFd) -> io::Result<usize> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the request writes one int there.
+    if unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Writes as much of `bytes` as fits. The process must ignore `SIGPIPE`, as both Rust's and Python's start-up arrange.
 ///
 /// # Errors
