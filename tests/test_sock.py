@@ -224,7 +224,7 @@ def test_a_late_cancellation_does_not_touch_the_next_owner_of_the_number() -> No
         number = left.fileno()
         task = loop.create_task(loop.sock_recv(left, 10))
         await waiting(task)
-        left.close()
+        os.close(left.detach())
         right.close()
         again, other = socket.socketpair()
         assert again.fileno() == number
