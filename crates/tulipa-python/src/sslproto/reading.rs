@@ -14,6 +14,7 @@ use crate::ffi::buffer::{Buffer, bytes_of};
 use crate::ffi::draft::Draft;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
+use crate::streams;
 
 /// Ciphertext for the session at a time: whole records until this is exceeded. One record of the largest size, or
 /// many small ones.
@@ -132,7 +133,7 @@ fn deliver(this: &Object, machine: &Machine, data: &Object) -> Result<()> {
         if machine.receiver.get() == Receiver::Tls {
             return protocol::received(&protocol, bytes_of(data)).map(|()| Object::none());
         }
-        if machine.feeding.get().feed(&protocol, bytes_of(data))? {
+        if machine.feeding.get().feed(&protocol, streams::Data::of(data))? {
             return Ok(Object::none());
         }
         call::method1(&protocol, &stdlib().names.data_received, data)
