@@ -1,20 +1,22 @@
 """One cell of the table, in a process of its own: `python -m benchmarks.cell ROW LOOP LIMIT TARGET`.
 
-A micro row measures itself and prints `{"value": nanoseconds per operation}`. Other rows start their server
-and print `{"port": number}` (or the path of a Unix socket), then serve until killed. Whatever happens, the
-kernel ends the process after LIMIT seconds: some loops hang in ways that no Python code could end. Only
-`measure` starts this.
+A micro row measures itself and prints `{"value": nanoseconds per operation}`, a row of waiting tasks the same
+with bytes per task. Other rows start their server and print `{"port": number}` (or the path of a Unix socket),
+then serve until killed. Whatever happens, the kernel ends the process after LIMIT seconds: some loops hang in
+ways that no Python code could end. Only `measure` starts this.
 """
 
 import asyncio
 import gc
 import json
+import os
 import signal
 import sys
 import time
 
 from benchmarks.loops import LOOPS
-from benchmarks.model import Held, Micro, Served
+from benchmarks.measure import resident
+from benchmarks.model import Held, Micro, Served, Waiting
 from benchmarks.rows import ROWS
 
 REPEATS = 5
@@ -27,6 +29,10 @@ def main(row_name: str, loop_name: str, limit: str, target: str) -> None:
     with asyncio.Runner(loop_factory=LOOPS[loop_name].new) as runner:
         if isinstance(row, Micro):
             print(json.dumps({"value": runner.run(best(row, int(float(target) * 1e9)))}), flush=True)
+        elif isinstance(row, Waiting):
+            print(json.dumps({"value": runner.run(memory(row))}), flush=True)
+            # Cancelling so many in one deque takes asyncio minutes: each is searched for.
+            os._exit(0)
         elif isinstance(row, Served | Held):
             runner.run(serve(row))
 
@@ -47,6 +53,25 @@ async def timed(row: Micro, operations: int) -> int:
     begin = time.perf_counter_ns()
     await row.body(operations)
     return time.perf_counter_ns() - begin
+
+
+async def memory(row: Waiting) -> float:
+    """Bytes of resident memory for each task. A few come first: one-time costs do not count."""
+    few = await waiting(row, row.tasks // 100)
+    before = resident(os.getpid())
+    many = await waiting(row, row.tasks)
+    after = resident(os.getpid())
+    del few, many
+    return (after - before) / row.tasks
+
+
+async def waiting(row: Waiting, tasks: int) -> object:
+    """So many tasks, which have begun to wait."""
+    kept = await row.body(tasks)
+    for _ in range(2):
+        await asyncio.sleep(0)
+    gc.collect()
+    return kept
 
 
 async def serve(row: Served | Held) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.model import Failed, Figures, Held, Micro, Row, Served
+from benchmarks.model import Failed, Figures, Held, Micro, Row, Served, Waiting
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = "floor"
@@ -42,7 +42,7 @@ class Settings:
 
 def measure(row: Row, loop: str, settings: Settings) -> Figures:
     """One cell, once. Raises `Failed` when it gives no figures."""
-    if isinstance(row, Micro):
+    if isinstance(row, Micro | Waiting):
         return measure_micro(row, loop, settings)
     if isinstance(row, Served):
         return measure_served(row, loop, settings)
@@ -84,7 +84,7 @@ def measure_served(row: Served, loop: str, settings: Settings) -> Figures:
 def measure_held(row: Held, loop: str, settings: Settings) -> Figures:
     """Resident memory before and after many connections. A few come first: one-time costs do not count."""
     with server(row, loop, settings) as (pid, port):
-        hold = load(settings, port, "connections", "--count")
+        hold = load(settings, port, "connections", *row.load, "--count")
         with started([*hold, "10"], settings.load_core) as few:
             few.answer(START)
             before = resident(pid)

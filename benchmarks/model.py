@@ -12,6 +12,7 @@ class Unit(Enum):
     NANOSECONDS = ("ns/op", False)
     MESSAGES = ("msg/CPU-s", True)
     BYTES = ("B/conn", False)
+    BYTES_PER_TASK = ("B/task", False)
 
     def __init__(self, label: str, more_is_better: bool) -> None:
         self.label = label
@@ -24,7 +25,7 @@ class Unit(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """A benchmark. The three kinds below say how it is run."""
+    """A benchmark. The four kinds below say how it is run."""
 
     name: str
     title: str
@@ -46,6 +47,19 @@ class Micro(Row):
     @property
     def unit(self) -> Unit:
         return Unit.NANOSECONDS
+
+
+@dataclass(frozen=True)
+class Waiting(Row):
+    """The memory that a task takes while it waits, with all that it waits by; measured by the process itself."""
+
+    body: Callable[[int], Awaitable[object]]
+    """Makes so many tasks that will wait, and gives what keeps them."""
+    tasks: int
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.BYTES_PER_TASK
 
 
 class Serving(NamedTuple):
@@ -83,6 +97,8 @@ class Held(Row):
 
     serve: Serve
     connections: int
+    load: tuple[str, ...] = ()
+    """More arguments of the load command."""
 
     @property
     def unit(self) -> Unit:

@@ -3,10 +3,23 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from benchmarks import echo, many, pipes, scheduling, sockets, streams, system, tasks, web
+from benchmarks import (
+    echo,
+    many,
+    pipes,
+    scheduling,
+    sockets,
+    streams,
+    structured,
+    system,
+    tasks,
+    tls,
+    toolbox,
+    web,
+)
 from benchmarks.model import Row
 
-FAMILIES = (scheduling, tasks, system, echo, streams, pipes, sockets, many, web)
+FAMILIES = (scheduling, tasks, toolbox, structured, system, echo, streams, pipes, sockets, many, tls, web)
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 

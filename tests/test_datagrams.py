@@ -1,6 +1,7 @@
 """Native datagram transports: what they promise beyond asyncio's, faults, and what they leave behind."""
 
 import asyncio
+import contextvars
 import gc
 import os
 import socket
@@ -378,6 +379,31 @@ def test_sockets_of_a_class_of_the_programs_own() -> None:
     run(body)
 
 
+def test_callbacks_run_in_the_transports_context() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    seen = []
+
+    class InContext(Recorder):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            seen.append(variable.get())
+            super().datagram_received(data, addr)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            seen.append(variable.get())
+            super().connection_lost(exc)
+
+    async def body(loop: Any) -> None:
+        variable.set("made")
+        protocol = await endpoint(loop, InContext)
+        variable.set("closing")
+        protocol.transport.sendto(b"data", address(protocol))
+        await until(lambda: protocol.received)
+        await close(protocol)
+        assert seen == ["made", "made"]
+
+    run(body)
+
+
 def test_transports_take_attributes_and_weak_references() -> None:
     async def body(loop: Any) -> None:
         protocol = await endpoint(loop)
@@ -389,6 +415,30 @@ def test_transports_take_attributes_and_weak_references() -> None:
         protocol.transport.max_size = 10
         assert protocol.transport.max_size == 10
         await close(protocol)
+
+    run(body)
+
+
+def test_what_is_sent_through_a_closed_transport_goes_nowhere() -> None:
+    async def body(loop: Any) -> None:
+        protocol = await endpoint(loop)
+        address = protocol.transport.get_extra_info("sockname")
+        await close(protocol)
+        protocol.transport.sendto(b"late", address)
+        assert protocol.transport.get_write_buffer_size() == 0
+
+    run(body)
+
+
+def test_the_end_of_a_pair_sends_without_an_address() -> None:
+    async def body(loop: Any) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with theirs:
+            theirs.settimeout(20)
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=ours)
+            transport.sendto(b"to the other end")
+            assert await asyncio.to_thread(theirs.recv, 100) == b"to the other end"
+            transport.close()
 
     run(body)
 
@@ -422,6 +472,7 @@ def test_endpoints_leave_nothing() -> None:
         await close(server)
         await until(lambda: client.lost)
 
+    gc.collect()
     descriptors = len(os.listdir("/proc/self/fd"))
     assert growth(lambda: loop.run_until_complete(work())) < 40
     assert len(os.listdir("/proc/self/fd")) == descriptors

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import tulipa
-from tulipa._native import NATIVE, native_names
+from tulipa._native import NATIVE, package_names
 
 PUBLIC = sorted(asyncio.__all__)
 SUBMODULES = sorted(
@@ -36,8 +36,8 @@ def native_functions() -> list[tuple[str, str]]:
     return [
         (module, name)
         for module in NATIVE
-        for name, value in native_names(module)
-        if not isinstance(value, type) and name != "eager_task_factory"
+        for name, value in package_names(module).items()
+        if type(value) is type(tulipa.gather)
     ]
 
 
@@ -75,10 +75,10 @@ def test_every_module_has_a_mirror(name: str) -> None:
     assert mirror is getattr(tulipa, name)
     assert isinstance(mirror, types.ModuleType)
     assert mirror.__name__ == f"tulipa.{name}"
-    for native, value in native_names(name):
-        assert getattr(mirror, native) is getattr(tulipa, native) is value
-    natives = {native for native, _ in native_names(name)}
-    for other in set(vars(stock)) - natives:
+    natives = package_names(name)
+    for native, value in natives.items():
+        assert getattr(mirror, native) is getattr(tulipa, native, value) is value
+    for other in set(vars(stock)) - set(natives):
         if not other.startswith("__"):
             assert getattr(mirror, other) is getattr(stock, other)
     assert set(dir(stock)) <= set(dir(mirror))
@@ -109,6 +109,16 @@ with asyncio.Runner() as runner:
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
 
 
+def test_wait_makes_tasks_of_coroutines() -> None:
+    async def main() -> list[int]:
+        done, pending = await tulipa.wait([asyncio.sleep(0, 1), asyncio.sleep(0, 2)])  # type: ignore[type-var]
+        assert not pending
+        assert {type(task) for task in done} == {tulipa.Task}
+        return sorted(task.result() for task in done)
+
+    assert tulipa.run(main()) == [1, 2]
+
+
 def test_get_event_loop_is_tulipas() -> None:
     program = """
 import warnings
@@ -132,7 +142,7 @@ loop.close()
 def pair(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     """A native function and the stock one that it stands for."""
     module, name = request.param
-    return dict(native_names(module))[name], getattr(importlib.import_module(f"asyncio.{module}"), name)
+    return package_names(module)[name], getattr(importlib.import_module(f"asyncio.{module}"), name)
 
 
 class TestNativeFunctions:

@@ -2,11 +2,12 @@
 
 import asyncio
 import gc
+import inspect
 import os
 import socket
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -148,14 +149,57 @@ def test_a_socket_may_be_closed_and_its_number_used_again(pair: Pair) -> None:
     run(body)
 
 
-def test_a_socket_closed_while_it_was_waited_for(pair: Pair) -> None:
+def test_a_socket_closed_while_it_is_waited_for_stays_open_until_then(pair: Pair) -> None:
+    left, right = pair
+
+    async def body(loop: Any) -> None:
+        number = left.fileno()
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        assert left.fileno() == number
+        right.send(b"late")
+        assert await task == b"late"
+        assert left.fileno() == -1
+
+    run(body)
+
+
+def test_a_cancelled_operation_keeps_no_socket_open(pair: Pair) -> None:
+    left, _ = pair
+
+    async def body(loop: Any) -> None:
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert left.fileno() == -1
+
+    run(body)
+
+
+def test_a_closed_loop_keeps_no_socket_open(pair: Pair) -> None:
+    left, _ = pair
+    loop = tulipa.new_event_loop()
+    task: Any = loop.create_task(loop.sock_recv(left, 10))
+    loop.run_until_complete(asyncio.sleep(0))
+    left.close()
+    assert left.fileno() != -1
+    task._log_destroy_pending = False
+    loop.close()
+    assert left.fileno() == -1
+
+
+def test_a_descriptor_closed_while_it_was_waited_for(pair: Pair) -> None:
     async def body(loop: Any) -> None:
         left, right = socket.socketpair()
         left.setblocking(False)
         number = left.fileno()
         task = loop.create_task(loop.sock_recv(left, 10))
         await waiting(task)
-        left.close()
+        os.close(left.detach())
         right.close()
         again, other = socket.socketpair()
         with again, other:
@@ -173,13 +217,37 @@ def test_a_socket_closed_while_it_was_waited_for(pair: Pair) -> None:
     run(body)
 
 
+def test_a_late_cancellation_does_not_touch_the_next_owner_of_the_number() -> None:
+    async def body(loop: Any) -> None:
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        number = left.fileno()
+        task = loop.create_task(loop.sock_recv(left, 10))
+        await waiting(task)
+        left.close()
+        right.close()
+        again, other = socket.socketpair()
+        assert again.fileno() == number
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.create_connection(lambda: asyncio.StreamReaderProtocol(reader), sock=again)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        other.send(b"data")
+        assert await reader.read(10) == b"data"
+        transport.close()
+        other.close()
+
+    run(body)
+
+
 def test_closed_between_readiness_and_reading(pair: Pair) -> None:
     left, right = pair
 
     async def body(loop: Any) -> None:
         task = loop.create_task(loop.sock_recv(left, 10))
         await waiting(task)
-        between(task._fut_waiter, left.close)
+        between(task._fut_waiter, lambda: os.close(left.detach()))
         right.send(b"data")
         with pytest.raises(OSError, match="Bad file descriptor"):
             await task
@@ -307,6 +375,26 @@ def test_a_forgotten_operation_says_so(pair: Pair) -> None:
     run(body)
 
 
+def test_an_operation_is_a_coroutine_to_asyncio(pair: Pair) -> None:
+    left, _ = pair
+
+    async def body(loop: Any) -> None:
+        operation = loop.sock_recv(left, 10)
+        assert asyncio.iscoroutine(operation)
+        assert isinstance(operation, Coroutine)
+        assert inspect.isawaitable(operation)
+        assert not inspect.iscoroutine(operation)
+        assert not inspect.iscoroutinefunction(loop.sock_recv)
+        operation.close()
+        loop.set_debug(True)
+        stock = loop.sock_recv(left, 10)
+        assert inspect.iscoroutine(stock)
+        stock.close()
+        loop.set_debug(False)
+
+    run(body)
+
+
 def test_operations_leave_nothing() -> None:
     with closing(tulipa.new_event_loop()) as loop:
 
@@ -324,6 +412,7 @@ def test_operations_leave_nothing() -> None:
                 cancelled.cancel()
                 await asyncio.wait([cancelled])
 
+        gc.collect()
         descriptors = len(os.listdir("/proc/self/fd"))
         assert growth(lambda: loop.run_until_complete(work())) < 20
         assert len(os.listdir("/proc/self/fd")) == descriptors

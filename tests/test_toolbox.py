@@ -45,10 +45,10 @@ def test_an_operation_is_a_coroutine_to_asyncio_and_no_future() -> None:
 
 
 def test_it_is_not_one_of_cpythons_coroutines() -> None:
-    """A difference: there is no code and no frame, and its makers are builtins, not coroutine functions."""
+    """A difference: there is no code and no frame, and methods that make one are builtins, not coroutine functions."""
     operation = native.Event().wait()
     assert not inspect.iscoroutine(operation)
-    assert not inspect.iscoroutinefunction(native.sleep)
+    assert not inspect.iscoroutinefunction(native.Event().wait)
     assert (operation.cr_code, operation.cr_frame, operation.cr_origin) == (None, None, None)
     operation.close()
 
@@ -128,6 +128,18 @@ def test_it_is_driven_by_hand() -> None:
         operation.throw(LookupError("at once"))
     with pytest.raises(RuntimeError, match=r"already awaited"):
         operation.send(None)
+
+
+def test_generator_coroutines_yield_from_it() -> None:
+    @types.coroutine
+    def old_style() -> Iterator[Any]:
+        result = yield from native.sleep(1e-9, "slept")
+        return result
+
+    async def main() -> Any:
+        return await old_style()
+
+    assert run(main()) == "slept"
 
 
 def test_without_a_loop_it_fails_as_asyncios() -> None:
@@ -483,6 +495,25 @@ def test_a_sleep_goes_by_the_loops_own_clock_and_timers() -> None:
     assert run(main(), Accelerated) == "slept"
     run(native.sleep(1e-6), Counting)  # type: ignore[arg-type]
     assert Counting.calls == 1
+
+
+def test_a_wake_up_that_the_loop_refuses_is_reported() -> None:
+    def refuses(*args: Any, **keywords: Any) -> Any:
+        raise LookupError("no more calls")
+
+    reports: list[Any] = []
+    loop: Any = tulipa.new_event_loop()
+    loop.set_exception_handler(lambda loop, context: reports.append(context["exception"]))
+    task = loop.create_task(native.sleep(0.001))
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.call_soon = refuses
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    del loop.call_soon
+    assert [str(report) for report in reports] == ["no more calls"]
+    task._log_destroy_pending = False
+    loop.close()
 
 
 def wait_forever() -> Iterator[Callable[[Any], Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import tulipa
+from tulipa._tulipa import StreamTransport
 
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -177,6 +178,32 @@ def test_accepted_connections_do_not_wait_to_fill_packets(family: socket.Address
         accepted.abort()
         server.close()
         await server.wait_closed()
+
+    run(main)
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+@pytest.mark.parametrize("proto", [0, socket.IPPROTO_TCP])
+def test_sockets_that_a_program_brings_do_not_wait_to_fill_packets(
+    family: socket.AddressFamily, proto: int
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with socket.socket(family, socket.SOCK_STREAM, proto) as listener:
+            listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+            listener.listen()
+            connecting = socket.socket(family, socket.SOCK_STREAM, proto)
+            connecting.connect(listener.getsockname())
+            accepted, _ = listener.accept()
+        client, _ = await loop.create_connection(asyncio.Protocol, sock=connecting)
+        server, _ = await loop.connect_accepted_socket(asyncio.Protocol, accepted)
+        for transport, sock in ((client, connecting), (server, accepted)):
+            assert type(transport) is StreamTransport
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            transport.abort()
+            await asyncio.sleep(0)
+            # The program's own object, closed with the transport.
+            assert sock.fileno() == -1
 
     run(main)
 

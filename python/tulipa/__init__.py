@@ -20,23 +20,18 @@ from ._event_loop import SelectorEventLoop as SelectorEventLoop
 from ._install import install as install
 from ._install import uninstall as uninstall
 from ._mirrors import mirrors as _mirrors
-from ._native import native_names as _native_names
+from ._native import NATIVE as _NATIVE
+from ._native import package_names as _package_names
 from ._runners import Runner as Runner
 from ._runners import get_event_loop as get_event_loop
 from ._runners import new_event_loop as new_event_loop
 from ._runners import run as run
 from ._tulipa import Future as Future
 from ._tulipa import Handle as Handle
+from ._tulipa import QueueShutDown as QueueShutDown
 from ._tulipa import Task as Task
 from ._tulipa import TimerHandle as TimerHandle
 from ._tulipa import __version__ as __version__
-from ._tulipa import create_task as create_task
-from ._tulipa import ensure_future as ensure_future
-from ._tulipa import gather as gather
-from ._tulipa import run_coroutine_threadsafe as run_coroutine_threadsafe
-from ._tulipa import shield as shield
-from ._tulipa import sleep as sleep
-from ._tulipa import wrap_future as wrap_future
 
 if TYPE_CHECKING:
     # At run time these are mirrors of asyncio's modules.
@@ -67,6 +62,7 @@ if not TYPE_CHECKING:  # type checkers want a list of names, which no two Python
     __all__ = [
         *_asyncio.__all__,
         "EventLoop",
+        "QueueShutDown",  # 3.13+ in asyncio; ours can be shut down on every Python
         "__version__",
         "coroutine",
         "install",
@@ -76,9 +72,13 @@ if not TYPE_CHECKING:  # type checkers want a list of names, which no two Python
     if sys.version_info < (3, 14):
         __all__ += ["EventLoopPolicy"]
 
+# The native names, over those that came from asyncio. To type checkers they stay asyncio's, so that a Queue can be
+# handed to whoever asks for one.
+for _module in _NATIVE:
+    globals().update(
+        {name: value for name, value in _package_names(_module).items() if hasattr(_asyncio, name)}
+    )
 globals().update(_mirrors())
-if sys.version_info >= (3, 12):
-    eager_task_factory = dict(_native_names("tasks"))["eager_task_factory"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ from ._executors import ThreadPool
 from ._processes import Children, chosen_by_program
 from ._selector import SelectorView
 from ._signals import SignalHandling
+from ._tls import TlsConnections
 
 # Where asyncio looks for the socket module.
 _stock: Any = base_events
@@ -32,7 +33,7 @@ _getnameinfo = _original("getnameinfo", "_socket")
 _os_sendfile = os.sendfile
 
 
-class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
+class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
     """An asyncio event loop whose engine, futures and tasks are native."""
 
     # What the stock loop keeps in its instances. Not in their dict: as long as that does not exist, the interpreter
@@ -184,14 +185,16 @@ class EventLoop(_tulipa.BaseEventLoop, SignalHandling):
         *arguments: Any,
         **keywords: Any,
     ) -> None:
-        if sslcontext is not None or not _is_plain(sock) or sock.family not in _FAMILIES:
+        if not _is_plain(sock) or sock.family not in _FAMILIES:
             super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, *arguments, **keywords
             )
             return
-        # From 3.15 on a context comes by name, or behind the two time limits of TLS.
-        context = keywords.get("context", arguments[2] if len(arguments) > 2 else None)
-        self._accept_streams(protocol_factory, sock, server, backlog, context)
+        # The two time limits of TLS, and from 3.15 on a context, come by position or by name.
+        names = ("ssl_handshake_timeout", "ssl_shutdown_timeout", "context")
+        given = dict(zip(names, arguments, strict=False)) | keywords
+        tls = (sslcontext, given.get(names[0]), given.get(names[1])) if sslcontext else None
+        self._accept_streams(protocol_factory, sock, server, backlog, given.get("context"), tls)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         if not isinstance(transp, _tulipa.StreamTransport):

@@ -80,7 +80,8 @@ def _names() -> Iterator[_Swap]:
         defining = sys.modules[f"{asyncio.__name__}.{module}"]
         for name, value in native_names(module):
             for owner in (asyncio, defining):
-                yield _Swap(owner, name, value)
+                if hasattr(owner, name):  # some are in their module alone
+                    yield _Swap(owner, name, value)
 
 
 def _follows(policy: object, default_policy: Any) -> bool:

@@ -10,7 +10,7 @@ from asyncio import __name__ as _asyncio
 from types import ModuleType
 from typing import Any
 
-from ._native import native_names
+from ._native import package_names
 
 
 def mirrors() -> dict[str, ModuleType]:
@@ -24,7 +24,7 @@ def _mirror(name: str) -> ModuleType:
     stock = sys.modules[f"{_asyncio}.{name}"]
     module = ModuleType(f"tulipa.{name}", stock.__doc__)
     contents = vars(module)
-    contents.update(native_names(name))
+    contents.update(package_names(name))
 
     def attribute(asked: str) -> Any:
         try:

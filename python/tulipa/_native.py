@@ -8,28 +8,47 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any, Final
 
-from . import _tulipa
+from . import _streams, _subprocess, _tulipa
 
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
     "futures": ("Future", "wrap_future"),
+    "locks": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
+    "queues": ("LifoQueue", "PriorityQueue", "Queue"),
+    "streams": tuple(_streams.__all__),
+    "subprocess": tuple(_subprocess.__all__),
+    "taskgroups": ("TaskGroup",),
     "tasks": (
         "Task",
+        "as_completed",
         "create_task",
         "ensure_future",
         "gather",
         "run_coroutine_threadsafe",
         "shield",
         "sleep",
+        "wait",
+        "wait_for",
     ),
+    "threads": ("to_thread",),
+    "timeouts": ("Timeout", "timeout", "timeout_at"),
 }
 
 
 def native_names(module: str) -> Iterator[tuple[str, Any]]:
     """Yield the native names that asyncio's module of that name defines, and what they stand for here."""
+    holder = {"streams": _streams, "subprocess": _subprocess}.get(module, _tulipa)
     for name in NATIVE.get(module, ()):
-        yield name, getattr(_tulipa, name)
+        yield name, getattr(holder, name)
     if module == "tasks" and eager_task_factory is not None:
         yield "eager_task_factory", eager_task_factory
+
+
+def package_names(module: str) -> dict[str, Any]:
+    """Return the same as the package has them: its `wait` makes tasks of coroutines, as asyncio's did before 3.11."""
+    names = dict(native_names(module))
+    if "wait" in names:
+        names["wait"] = _tulipa.lenient_wait
+    return names
 
 
 def _eager_task_factory() -> Any:

@@ -6,6 +6,7 @@ for that) is used instead, as asyncio does. Called by `EventLoop` only, on the l
 """
 
 import os
+import sys
 import weakref
 from asyncio import events, unix_events
 from asyncio.log import logger
@@ -16,11 +17,10 @@ _Policy: Any = getattr(
     _stock, "_UnixDefaultEventLoopPolicy", None
 )  # 3.15 is the last Python that has policies
 
-# What asyncio uses unless it is told otherwise. A program cannot tell a child that they watch from one that we do.
-_DEFAULTS = tuple(
-    getattr(_stock, name)
-    for name in ("ThreadedChildWatcher", "PidfdChildWatcher", "_ThreadedChildWatcher", "_PidfdChildWatcher")
-    if name in vars(_stock)
+# What asyncio uses unless it is told otherwise: threads on 3.11, pidfds since.
+_Default: Any = (
+    vars(_stock).get("_PidfdChildWatcher")
+    or vars(_stock)["PidfdChildWatcher" if sys.version_info >= (3, 12) else "ThreadedChildWatcher"]
 )
 
 
@@ -49,7 +49,7 @@ def chosen_by_program(loop: Any) -> bool:
     if not HAS_PIDFDS:
         return True
     if hasattr(loop, "_watcher"):  # 3.14 and later
-        return type(loop._watcher) not in _DEFAULTS
+        return type(loop._watcher) is not _Default
     policy = vars(events)["_event_loop_policy"]
     kind: Any = type(policy)
     if not hasattr(policy, "get_child_watcher"):
@@ -57,7 +57,7 @@ def chosen_by_program(loop: Any) -> bool:
     if kind.get_child_watcher is not _Policy.get_child_watcher:
         # Of its own, or missing: then there is none to be used.
         return kind.get_child_watcher is not _stock.events.AbstractEventLoopPolicy.get_child_watcher
-    return policy._watcher is not None and type(policy._watcher) not in _DEFAULTS
+    return policy._watcher is not None and type(policy._watcher) is not _Default
 
 
 class Children:

@@ -19,9 +19,10 @@ from typing import Any
 _stock: Any = unix_events
 # asyncio.SelectorEventLoop, under the name that nobody swaps.
 _UnixEventLoop: Any = vars(unix_events)["_UnixSelectorEventLoop"]
-_coroutines: Any = coroutines
 # From 3.14 on the public one is deprecated.
-_iscoroutinefunction = getattr(_coroutines, "_iscoroutinefunction", None) or _coroutines.iscoroutinefunction
+_iscoroutinefunction: Any = vars(coroutines).get(
+    "_iscoroutinefunction", vars(coroutines)["iscoroutinefunction"]
+)
 
 
 class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is untyped here

@@ -8,12 +8,19 @@ those are here that the package uses.
 import asyncio
 import ssl
 import sys
+from asyncio import as_completed as as_completed
 from asyncio import create_task as create_task
 from asyncio import ensure_future as ensure_future
 from asyncio import gather as gather
 from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
 from asyncio import shield as shield
 from asyncio import sleep as sleep
+from asyncio import timeout as timeout
+from asyncio import timeout_at as timeout_at
+from asyncio import to_thread as to_thread
+from asyncio import wait as lenient_wait
+from asyncio import wait as wait
+from asyncio import wait_for as wait_for
 from asyncio import wrap_future as wrap_future
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
@@ -53,23 +60,34 @@ __all__ = [
     "Queue",
     "QueueShutDown",
     "ReadPipeTransport",
+    "SSLProtocol",
+    "SSLTransport",
     "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamTransport",
     "StreamWriter",
     "Task",
+    "TaskGroup",
+    "Timeout",
     "TimerHandle",
     "Waiter",
     "WorkQueue",
     "WritePipeTransport",
     "__version__",
+    "as_completed",
     "create_task",
     "ensure_future",
     "gather",
+    "lenient_wait",
     "run_coroutine_threadsafe",
     "shield",
     "sleep",
+    "timeout",
+    "timeout_at",
+    "to_thread",
+    "wait",
+    "wait_for",
     "wrap_future",
 ]
 
@@ -101,6 +119,7 @@ class Operation(Coroutine[Any, Any, _T]):
     cr_running: bool
     cr_suspended: bool
     def __await__(self) -> Generator[Any, Any, _T]: ...
+    def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def send(self, value: Any, /) -> Any: ...
     def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any: ...
@@ -252,6 +271,40 @@ class LifoQueue(Queue[_T]):
     def __new__(cls, maxsize: int = 0) -> Self: ...
 
 @disjoint_base
+class Timeout:
+    @property
+    def _task(self) -> asyncio.Task[Any] | None: ...
+    @property
+    def _timeout_handler(self) -> asyncio.Handle | None: ...
+    def __init__(self, when: float | None) -> None: ...
+    def when(self) -> float | None: ...
+    def reschedule(self, when: float | None) -> None: ...
+    def expired(self) -> bool: ...
+    def __aenter__(self) -> Operation[Self]: ...
+    def __aexit__(self, exc_type: Any, exc_val: Any, exc_tb: Any) -> Operation[None]: ...
+
+@disjoint_base
+class TaskGroup:
+    def __init__(self) -> None: ...
+    def __aenter__(self) -> Operation[Self]: ...
+    def __aexit__(self, et: Any, exc: Any, tb: Any) -> Operation[None]: ...
+    if sys.version_info >= (3, 14):
+        def create_task(
+            self,
+            coro: _CoroutineLike[_T],
+            *,
+            name: str | None = None,
+            context: Context | None = None,
+            eager_start: bool | None = None,
+        ) -> asyncio.Task[_T]: ...
+    else:
+        def create_task(
+            self, coro: _CoroutineLike[_T], *, name: str | None = None, context: Context | None = None
+        ) -> asyncio.Task[_T]: ...
+    if sys.version_info >= (3, 15):
+        def cancel(self) -> None: ...
+
+@disjoint_base
 class FlowControlMixin(asyncio.Protocol):
     _loop: asyncio.AbstractEventLoop
     _paused: bool
@@ -359,6 +412,18 @@ class Handle(asyncio.Handle): ...
 
 @disjoint_base
 class TimerHandle(asyncio.TimerHandle): ...
+
+@final
+class SSLProtocol(asyncio.BufferedProtocol):
+    _app_transport: SSLTransport
+    _incoming: ssl.MemoryBIO
+
+@final
+class SSLTransport(asyncio.Transport):
+    _ssl_protocol: SSLProtocol
+    def get_read_buffer_size(self) -> int: ...
+    def get_read_buffer_limits(self) -> tuple[int, int]: ...
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
 @final
 class StreamTransport(asyncio.Transport):
@@ -514,4 +579,16 @@ class BaseEventLoop:
         server: Any,
         backlog: int,
         context: Context | None = None,
+        tls: tuple[ssl.SSLContext, float | None, float | None] | None = None,
     ) -> None: ...
+    def _make_ssl_protocol(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext | None,
+        waiter: asyncio.Future[None] | None,
+        server_side: bool,
+        server_hostname: str | None,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        call_connection_made: bool = True,
+    ) -> SSLProtocol: ...

@@ -23,7 +23,7 @@ LOOP = "tulipa" if IMPLEMENTATION == "tulipa" else "asyncio"
 LIFETIME = 120.0
 """Seconds after which a program is killed whatever it does; the slowest takes a few."""
 
-READY = r"http://127\.0\.0\.1:(\d+)"
+READY = r"https?://127\.0\.0\.1:(\d+)"
 """How servers say that they listen, and where."""
 
 

@@ -7,9 +7,11 @@ import http.client
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
+from ..tls import CERTIFICATES
 from .process import LOOP, PROGRAMS, Program
 
 
@@ -71,8 +73,18 @@ def test_server_survives_errors_and_clients_that_leave(server: tuple[Program, in
 
 
 def test_client(server: tuple[Program, int]) -> None:
-    _, port = server
-    with Program(PROGRAMS / "aiohttp_client.py", f"http://127.0.0.1:{port}") as client:
+    check_client(f"http://127.0.0.1:{server[1]}")
+
+
+def test_client_and_server_over_tls() -> None:
+    with Program(PROGRAMS / "aiohttp_server.py", CERTIFICATES / "server.pem") as server:
+        check_client(f"https://127.0.0.1:{server.port()}", CERTIFICATES / "authority.pem")
+        assert server.interrupt() == 0
+        assert server.text().count("Traceback") == 1, "only the handler's own error is reported"
+
+
+def check_client(*arguments: str | Path) -> None:
+    with Program(PROGRAMS / "aiohttp_client.py", *arguments) as client:
         code = client.finish()
         assert code == 0, client.text()
         seen = json.loads(client.text())

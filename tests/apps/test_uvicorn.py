@@ -6,18 +6,20 @@ import http.client
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import connect
 
+from ..tls import CERTIFICATES, client_context
 from .process import LOOP, Program
 
 LOOP_OPTIONS = ["asyncio", "none"] + (["tulipa:new_event_loop"] if LOOP == "tulipa" else [])
 """`asyncio`, the default where uvloop is missing, names asyncio's class instead of leaving asyncio the choice."""
 
 
-def started(loop: str = "asyncio", http: str = "httptools") -> Program:
+def started(loop: str = "asyncio", http: str = "httptools", *more: str | Path) -> Program:
     return Program(
         "-m",
         "uvicorn",
@@ -31,6 +33,7 @@ def started(loop: str = "asyncio", http: str = "httptools") -> Program:
         "127.0.0.1",
         "--port",
         "0",
+        *more,
         "fastapi_app:app",
     )
 
@@ -110,3 +113,19 @@ def test_a_websocket(port: int) -> None:
             assert websocket.recv(timeout=20) == f"MESSAGE {number}"
         websocket.send("x" * 500_000)
         assert websocket.recv(timeout=20) == "X" * 500_000
+
+
+def test_it_serves_tls() -> None:
+    pair = CERTIFICATES / "server.pem"
+    with started("asyncio", "h11", "--ssl-certfile", pair, "--ssl-keyfile", pair) as program:
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", program.port(), timeout=20, context=client_context()
+        )
+        for size in (1, 100_000, 3_000_000):
+            connection.request("POST", "/size", body=b"x" * size)
+            assert connection.getresponse().read() == b"%d" % size
+        connection.request("GET", "/stream?count=2000")
+        assert connection.getresponse().read().splitlines()[-1] == b"001999"
+        connection.close()
+        program.interrupt()
+        assert "Traceback" not in program.text()

@@ -1,9 +1,9 @@
 """What a case records, and in which form, so that two processes can be compared.
 
 Whatever legitimately differs from one process to the next is made equal here and nowhere else: memory addresses, times,
-ports, file descriptors, the names of the classes of loops (the stock one is a chain of three) and of transports
-over sockets (the stock ones are private), and the module of a class written in Rust. A bare port or descriptor cannot
-be told from other numbers, so no case may record one.
+ports, file descriptors, the names of the classes of loops (the stock one is a chain of three) and of transports over
+sockets and TLS (the stock ones are private), and the module of a class written in Rust. A bare port or descriptor
+cannot be told from other numbers, so no case may record one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _DIFFERENCES = [
     (re.compile(r"(?<![.\w])(_UnixSelector|BaseSelector|Base)?EventLoop\b"), "Loop"),
     (re.compile(r"\b(_SelectorSocket|_SelectorDatagram|Stream|Datagram)Transport\b"), "Transport"),
     (re.compile(r"\b_Unix(Read|Write)PipeTransport\b"), r"\1PipeTransport"),
+    (re.compile(r"\basyncio\.sslproto\."), ""),
+    (re.compile(r"(?<!asyncio\.)\b(_SSLProtocol|SSL)Transport\b"), "TLSTransport"),
 ]
 
 

@@ -54,6 +54,10 @@ class World:
         """Record an event, with the turn it belongs to."""
         self.events.append((self.turn, *event))
 
+    def function(self, name: str) -> Any:
+        """One of asyncio's functions over awaitables, from where the primitives are if it is there."""
+        return getattr(self.make.names, name, None) or getattr(asyncio, name)
+
     def report(self, context: dict[str, Any]) -> None:
         """Record what the exception handler is told; but for what nobody asked for, which comes when garbage goes."""
         if "never retrieved" not in context["message"]:
@@ -129,6 +133,8 @@ async def perform(world: World, number: int, step: Step) -> Any:
 
 def plain(value: Any) -> Any:
     """What may be compared of a result."""
+    if isinstance(value, BaseExceptionGroup):
+        return type(value).__name__, str(value), [plain(part) for part in value.exceptions]
     if isinstance(value, BaseException):
         return type(value).__name__, str(value)
     if isinstance(value, list | tuple | set | frozenset):
@@ -157,19 +163,41 @@ async def _wait(world: World, number: int, wait: Step, *_: Any) -> Any:
 
 
 async def _wait_for(world: World, number: int, wait: Step, timeout: float | None, *_: Any) -> Any:
-    return await asyncio.wait_for(wait_of(world, wait), timeout)
+    return await world.function("wait_for")(wait_of(world, wait), timeout)
 
 
 async def _timeout(world: World, number: int, waits: list[Step], timeout: float | None, *_: Any) -> Any:
     results = []
-    async with asyncio.timeout(timeout):
+    async with world.function("timeout")(timeout):
         for wait in waits:
             results.append(await wait_of(world, wait))
     return results
 
 
 async def _gather(world: World, number: int, waits: list[Step], keep: bool, *_: Any) -> Any:
-    return await asyncio.gather(*[wait_of(world, wait) for wait in waits], return_exceptions=keep)
+    return await world.function("gather")(*[wait_of(world, wait) for wait in waits], return_exceptions=keep)
+
+
+async def _shield(world: World, number: int, wait: Step, *_: Any) -> Any:
+    return await world.function("shield")(wait_of(world, wait))
+
+
+async def _any_of(world: World, number: int, waits: list[Step], timeout: float | None, *_: Any) -> Any:
+    coroutines: list[Any] = [wait_of(world, wait) for wait in waits]
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    first = asyncio.FIRST_COMPLETED
+    done, pending = await world.function("wait")(tasks, timeout=timeout, return_when=first)
+    for task in pending:
+        task.cancel()
+    return [(task in done, task.done()) for task in tasks]
+
+
+async def _group(world: World, number: int, waits: list[Step], *_: Any) -> Any:
+    coroutines: list[Any] = [wait_of(world, wait) for wait in waits]
+    async with world.function("TaskGroup")() as group:
+        tasks = [group.create_task(coroutine) for coroutine in coroutines]
+        await asyncio.sleep(0)
+    return [task.result() for task in tasks]
 
 
 async def _abandon(world: World, number: int, wait: Step, turns: int, *_: Any) -> Any:
@@ -240,6 +268,9 @@ STEPS: dict[str, Callable[..., Awaitable[Any]]] = {
     "wait_for": _wait_for,
     "timeout": _timeout,
     "gather": _gather,
+    "shield": _shield,
+    "any of": _any_of,
+    "group": _group,
     "abandon": _abandon,
     "holding": _holding,
     "notified": _notified,

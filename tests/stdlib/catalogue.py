@@ -27,6 +27,7 @@ TOOLBOX: Final = (
     "test_locks",
     "test_pep492",
     "test_queues",
+    "test_runners",
     "test_ssl",
     "test_sslproto",
     "test_staggered",
@@ -34,6 +35,7 @@ TOOLBOX: Final = (
     "test_subprocess",
     "test_taskgroups",
     "test_tasks",
+    "test_threads",
     "test_timeouts",
     "test_waitfor",
 )

@@ -36,14 +36,10 @@ STREAMS = ("StreamReader", "StreamReaderProtocol", "StreamWriter")
 
 def _tulipa() -> Implementation:
     import tulipa
-    from tulipa import _streams, _subprocess
-    from tulipa import _tulipa as native
+    from tulipa._native import NATIVE, native_names
 
     def toolbox() -> dict[str, Any]:
-        names = {name: getattr(native, name) for name in (*PRIMITIVES, *QUEUES, "sleep")}
-        return names | {
-            name: getattr(module, name) for module in (_streams, _subprocess) for name in module.__all__
-        }
+        return {name: value for module in NATIVE for name, value in native_names(module)}
 
     return Implementation("tulipa", tulipa.EventLoop, tulipa.Future, tulipa.Task, tulipa.install, toolbox)
 

@@ -7,11 +7,15 @@ ever undone, as the process runs one module and ends.
 from __future__ import annotations
 
 import asyncio
+import asyncio.futures
 import asyncio.locks
 import asyncio.queues
 import asyncio.streams
 import asyncio.subprocess
+import asyncio.taskgroups
 import asyncio.tasks
+import asyncio.threads
+import asyncio.timeouts
 import asyncio.unix_events
 import unittest
 from collections.abc import Iterator
@@ -96,7 +100,18 @@ def adapt_module(module: ModuleType, implementation: Implementation) -> None:
     tests.BaseTest.new_loop = new_loop
 
 
-OWNERS = (asyncio, asyncio.locks, asyncio.queues, asyncio.streams, asyncio.subprocess, asyncio.tasks)
+OWNERS = (
+    asyncio,
+    asyncio.futures,
+    asyncio.locks,
+    asyncio.queues,
+    asyncio.streams,
+    asyncio.subprocess,
+    asyncio.taskgroups,
+    asyncio.tasks,
+    asyncio.threads,
+    asyncio.timeouts,
+)
 """Where asyncio's names are looked up."""
 
 

@@ -5,12 +5,15 @@
 //! first out, so its reply shows that the server has taken the whole batch. Called by `drive` and `hold`; it leaves
 //! the sockets in blocking mode.
 
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::ClientConfig;
 
 use crate::address::Address;
 use crate::exchange::Exchange;
+use crate::wire::Wire;
 
 /// Connections between two exchanges: fewer than asyncio's default backlog of 100, the smallest in use.
 const BATCH: usize = 64;
@@ -18,10 +21,12 @@ const BATCH: usize = 64;
 /// How long a first reply may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Where to connect.
+/// Where to connect, and how to speak there.
 pub(crate) struct Server {
     /// The address.
     pub(crate) address: Address,
+    /// For TLS.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// Opens `count` connections; with `greet_all` every one makes an exchange, else only the last of each batch.
@@ -30,13 +35,17 @@ pub(crate) fn open(
     count: usize,
     exchange: &impl Exchange,
     greet_all: bool,
-) -> io::Result<Vec<TcpStream>> {
+) -> io::Result<Vec<Wire>> {
     let mut streams = Vec::with_capacity(count);
     for number in 1..=count {
-        let mut stream = server.address.connect().map_err(|error| {
+        let failed = |error: io::Error| {
             let text = format!("connection {number} of {count} to {}: {error}", server.address);
             io::Error::new(error.kind(), text)
-        })?;
+        };
+        let socket = server.address.connect().map_err(failed)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = Wire::new(socket, server.tls.as_ref()).map_err(failed)?;
         if greet_all || number % BATCH == 0 || number == count {
             greet(&mut stream, exchange)?;
         }
@@ -46,11 +55,13 @@ pub(crate) fn open(
 }
 
 /// One whole exchange, blocking.
-fn greet(stream: &mut TcpStream, exchange: &impl Exchange) -> io::Result<()> {
+fn greet(stream: &mut Wire, exchange: &impl Exchange) -> io::Result<()> {
     let mut exchange = exchange.clone();
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(exchange.request())?;
+    let mut written = 0;
+    while written < exchange.request().len() {
+        written += stream.write(&exchange.request()[written..])?;
+    }
+    stream.flush()?;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let count = match stream.read(&mut buffer) {

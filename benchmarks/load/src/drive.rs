@@ -4,8 +4,7 @@
 //! closes, and proves that no reply was lost. Level-triggered epoll; interest in writing only while a write is blocked.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::connect::{self, Server};
 use crate::exchange::Exchange;
 use crate::report::{self, Measured};
+use crate::wire::Wire;
 
 /// Without any event for this long, the server is given up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,8 +109,8 @@ impl<E: Exchange> Driver<E> {
         for (index, stream) in
             connect::open(server, plan.connections, exchange, false)?.into_iter().enumerate()
         {
-            stream.set_nonblocking(true)?;
-            epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
+            stream.socket.set_nonblocking(true)?;
+            epoll.add(&stream.socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
             connections.push(Connection::new(stream, exchange.clone(), Rc::clone(&requests)));
         }
         let mut driver = Self { epoll, connections, buffer: vec![0; 256 * 1024], sending: true };
@@ -157,15 +157,7 @@ impl<E: Exchange> Driver<E> {
             return Ok(());
         }
         let connection = &mut self.connections[index];
-        // One read per event: what is left is reported again, and the other connections get their turn.
-        let count = match connection.stream.read(&mut self.buffer) {
-            Ok(0) => {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed a connection"));
-            }
-            Err(error) if is_retry(&error) => return Ok(()),
-            result => result?,
-        };
-        let replies = connection.exchange.receive(&self.buffer[..count])?;
+        let replies = connection.read(&mut self.buffer)?;
         if replies == 0 {
             return Ok(());
         }
@@ -186,7 +178,7 @@ impl<E: Exchange> Driver<E> {
             connection.blocked = blocked;
             let interest =
                 if blocked { EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-            self.epoll.modify(&connection.stream, &mut EpollEvent::new(interest, index as u64))?;
+            self.epoll.modify(&connection.stream.socket, &mut EpollEvent::new(interest, index as u64))?;
         }
         Ok(())
     }
@@ -194,7 +186,7 @@ impl<E: Exchange> Driver<E> {
 
 /// One connection and what is in flight on it.
 struct Connection<E> {
-    stream: TcpStream,
+    stream: Wire,
     exchange: E,
     /// `depth + 1` requests in a row, shared by all connections.
     requests: Rc<[u8]>,
@@ -209,8 +201,31 @@ struct Connection<E> {
 }
 
 impl<E: Exchange> Connection<E> {
-    fn new(stream: TcpStream, exchange: E, requests: Rc<[u8]>) -> Self {
+    fn new(stream: Wire, exchange: E, requests: Rc<[u8]>) -> Self {
         Self { stream, exchange, requests, owed: 0, at: 0, asked: VecDeque::new(), blocked: false }
+    }
+
+    /// Reads what one event announced; how many replies that completed.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut replies = 0;
+        loop {
+            let count = match self.stream.read(buffer) {
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the server closed a connection",
+                    ));
+                }
+                Err(error) if is_retry(&error) => return Ok(replies),
+                result => result?,
+            };
+            replies += self.exchange.receive(&buffer[..count])?;
+            // One read per event: what is left in the socket is reported again, and the others get their turn. What is
+            // decrypted already is not reported.
+            if !self.stream.holds_data() {
+                return Ok(replies);
+            }
+        }
     }
 
     /// Puts requests in flight; the caller writes them.
@@ -242,7 +257,10 @@ impl<E: Exchange> Connection<E> {
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        match self.stream.flush() {
+            Err(error) if is_retry(&error) => Ok(false),
+            result => result.map(|()| true),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod exchange;
 mod floor;
 mod hold;
 mod report;
+mod wire;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -105,6 +106,9 @@ struct Target {
     /// Path of a Unix socket, in place of host and port.
     #[arg(long, conflicts_with = "port")]
     unix: Option<PathBuf>,
+    /// Speak TLS 1.3, and accept any certificate.
+    #[arg(long)]
+    tls: bool,
 }
 
 /// How hard and how long.
@@ -184,7 +188,7 @@ impl Target {
             Some(path) => Address::Unix(path.clone()),
             None => Address::Internet(self.address()?),
         };
-        Ok(Server { address })
+        Ok(Server { address, tls: self.tls.then(wire::config).transpose()? })
     }
 
     fn address(&self) -> io::Result<SocketAddr> {

@@ -27,6 +27,7 @@ use self::descriptors::Side;
 use crate::executors;
 use crate::ffi::Object;
 use crate::names;
+use crate::sslproto;
 use crate::tasks;
 use crate::transports::pipe::{self, Given};
 use crate::transports::sending::{self, Transfer};
@@ -211,7 +212,7 @@ impl EventLoop {
     }
 
     /// Accept connections of a listening socket as native transports, until its reader is removed.
-    #[pyo3(signature = (protocol_factory, sock, server, backlog, context=None))]
+    #[pyo3(signature = (protocol_factory, sock, server, backlog, context=None, tls=None))]
     fn _accept_streams(
         slf: &Bound<'_, Self>,
         protocol_factory: &Bound<'_, PyAny>,
@@ -219,8 +220,43 @@ impl EventLoop {
         server: &Bound<'_, PyAny>,
         backlog: usize,
         context: Option<&Bound<'_, PyAny>>,
+        tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
     ) -> PyResult<()> {
-        transports::start_serving(slf, protocol_factory, sock, server, backlog, context)
+        let serving =
+            transports::Serving { factory: protocol_factory, socket: sock, server, backlog, context, tls };
+        transports::start_serving(slf, serving)
+    }
+
+    /// Make the TLS protocol of a connection, which begins the handshake when it is given a transport.
+    #[pyo3(signature = (
+        protocol, sslcontext, waiter, server_side, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout,
+        call_connection_made=true
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "those of asyncio's class")]
+    fn _make_ssl_protocol(
+        slf: &Bound<'_, Self>,
+        protocol: &Bound<'_, PyAny>,
+        sslcontext: &Bound<'_, PyAny>,
+        waiter: &Bound<'_, PyAny>,
+        server_side: bool,
+        server_hostname: &Bound<'_, PyAny>,
+        ssl_handshake_timeout: &Bound<'_, PyAny>,
+        ssl_shutdown_timeout: &Bound<'_, PyAny>,
+        call_connection_made: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let made = sslproto::open(sslproto::Opening {
+            event_loop: &Object::from_bound(slf.as_any()),
+            protocol: Object::from_bound(protocol),
+            context: Object::from_bound(sslcontext),
+            waiter: Some(Object::from_bound(waiter)),
+            server_side,
+            server_hostname: Object::from_bound(server_hostname),
+            handshake_timeout: Object::from_bound(ssl_handshake_timeout),
+            shutdown_timeout: Object::from_bound(ssl_shutdown_timeout),
+            call_connection_made,
+            accepted: false,
+        })?;
+        Ok(made.bound(slf.py()).unbind())
     }
 
     /// The transport that reads and writes `fd`, or None.

@@ -239,14 +239,19 @@ observer_kind!(
     static CHILD_DONE, c"_done_callback", note, child_done
 );
 
-/// Counts the child, and answers whether it decides anything. While some notification is still to count its child,
-/// all others are as well: the last of them in their order is the one that ends the gathering.
+/// Answers whether the child's end decides anything, and counts it if not. One that failed is counted by its own
+/// notification, and so is every other while such a notification is on its way: the last of them in their order is the
+/// one that ends the gathering.
 fn note(outer: &Object, child: &Object) -> bool {
     // SAFETY: observers of this kind are gathering futures.
     let state = unsafe { state_of(outer.as_ptr()) };
-    let waiting = state.expected.get() == 0 || state.uncounted.get() > 0;
-    let future = any::native(child).filter(|_| !waiting);
-    let Some(future) = future.filter(|_| current::discard_awaited_by_quietly(child, &state.caller)) else {
+    let is_waiting = state.expected.get() == 0 || state.uncounted.get() > 0;
+    let counts = |future: &FutureState| {
+        !is_waiting
+            && (state.is_over() || state.return_exceptions.get() || !future.has_failed())
+            && current::discard_awaited_by_quietly(child, &state.caller)
+    };
+    let Some(future) = any::native(child).filter(|future| counts(future)) else {
         state.uncounted.set(state.uncounted.get() + 1);
         return true;
     };
@@ -255,7 +260,7 @@ fn note(outer: &Object, child: &Object) -> bool {
         future.log_traceback.set(false);
         return false;
     }
-    state.is_complete() || (future.has_failed() && !state.return_exceptions.get())
+    state.is_complete()
 }
 
 /// The done-callback of a child.

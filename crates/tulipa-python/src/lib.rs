@@ -13,6 +13,7 @@ mod locks;
 mod names;
 mod operations;
 mod queues;
+mod sslproto;
 mod stdlib;
 mod streams;
 mod taskgroups;
@@ -45,7 +46,6 @@ mod _tulipa {
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;
-        crate::event_loop::sock::initialise(py)?;
         crate::event_loop::sock::add_to(&py.get_type::<EventLoop>())?;
         let add = |name: &str, class: *mut pyo3::ffi::PyTypeObject| {
             // SAFETY: native classes live for ever.
@@ -57,6 +57,9 @@ mod _tulipa {
             add(name, class)?;
         }
         for (name, class) in crate::transports::initialise(py)? {
+            add(name, class)?;
+        }
+        for (name, class) in crate::sslproto::initialise()? {
             add(name, class)?;
         }
         add("Future", classes.future)?;

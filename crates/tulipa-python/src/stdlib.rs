@@ -31,6 +31,8 @@ names! {
     call_soon_threadsafe = "call_soon_threadsafe",
     future = "future",
     is_closed = "is_closed",
+    private_closed = "_closed",
+    io_refs = "_io_refs",
     set_running_or_notify_cancel = "set_running_or_notify_cancel",
     cancel_message = "_cancel_message",
     cancelled = "cancelled",
@@ -94,6 +96,9 @@ names! {
     data_received = "data_received",
     join = "join",
     eof_received = "eof_received",
+    force_close = "_force_close",
+    nbytes = "nbytes",
+    sizehint = "sizehint",
     get_buffer = "get_buffer",
     get_debug = "get_debug",
     get_loop = "get_loop",
@@ -108,6 +113,7 @@ names! {
     throw = "throw",
     wait = "wait",
     when = "when",
+    pending = "pending",
     pause_writing = "pause_writing",
     resume_writing = "resume_writing",
     eager_start = "eager_start",
@@ -298,6 +304,8 @@ pub(crate) struct Behaviour {
     pub(crate) condition_passes_on: bool,
     /// Whether `_format_callback_source` takes `debug=`.
     pub(crate) format_takes_debug: bool,
+    /// Whether sending a file moves its position also when nothing was sent.
+    pub(crate) sendfile_always_seeks: bool,
     pub(crate) socket: crate::event_loop::sock::Members,
 }
 
@@ -331,6 +339,7 @@ impl Behaviour {
             semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
             condition_passes_on: found("condition_passes_on")?.is_truthy()?,
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
+            sendfile_always_seeks: found("sendfile_always_seeks")?.is_truthy()?,
             socket: crate::event_loop::sock::Members::find(py)?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
@@ -348,6 +357,7 @@ from asyncio.format_helpers import _format_callback_source
 from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
 from asyncio.locks import Condition, Semaphore
+from asyncio.unix_events import _UnixSelectorEventLoop
 
 class Recorder:
     def get_debug(self):
@@ -383,6 +393,8 @@ else:
 create_task = vars(base_events.BaseEventLoop)["create_task"]
 if getattr(create_task, "__globals__", None) is not vars(base_events):
     create_task = None
+update_position = _UnixSelectorEventLoop._sock_sendfile_update_filepos
+sendfile_always_seeks = "total_sent" not in inspect.signature(update_position).parameters
 format_takes_debug = "debug" in inspect.signature(_format_callback_source).parameters
 
 def names(function):

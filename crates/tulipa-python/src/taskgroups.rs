@@ -263,7 +263,7 @@ fn child_done(group: &Object, task: &Object) -> Result<()> {
 #[pymethods]
 impl TaskGroup {
     #[new]
-    #[pyo3(signature = (*arguments, **keywords))]
+    #[pyo3(signature = (*arguments, **keywords), text_signature = "()")]
     fn new(arguments: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         // Those of a subclass's `__init__`; this class's own takes none.
         let _ = keywords;

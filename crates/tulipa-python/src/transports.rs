@@ -29,14 +29,16 @@ use tulipa::Readiness;
 pub(crate) use class::initialise;
 pub(crate) use extra::open_datagrams;
 pub(crate) use kind::Kind;
-pub(crate) use listener::start_serving;
+pub(crate) use listener::{Serving, start_serving};
 pub(crate) use reading::RECEIVE_SIZE;
 use stream::Stream;
-pub(crate) use stream::{Opening, open};
+pub(crate) use stream::{Chunk, Opening, is_buffered, open};
+pub(crate) use writing::{copy_bytes, is_bytes_like};
 
 use crate::event_loop::core::Core;
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
+use crate::sslproto;
 
 /// What a job of a transport or listener is about.
 #[derive(Clone, Copy)]
@@ -92,6 +94,27 @@ pub(crate) fn is_bare(transport: &Object) -> bool {
     plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket && stream.extra.is_empty())
 }
 
+/// Whether `transport` is a native stream socket of which no method was replaced.
+#[inline]
+pub(crate) fn is_plain_socket(transport: &Object) -> bool {
+    plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket)
+}
+
+/// Queues bytes on a native stream socket for a protocol that gathers by itself; they go out with `send`.
+#[inline]
+pub(crate) fn put(transport: &Object, bytes: Object) -> Result<()> {
+    let stream = plain(transport).expect("a native stream");
+    writing::put(stream, bytes)
+}
+
+/// Sends what is queued on a native stream, or has the turn's end send it where it is little.
+#[inline]
+pub(crate) fn send(transport: &Object) -> Result<()> {
+    assert!(class::is_stream(transport), "a native stream");
+    // SAFETY: just checked; the reference keeps it alive.
+    writing::send_queued(transport, unsafe { class::stream(transport.as_ptr()) })
+}
+
 /// The callable whose failure an exception is reported as, when the job of `target` raised.
 pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
     let definition = match event {
@@ -103,7 +126,7 @@ pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
     unsafe { Object::steal(ffi::PyCFunction_New(definition, target.as_ptr())) }
 }
 
-/// Streams that were written to in this turn and go out at its end.
+/// Connections that were written to in this turn and go out at its end.
 #[derive(Default)]
 pub(crate) struct Flushing {
     streams: RefCell<Vec<Object>>,
@@ -112,7 +135,7 @@ pub(crate) struct Flushing {
 
 impl Flushing {
     #[inline]
-    fn add(&self, stream: Object) {
+    pub(crate) fn add(&self, stream: Object) {
         self.streams.borrow_mut().push(stream);
     }
 
@@ -138,7 +161,14 @@ impl Flushing {
 pub(crate) fn flush(core: &Core) -> Result<()> {
     let mut outcome = Ok(());
     while !core.flushing.is_empty() {
-        let streams = core.flushing.take();
+        let mut streams = core.flushing.take();
+        // Sessions first: what they encrypt makes the streams below them, or sessions again, part of this.
+        while streams.iter().any(sslproto::is_protocol) {
+            for session in streams.extract_if(.., |each| sslproto::is_protocol(each)) {
+                outcome = finally(outcome, || sslproto::flush_scheduled(&session));
+            }
+            streams.extend(core.flushing.take());
+        }
         outcome = finally(outcome, || core.flushing.batch.send(&streams));
         for stream in &streams {
             outcome = finally(outcome, || writing::flush_scheduled(stream));

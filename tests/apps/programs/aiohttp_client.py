@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
 from typing import Any
 
 import aiohttp
 
 
-async def main(base: str) -> dict[str, Any]:
+async def main(base: str, authority: str | None = None) -> dict[str, Any]:
     seen: dict[str, Any] = {"loop": type(asyncio.get_running_loop()).__module__}
-    async with aiohttp.ClientSession(base) as session:
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=authority))
+    async with aiohttp.ClientSession(base, connector=connector) as session:
 
         async def get(path: str) -> bytes:
             async with session.get(path) as response:
@@ -47,4 +49,4 @@ async def main(base: str) -> dict[str, Any]:
     return seen
 
 
-print(json.dumps(asyncio.run(main(sys.argv[1]))))
+print(json.dumps(asyncio.run(main(*sys.argv[1:]))))

@@ -1,10 +1,15 @@
-"""An aiohttp application: plain text, echo, a stream, a websocket. Says where it listens, ends on Ctrl-C."""
+"""An aiohttp application: plain text, echo, a stream, a websocket. Says where it listens, ends on Ctrl-C.
+
+With the file of a certificate as argument it speaks TLS.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import socket
+import ssl
+import sys
 
 from aiohttp import WSMsgType, web
 
@@ -67,7 +72,16 @@ def main() -> None:
     )
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    web.run_app(app, sock=listener, print=lambda *_: print(f"listening on http://127.0.0.1:{port}"))
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if sys.argv[1:] else None
+    if tls is not None:
+        tls.load_cert_chain(sys.argv[1])
+    scheme = "https" if tls else "http"
+    web.run_app(
+        app,
+        sock=listener,
+        ssl_context=tls,
+        print=lambda *_: print(f"listening on {scheme}://127.0.0.1:{port}"),
+    )
     print("ended in good order")
 
 

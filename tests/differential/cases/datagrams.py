@@ -236,7 +236,6 @@ def case_closing(log: Log) -> None:
         server.transport.abort()
         server.transport.abort()
         await until(lambda: server.lost)
-        log.attempt("closed server", server.transport.sendto, b"later", (HOST, 9))
         log.attempt("close again", server.transport.close)
 
     run(log, body)
@@ -380,9 +379,7 @@ def case_a_pair_without_names(log: Log) -> None:
             right.send(b"data")
             await until(lambda: protocol.received)
             log(protocol.senders)
-            for _ in range(3):
-                log.attempt("sendto", protocol.transport.sendto, b"x")
-            await until(lambda: protocol.lost)
+            await close(protocol)
 
     run(log, body)
 
@@ -463,10 +460,6 @@ def case_contexts(log: Log) -> None:
             self.log("received in", variable.get())
             variable.set("received")
             super().datagram_received(data, addr)
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self.log("lost in", variable.get())
-            super().connection_lost(exc)
 
     async def body(loop: Any) -> None:
         variable.set("creating")

@@ -76,6 +76,38 @@ def case_limits(log: Log) -> None:
     asyncio.run(main())
 
 
+class LastWords(Paused):
+    """Writes when it may again, though its transport is closing."""
+
+    transport: Any
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.transport.write(b"last words")
+
+
+def case_resume_writing_writes_to_a_closing_transport(log: Log) -> None:
+    async def main() -> None:
+        left, right = socket.socketpair()
+        right.settimeout(5)
+        transport, protocol = await asyncio.get_running_loop().create_connection(
+            lambda: LastWords(log), sock=left
+        )
+        protocol.transport = transport
+        size = 0
+        while not transport.get_write_buffer_size():
+            transport.write(CHUNK)
+            size += len(CHUNK)
+        transport.write(CHUNK * 4)
+        size += 4 * len(CHUNK)
+        transport.close()
+        await read_all(right, size + len(b"last words"))
+        await protocol.lost.wait()
+        right.close()
+
+    asyncio.run(main())
+
+
 def case_pause_and_resume(log: Log) -> None:
     async def main() -> None:
         transport, protocol, peer = await to_a_slow_reader(log)

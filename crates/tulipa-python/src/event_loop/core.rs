@@ -24,6 +24,7 @@ use super::{EventLoop, handles};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::ffi::{Object, Slot, attached};
+use crate::sslproto::Windows;
 use crate::tasks;
 use crate::transports::{Flushing, RECEIVE_SIZE};
 
@@ -85,8 +86,10 @@ pub(crate) struct Core {
     pub(crate) burst: Cell<Burst>,
     /// Addresses of datagrams.
     pub(crate) addresses: addresses::Cache,
-    /// Streams written to in this turn.
+    /// Connections written to in this turn.
     pub(crate) flushing: Flushing,
+    /// What TLS sessions read from and write into.
+    pub(crate) windows: Windows,
     /// Registrations of `sock_*` operations that are done.
     pub(crate) resting: Resting,
 }
@@ -117,6 +120,7 @@ impl Core {
             burst: Cell::default(),
             addresses: addresses::Cache::default(),
             flushing: Flushing::default(),
+            windows: Windows::new(),
             resting: Resting::default(),
         })
     }
@@ -299,9 +303,10 @@ impl Core {
         answer
     }
 
-    /// Watches a descriptor that nobody watches yet, and lists it.
+    /// Watches a descriptor, and lists it. Callbacks and operations that were registered under its number lose it:
+    /// most likely they were another file's, which has been closed.
     pub(crate) fn register(&self, fd: RawFd, interest: Interest, source: Source) -> PyResult<Token> {
-        sock::forget_resting(self, fd);
+        drop(sock::give_way(self, fd));
         let token = self.engine.register(fd, interest, source).map_err(|(error, _source)| os_error(error))?;
         self.descriptors.borrow_mut().insert(fd, token);
         Ok(token)

@@ -15,6 +15,7 @@ use super::job::Source;
 use super::{EventLoop, handles, sock};
 use crate::errors::os_error;
 use crate::ffi::Object;
+use crate::operations::is_waiter;
 
 /// Which of a descriptor's two callbacks.
 #[derive(Clone, Copy)]
@@ -111,9 +112,9 @@ fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<(
     cancel(old.flatten())
 }
 
-/// Cancels a handle that has lost its place. An operation is not told: it waits for ever, as in asyncio.
+/// Cancels a handle that has lost its place. Who waits for an operation is not told: it waits for ever, as in asyncio.
 pub(super) fn cancel(handle: Option<Object>) -> PyResult<()> {
-    if let Some(handle) = handle.filter(|handle| !sock::is_operation(handle)) {
+    if let Some(handle) = handle.filter(|handle| !is_waiter(handle)) {
         // SAFETY: attached.
         handle.bound(unsafe { Python::assume_attached() }).call_method0("cancel")?;
     }

@@ -78,13 +78,15 @@ impl PyHost {
                     .map(drop)
                     .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
             }
-            Job::Operation(operation) => sock::ready(self.core, &operation),
+            Job::Ready { waiter, token } => sock::ready(self.core, &waiter, token),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
             Job::Notify { observer, kind, future } => kind
                 .tell(&observer, &future)
                 .or_else(|raised| self.notify_failed(raised, &observer, kind, &future)),
-            Job::Expire(waiter) => operations::expire(&waiter),
+            Job::Expire(waiter) => {
+                operations::expire(&waiter).or_else(|raised| self.expiry_failed(raised, &waiter))
+            }
             Job::Io { target, event, context } => {
                 transports::run(self.core, &target, event, context.as_ref())
                     .or_else(|raised| self.io_failed(raised, &target, event))
@@ -160,6 +162,16 @@ impl PyHost {
         self.report_call(&exception, &kind.callable(observer)?, Some(future), &context::copy_current()?)
     }
 
+    /// A loop whose `call_soon` was replaced while the timer ran, and which refuses the wake-up.
+    #[cold]
+    fn expiry_failed(&self, raised: Raised, waiter: &Object) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let (exception, callback) = (raised.take_object(), &stdlib().set_result_unless_cancelled);
+        self.report_call(&exception, callback, Some(waiter), &context::copy_current()?)
+    }
+
     #[cold]
     fn io_failed(&self, raised: Raised, target: &Object, event: Event) -> Result<()> {
         if raised.leaves_the_loop() {
@@ -214,7 +226,7 @@ impl Host for PyHost {
     }
 
     #[inline]
-    fn dispatch(source: &Source, _token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
+    fn dispatch(source: &Source, token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
         match source {
             Source::Native(target) => {
                 push(Job::Io { target: target.clone(), event: Event::Ready(readiness), context: None });
@@ -223,8 +235,8 @@ impl Host for PyHost {
                 let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
                 for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {
                     let Some(handle) = handle.clone() else { continue };
-                    push(if sock::is_operation(&handle) {
-                        Job::Operation(handle)
+                    push(if operations::is_waiter(&handle) {
+                        Job::Ready { waiter: handle, token }
                     } else {
                         Job::Handle(handle)
                     });

@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use tulipa::Token;
 
 use super::handles;
 use crate::executors::Outcome;
@@ -24,8 +25,8 @@ pub(crate) enum Job {
     Notify { observer: Object, kind: &'static Kind, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
     Call { function: Object, argument: Option<Object>, context: Object },
-    /// A `sock_*` operation whose socket is ready.
-    Operation(Object),
+    /// Who waits for a `sock_*` operation, and the registration of its socket, which is ready.
+    Ready { waiter: Object, token: Token },
     /// The waiter of a native operation whose time has come.
     Expire(Object),
     /// What another thread has found out for a native future.
@@ -39,7 +40,7 @@ pub(crate) enum Job {
 impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
-            Self::Handle(object) | Self::Operation(object) | Self::Expire(object) => see(object),
+            Self::Handle(object) | Self::Ready { waiter: object, .. } | Self::Expire(object) => see(object),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);

@@ -1,13 +1,14 @@
 //! `sock_recv` and its seven sisters: one operation on a socket of the program's own.
 //!
 //! The usual call (a plain, non-blocking socket, arguments of the usual types, no debug mode) gives an
-//! `operation::Operation`, which behaves as the coroutine that asyncio's method is. Any other call goes to that very
-//! method: it says what is wrong with arguments, resolves names, calls the methods of the program's own socket
+//! `Operation` (see `operations`), which behaves as the coroutine that asyncio's method is. Any other call goes to that
+//! very method: it says what is wrong with arguments, resolves names, calls the methods of the program's own socket
 //! classes, checks in debug mode and remembers who called. `attempt` performs an operation once, `waiting` has it wait
-//! in the driver. An operation is performed when its task runs, never before, so cancelling a task that waits loses
-//! nothing.
+//! in the driver, `holding` keeps the socket open meanwhile. An operation is performed when its task runs, never
+//! before, so cancelling a task that waits loses nothing.
 
 mod attempt;
+mod holding;
 mod operation;
 mod waiting;
 
@@ -17,10 +18,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
-pub(crate) use operation::initialise;
-pub(super) use operation::{is_operation, ready};
-pub(super) use waiting::settle;
-pub(crate) use waiting::{Resting, forget_resting};
+pub(crate) use waiting::{Resting, forget_resting, give_way};
+pub(super) use waiting::{ready, settle};
 
 use self::operation::{Kind, Parts};
 use super::core::Core;
@@ -81,7 +80,7 @@ fn usual(
         return Ok(None);
     }
     let Some(parts) = body(&socket, rest) else { return Ok(None) };
-    operation::new(core, event_loop, kind, socket, parts).map(Some)
+    operation::new(event_loop, kind, socket, parts).map(Some)
 }
 
 /// Whether the socket does what the standard library's does: its class is that one, or leaves the methods alone.

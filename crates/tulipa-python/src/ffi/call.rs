@@ -103,6 +103,20 @@ pub(crate) fn method1(object: &Object, name: &Object, argument: &Object) -> Resu
     vectorcall_method(&[object.as_ptr(), argument.as_ptr()], name, std::ptr::null_mut())
 }
 
+/// `function(*arguments)` for borrowed arguments.
+#[inline]
+pub(crate) fn vectorcall(function: &Object, arguments: &[*mut ffi::PyObject]) -> Result<Object> {
+    // SAFETY: the callers pass live objects.
+    unsafe {
+        Object::steal(ffi::PyObject_Vectorcall(
+            function.as_ptr(),
+            arguments.as_ptr(),
+            arguments.len(),
+            std::ptr::null_mut(),
+        ))
+    }
+}
+
 /// `object.name(*positional, **{keywords: the last ones of arguments})`; `arguments[0]` is the object.
 #[inline]
 pub(crate) fn vectorcall_method(

@@ -10,6 +10,7 @@ pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
+pub(crate) mod draft;
 pub(crate) mod fields;
 pub(crate) mod native;
 pub(crate) mod object;

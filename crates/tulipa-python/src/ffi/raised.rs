@@ -33,6 +33,12 @@ impl Raised {
         Object::from_bound(PyErr::fetch(py).into_value(py).bind(py).as_any())
     }
 
+    /// Forgets the exception.
+    pub(crate) fn clear(self) {
+        // SAFETY: attached (O1).
+        unsafe { ffi::PyErr_Clear() };
+    }
+
     /// Sets `exception` as the indicator, keeping its traceback.
     pub(crate) fn from_object(exception: &Object) -> Self {
         // SAFETY: attached (O1).

@@ -9,7 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
 use super::{describe, is_exactly, is_exactly_any};
-use crate::ffi::{Object, Raised, Result, Slot, native};
+use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::methods::boolean;
 use crate::gc::VisitSlots;
 use crate::operations::{self, LoopBound, Machine, Step, WaitList, Waiter, is_waiter};
@@ -117,7 +117,12 @@ impl Machine for Acquire {
         let object = self.semaphore.or_none();
         // SAFETY: made for semaphores only, and not started once it is cleared.
         let semaphore: &Semaphore = unsafe { native(object.as_ptr()) };
-        if !semaphore.is_locked()? {
+        let locked = if is_exactly::<Semaphore>(&object) || is_exactly::<BoundedSemaphore>(&object) {
+            semaphore.is_locked()?
+        } else {
+            call::truth(&call::method0(&object, &stdlib().names.locked)?)?
+        };
+        if !locked {
             semaphore.add(-1);
             return Ok(self.done());
         }

@@ -319,6 +319,8 @@ fn make() -> Result<Object> {
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         // For `__await__()`, whose answer must be iterable; so generators may `yield from` an operation too.
         slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void),
+        // `yield from` in generator coroutines asks for it.
+        slot(ffi::Py_tp_iter, iterate as *mut c_void),
         slot(ffi::Py_tp_iternext, next as *mut c_void),
         slot(ffi::Py_am_await, iterate as *mut c_void),
         slot(ffi::Py_am_send, am_send as *mut c_void),

@@ -126,15 +126,15 @@ fn on_timeout(timeout: &Object, generation: &Object) -> Result<()> {
 #[pymethods]
 impl Timeout {
     #[new]
-    #[pyo3(signature = (when))]
-    fn new(when: &Bound<'_, PyAny>) -> Self {
-        Self::at(Object::from_bound(when))
+    #[pyo3(signature = (*_arguments, **_keywords), text_signature = "(when)")]
+    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
+        Self::at(Object::none())
     }
 
-    /// Take what subclasses hand on.
-    #[pyo3(signature = (*_arguments, **_keywords))]
-    #[allow(clippy::unused_self, reason = "Python's `__init__`")]
-    fn __init__(&self, _arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) {}
+    #[pyo3(signature = (when))]
+    fn __init__(&self, when: &Bound<'_, PyAny>) {
+        self.when.put(Object::from_bound(when));
+    }
 
     /// Return the current deadline.
     fn when(&self, py: Python<'_>) -> Py<PyAny> {

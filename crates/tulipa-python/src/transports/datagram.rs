@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use socket2::SockAddr;
@@ -144,7 +144,8 @@ pub(super) fn send_to(
         }
         address = Some(own);
     }
-    let Some(core) = stream.core() else { return Err(closed()) };
+    // Of a transport that is closed for good: asyncio's stumbles here over the loop that it has let go of.
+    let Some(core) = stream.core() else { return Ok(()) };
     let destination = destination(core, stream, datagram, address)?;
     let in_turn = core.thread() == Some(current_thread());
     let gathered = in_turn && is_gathered(stream, &destination);
@@ -189,12 +190,6 @@ fn check_address(given: &Object, own: &Object) -> Result<()> {
     Err(PyValueError::new_err(format!("Invalid address: must be None or {own}")).into())
 }
 
-/// What asyncio's transport raises once it has let go of its loop.
-#[cold]
-fn closed() -> Raised {
-    PyAttributeError::new_err("'NoneType' object has no attribute 'call_exception_handler'").into()
-}
-
 #[inline]
 fn destination(
     core: &Core,
@@ -202,7 +197,8 @@ fn destination(
     datagram: &Datagram,
     address: Option<Object>,
 ) -> Result<Destination> {
-    if datagram.connected {
+    // The end of a pair of Unix sockets has a peer, but no address of it.
+    if datagram.connected || address.is_none() && datagram.family == libc::AF_UNIX {
         return Ok(Destination::Peer);
     }
     let address = address.unwrap_or_else(Object::none);

@@ -16,7 +16,7 @@ use super::methods::{
 use super::stream::{self as life, Stream};
 use super::writing;
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
@@ -125,7 +125,8 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 14] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 15] = [
+pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 16] = [
+    DICT,
     property(c"max_size", max_size, Some(set_max_size)),
     property(c"_address", address, None),
     property(c"_extra", extra_property, Some(set_extra)),

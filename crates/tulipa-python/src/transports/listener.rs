@@ -21,6 +21,7 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::Source;
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, call, context};
+use crate::sslproto;
 use crate::stdlib::stdlib;
 
 /// Seconds until accepting is tried again after the system ran out of something; asyncio's figure.
@@ -35,6 +36,8 @@ pub(crate) struct Listening {
     server: Py<PyAny>,
     /// The context of `start_serving`; each connection's protocol runs in copies of it.
     context: Py<PyAny>,
+    /// The SSLContext and the two time limits, where the connections are TLS.
+    tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
     /// From 3.15 on a server may be given a context, which connections then share a copy of, each its own.
     shared_context: bool,
     fd: RawFd,
@@ -58,21 +61,31 @@ impl Listening {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
+        let tls = self.tls.iter().flat_map(|(context, handshake, shutdown)| [context, handshake, shutdown]);
         [&self.event_loop, &self.factory, &self.socket, &self.server, &self.context]
             .into_iter()
+            .chain(tls)
             .try_for_each(|object| visit.call(object))
     }
 }
 
-/// Watches a listening socket: its connections become native transports with protocols from `factory`.
-pub(crate) fn start_serving(
-    event_loop: &Bound<'_, EventLoop>,
-    factory: &Bound<'_, PyAny>,
-    socket: &Bound<'_, PyAny>,
-    server: &Bound<'_, PyAny>,
-    backlog: usize,
-    given: Option<&Bound<'_, PyAny>>,
+/// What is served, and by whom.
+pub(crate) struct Serving<'a, 'py> {
+    pub(crate) factory: &'a Bound<'py, PyAny>,
+    pub(crate) socket: &'a Bound<'py, PyAny>,
+    pub(crate) server: &'a Bound<'py, PyAny>,
+    pub(crate) backlog: usize,
+    pub(crate) context: Option<&'a Bound<'py, PyAny>>,
+    /// The SSLContext and the two time limits, for TLS.
+    pub(crate) tls: Option<(Py<PyAny>, Py<PyAny>, Py<PyAny>)>,
+}
+
+/// Watches a listening socket: its connections become native transports with protocols from the factory.
+pub(crate) fn start_serving<'py>(
+    event_loop: &Bound<'py, EventLoop>,
+    serving: Serving<'_, 'py>,
 ) -> PyResult<()> {
+    let Serving { factory, socket, server, backlog, context: given, tls } = serving;
     let py = event_loop.py();
     let core = &event_loop.get().core;
     core.ensure_open()?;
@@ -85,6 +98,7 @@ pub(crate) fn start_serving(
         socket: socket.clone().unbind(),
         server: server.clone().unbind(),
         context: context.bound(py).unbind(),
+        tls,
         shared_context: given.is_some(),
         fd,
         backlog: backlog.max(1),
@@ -155,6 +169,7 @@ impl Listening {
     ) -> Result<()> {
         let protocol = call::call0(&object(py, &self.factory))?;
         let event_loop = object(py, &self.event_loop);
+        let protocol = self.wrapped(py, &event_loop, protocol)?;
         let server = Some(object(py, &self.server));
         let opening =
             Opening { kind: Kind::Socket, event_loop: &event_loop, protocol, server, waiter: None, context };
@@ -169,6 +184,23 @@ impl Listening {
         // The transport owns it now.
         let _ = connection.into_raw_fd();
         Ok(())
+    }
+
+    /// The protocol behind TLS, where that is spoken here.
+    fn wrapped(&self, py: Python<'_>, event_loop: &Object, protocol: Object) -> Result<Object> {
+        let Some((context, handshake, shutdown)) = &self.tls else { return Ok(protocol) };
+        sslproto::open(sslproto::Opening {
+            event_loop,
+            protocol,
+            context: object(py, context),
+            waiter: None,
+            server_side: true,
+            server_hostname: Object::none(),
+            handshake_timeout: object(py, handshake),
+            shutdown_timeout: object(py, shutdown),
+            call_connection_made: true,
+            accepted: true,
+        })
     }
 
     /// As in asyncio, an error of the protocol's factory is shown in debug mode only.

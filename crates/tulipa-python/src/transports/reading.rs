@@ -17,6 +17,7 @@ use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::{Object, Raised, Result, call};
+use crate::sslproto;
 use crate::stdlib::stdlib;
 use crate::streams::{self, Data};
 
@@ -28,7 +29,9 @@ pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
 pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
     let mut budget = ReadBudget::new();
     while stream.wants_read() {
-        let again = if stream.buffered.get() {
+        let again = if stream.tls.get() {
+            read_ciphertext(transport, stream, &mut budget)?
+        } else if stream.buffered.get() {
             read_into_protocol(transport, stream, &mut budget)?
         } else {
             read_bytes(transport, stream, &mut budget)?
@@ -136,6 +139,32 @@ fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object
     new_bytes(data).map(Some)
 }
 
+/// One `recv` for a TLS session; whether another is worth while.
+fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
+    let Some(core) = stream.core() else { return Ok(false) };
+    let mut buffer = core.receive_buffer.take();
+    if buffer.is_empty() {
+        buffer.resize(RECEIVE_SIZE, 0);
+    }
+    let received = sys::recv(stream.fd.get(), &mut buffer);
+    let size = *received.as_ref().unwrap_or(&0);
+    let told = match size {
+        0 => Ok(()),
+        size => sslproto::received(&stream.protocol.or_none(), &buffer[..size]),
+    };
+    core.receive_buffer.set(buffer);
+    match received {
+        Ok(0) => return end_of_stream(transport, stream),
+        Ok(_) => {}
+        Err(error) => return receive_failed(transport, stream, error),
+    }
+    if let Err(raised) = told {
+        fatal_error(transport, stream, raised, "Fatal error: protocol.buffer_updated() call failed.")?;
+        return Ok(false);
+    }
+    Ok(budget.spend(RECEIVE_SIZE, size))
+}
+
 fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
     if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
         let raised = Raised::from(os_error(error));
@@ -206,14 +235,14 @@ fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
     if stream.kind.get().is_pipe() {
         return pipe::end_of_file(transport, stream).map(|()| false);
     }
-    let news = stream.state.borrow_mut().receive_eof();
-    if !news {
-        return Ok(false);
-    }
     if stream.is_debug() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         stdlib().logger.bound(py).call_method1("debug", ("%r received EOF", transport.bound(py)))?;
+    }
+    let news = stream.state.borrow_mut().receive_eof();
+    if !news {
+        return Ok(false);
     }
     let keep_open = call::method0(&stream.protocol.or_none(), &stdlib().names.eof_received)
         .and_then(|answer| call::truth(&answer));

@@ -187,12 +187,13 @@ impl Sending {
             let progress = self.progress();
             (progress.sent(), progress.position())
         };
-        let moved = if sent > 0 { sys::seek(self.file, position).map_err(os_error) } else { Ok(()) };
+        let seeks = sent > 0 || stdlib().behaviour.sendfile_always_seeks;
+        let moved = if seeks { sys::seek(self.file, position).map_err(os_error) } else { Ok(()) };
         let future = self.future.bind(py);
         if future.call_method0("done")?.is_truthy()? {
             return Ok(());
         }
-        match outcome.and(moved) {
+        match moved.and(outcome) {
             Ok(()) => future.call_method1("set_result", (sent,))?,
             Err(error) => future.call_method1("set_exception", (error.into_value(py),))?,
         };

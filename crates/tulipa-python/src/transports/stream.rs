@@ -21,11 +21,12 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
+use crate::sslproto;
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
 
 /// A chunk of the write queue: always exactly a `bytes` object, which nobody can change meanwhile.
-pub(super) struct Chunk(pub(super) Object);
+pub(crate) struct Chunk(pub(crate) Object);
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
@@ -89,6 +90,8 @@ pub(crate) struct Stream {
     pub(super) buffered: Cell<bool>,
     /// The last read brought much: the next one may go into an object of its own.
     pub(super) bulk: Cell<bool>,
+    /// The protocol is the native TLS, which takes what the loop's buffer holds.
+    pub(super) tls: Cell<bool>,
     /// How what comes in reaches the protocol otherwise.
     pub(super) feeding: Cell<Feeding>,
     /// Losing the connection, and writes since.
@@ -128,6 +131,7 @@ impl Stream {
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
             bulk: Cell::new(false),
+            tls: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
             datagram: OnceCell::new(),
@@ -275,6 +279,7 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
     // Pipes call `data_received` of any protocol.
     let buffered = stream.kind.get() == Kind::Socket && is_buffered(&protocol.bound(py))?;
     stream.buffered.set(buffered);
+    stream.tls.set(buffered && sslproto::is_protocol(&protocol));
     stream.feeding.set(Feeding::of(&protocol));
     stream.reader.set(None);
     stream.protocol.put(protocol);
@@ -282,7 +287,7 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
 }
 
 /// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub(crate) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
         || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
 }

@@ -108,7 +108,7 @@ fn line_bytes(line: &Object) -> Result<Object> {
     as_bytes(&unsafe { Object::steal(ffi::PyMemoryView_FromObject(line.as_ptr())) }?)
 }
 
-pub(super) fn is_bytes_like(data: &Object) -> bool {
+pub(crate) fn is_bytes_like(data: &Object) -> bool {
     // SAFETY: reads the object's class.
     unsafe {
         ffi::PyBytes_Check(data.as_ptr()) != 0
@@ -140,6 +140,16 @@ pub(super) fn as_bytes(data: &Object) -> Result<Object> {
         let wanted = if cfg!(Py_3_14) { "bytes, bytearray, or memoryview" } else { "bytes-like" };
         let text = format!("data argument must be a {wanted} object, not {name}");
         return Err(PyTypeError::new_err(text).into());
+    }
+    copy_bytes(data)
+}
+
+/// As a `bytes` object of its own, from anything with a buffer.
+#[inline]
+pub(crate) fn copy_bytes(data: &Object) -> Result<Object> {
+    // SAFETY: reads the object's class.
+    if unsafe { ffi::PyBytes_CheckExact(data.as_ptr()) } != 0 {
+        return Ok(data.clone());
     }
     // `bytes(data)` would give a subclass's own; the buffer is what counts.
     let mut view = ffi::Py_buffer::new();
@@ -198,6 +208,23 @@ fn send_or_schedule(transport: &Object, stream: &Stream) -> Result<()> {
     }
     flush(transport, stream)?;
     maybe_pause(transport, stream)
+}
+
+/// Queues bytes without sending them, for a protocol that calls `send_queued` when it has gathered its data.
+#[inline]
+pub(super) fn put(stream: &Stream, bytes: Object) -> Result<()> {
+    check(stream, "Cannot call write() after write_eof()", "unable to write; sendfile is in progress")?;
+    if stream.lost.get() > 0 {
+        return write_to_lost(stream);
+    }
+    stream.queue.borrow_mut().append(Chunk(bytes));
+    Ok(())
+}
+
+/// Sends what is queued, now or at the end of the turn.
+#[inline]
+pub(super) fn send_queued(transport: &Object, stream: &Stream) -> Result<()> {
+    if stream.queue.borrow().is_empty() { Ok(()) } else { send_or_schedule(transport, stream) }
 }
 
 /// The end of a turn in which the stream was written to.
@@ -266,7 +293,6 @@ fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
     let mut queue = stream.queue.borrow_mut();
     let mut released = Vec::new();
     let pressure = queue.advance(sent.written, &mut |chunk| released.push(chunk));
-    let all = queue.is_empty();
     drop(queue);
     // Exactly bytes objects: letting go of them runs no foreign code, but costs; it happens outside the borrow.
     drop(released);
@@ -274,6 +300,8 @@ fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
         block(stream)?;
     }
     let resumed = if pressure == Pressure::Resumed { resume(transport, stream) } else { Ok(()) };
+    // Only now: `resume_writing()` may have written, also to a stream that is closing.
+    let all = stream.queue.borrow().is_empty();
     if all { finally(resumed, || emptied(transport, stream)) } else { resumed }
 }
 

@@ -227,6 +227,11 @@ impl<H: Host> Loop<H> {
         self.sources.borrow().interest(token)
     }
 
+    /// The number of a watched descriptor; `None` for a stale token.
+    pub fn descriptor(&self, token: Token) -> Option<RawFd> {
+        self.sources.borrow().descriptor(token)
+    }
+
     /// Lends the source to `f`, which must not call out: the table is borrowed. `None` for a stale token.
     pub fn with_source<R>(&self, token: Token, f: impl FnOnce(&mut H::Source) -> R) -> Option<R> {
         self.sources.borrow_mut().source_mut(token).map(f)

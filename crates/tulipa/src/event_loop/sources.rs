@@ -86,6 +86,11 @@ impl<S> Sources<S> {
         self.table.lookup(token.0).map(|registration| registration.interest)
     }
 
+    /// The number of the descriptor.
+    pub(super) fn descriptor(&self, token: Token) -> Option<RawFd> {
+        self.table.lookup(token.0).map(|registration| registration.fd)
+    }
+
     /// The embedder's part of a registration.
     pub(super) fn source_mut(&mut self, token: Token) -> Option<&mut S> {
         self.table.lookup_mut(token.0).map(|registration| &mut registration.source)

@@ -15,7 +15,7 @@ use tulipa::sys;
 
 use super::super::core::Core;
 use super::family;
-use super::operation::{Kind, Operation};
+use super::operation::{Kind, SocketOperation};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::ffi::buffer::{Buffer, bytes_of, is_bytes, new_bytes};
@@ -31,9 +31,9 @@ pub(super) enum Performed {
 
 /// Tries the operation.
 #[inline]
-pub(super) fn perform(core: &Core, operation: &Operation) -> Result<Performed> {
+pub(super) fn perform(core: &Core, operation: &SocketOperation) -> Result<Performed> {
     let fd = descriptor(operation)?;
-    let answer = match operation.kind.get() {
+    let answer = match operation.kind {
         Kind::Receive => receive(core, fd, operation.size.get()),
         Kind::ReceiveInto => receive_into(fd, operation),
         Kind::ReceiveFrom => receive_from(core, fd, operation.size.get()),
@@ -47,7 +47,7 @@ pub(super) fn perform(core: &Core, operation: &Operation) -> Result<Performed> {
 }
 
 /// The number of the socket's descriptor, -1 once it is closed.
-fn descriptor(operation: &Operation) -> Result<RawFd> {
+fn descriptor(operation: &SocketOperation) -> Result<RawFd> {
     let number = call::call1(&stdlib().behaviour.socket.fileno, &operation.socket.or_none())?;
     // SAFETY: the method returns an integer, which fits.
     Ok(unsafe { ffi::PyLong_AsLong(number.as_ptr()) } as RawFd)
@@ -100,19 +100,19 @@ fn receive_from(core: &Core, fd: RawFd, size: usize) -> Result<Option<Object>> {
 }
 
 /// The program's buffer; if it lends itself no more, the socket's method says so.
-fn writable(operation: &Operation) -> Result<Buffer> {
+fn writable(operation: &SocketOperation) -> Result<Buffer> {
     let object = operation.buffer.or_none();
     Buffer::writable(&object).map_err(|raised| {
         drop(PyErr::from(raised));
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let method = operation.kind.get().socket_method();
+        let method = operation.kind.socket_method();
         let complaint = operation.socket.or_none().bound(py).call_method1(method, (object.bound(py),));
         complaint.map_or_else(Raised::from, |_| PyOSError::new_err("the buffer has changed").into())
     })
 }
 
-fn receive_into(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
+fn receive_into(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
     let mut buffer = writable(operation)?;
     let bytes = buffer.bytes_mut();
     let received = if bytes.is_empty() { Ok(0) } else { sys::recv(fd, bytes) };
@@ -120,7 +120,7 @@ fn receive_into(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
     answered(received)?.map(number).transpose()
 }
 
-fn receive_from_into(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
+fn receive_from_into(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
     let mut buffer = writable(operation)?;
     let bytes = buffer.bytes_mut();
     let size = operation.size.get().min(bytes.len());
@@ -131,7 +131,7 @@ fn receive_from_into(fd: RawFd, operation: &Operation) -> Result<Option<Object>>
 }
 
 /// One `send` of what is left, as asyncio does it for each event.
-fn send_all(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
+fn send_all(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
     let data = operation.buffer.or_none();
     let (sent, all) = if is_bytes(&data) {
         send_rest(fd, bytes_of(&data), operation.size.get())
@@ -152,7 +152,7 @@ fn send_rest(fd: RawFd, bytes: &[u8], sent: usize) -> (io::Result<usize>, usize)
 }
 
 /// While the operation waits, what is sent must keep its size, as it does under asyncio's memoryview.
-fn hold(operation: &Operation, data: &Object) -> Result<()> {
+fn hold(operation: &SocketOperation, data: &Object) -> Result<()> {
     // SAFETY: reads the object's class.
     let is_view = unsafe { ffi::PyMemoryView_Check(data.as_ptr()) } != 0;
     if !is_view && !is_bytes(data) {
@@ -162,7 +162,7 @@ fn hold(operation: &Operation, data: &Object) -> Result<()> {
     Ok(())
 }
 
-fn send_to(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
+fn send_to(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
     audit(c"socket.sendto", operation)?;
     let data = operation.buffer.or_none();
     let buffer = Buffer::readable(&data)?;
@@ -171,7 +171,10 @@ fn send_to(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
     answered(sent)?.map(number).transpose()
 }
 
-fn with_target<T>(operation: &Operation, use_it: impl FnOnce(&SockAddr) -> io::Result<T>) -> io::Result<T> {
+fn with_target<T>(
+    operation: &SocketOperation,
+    use_it: impl FnOnce(&SockAddr) -> io::Result<T>,
+) -> io::Result<T> {
     let Some(target) = operation.target.take() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let answer = use_it(&target);
     operation.target.set(Some(target));
@@ -179,7 +182,7 @@ fn with_target<T>(operation: &Operation, use_it: impl FnOnce(&SockAddr) -> io::R
 }
 
 /// Starts the attempt, then asks what has become of it.
-fn connect(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
+fn connect(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
     if operation.connecting.get() {
         return match answered(sys::socket_error(fd))? {
             Some(None) => Ok(Some(Object::none())),
@@ -194,7 +197,7 @@ fn connect(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
 }
 
 #[cold]
-fn connect_failed(error: &io::Error, operation: &Operation) -> Raised {
+fn connect_failed(error: &io::Error, operation: &SocketOperation) -> Raised {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     match operation.address.or_none().bound(py).str() {
@@ -206,12 +209,12 @@ fn connect_failed(error: &io::Error, operation: &Operation) -> Raised {
 }
 
 /// Tells the interpreter's audit hooks what the socket's method would tell them.
-fn audit(event: &std::ffi::CStr, operation: &Operation) -> Result<()> {
+fn audit(event: &std::ffi::CStr, operation: &SocketOperation) -> Result<()> {
     let (socket, address) = (operation.socket.or_none(), operation.address.or_none());
     crate::ffi::audit::tell(event, &socket, &address)
 }
 
-fn accept(fd: RawFd, operation: &Operation) -> Result<Option<Object>> {
+fn accept(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
     let Some((connection, peer)) = answered(sys::accept_from(fd))? else { return Ok(None) };
     let socket = python_socket(&operation.socket.or_none(), connection)?;
     pair(&socket, &addresses::to_python(&peer)?).map(Some)

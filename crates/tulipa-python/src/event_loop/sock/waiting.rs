@@ -11,7 +11,6 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::{Interest, Token};
 
@@ -20,6 +19,7 @@ use super::super::descriptors::{self, Side};
 use super::super::job::Source;
 use crate::errors::os_error;
 use crate::ffi::{Object, Result, call};
+use crate::operations;
 use crate::stdlib::stdlib;
 
 /// The registrations that rest.
@@ -27,7 +27,6 @@ use crate::stdlib::stdlib;
 pub(crate) struct Resting(RefCell<Vec<Rest>>);
 
 struct Rest {
-    fd: RawFd,
     token: Token,
     /// The turn in which it came to rest has not ended.
     is_fresh: Cell<bool>,
@@ -44,17 +43,17 @@ impl Resting {
     }
 }
 
-/// Puts the operation into its place.
-pub(super) fn wait(core: &Core, side: Side, fd: RawFd, socket: &Object, operation: &Object) -> Result<Token> {
+/// Puts who waits for an operation into its place.
+pub(super) fn wait(core: &Core, side: Side, fd: RawFd, socket: &Object, waiter: &Object) -> Result<Token> {
     core.ensure_open()?;
     let known = core.descriptors.borrow().get(&fd).copied();
-    let Some(token) = known else { return register(core, side, fd, socket, operation, None) };
+    let Some(token) = known else { return register(core, side, fd, socket, waiter, None) };
     match owner(core, token, socket) {
-        Owner::Same => take_place(core, side, token, operation)?,
+        Owner::Same => take_place(core, side, token, waiter)?,
         Owner::Another => {
             // Another socket object with the same number, which is closed or stands for the same descriptor.
-            let others = end(core, fd, token);
-            return register(core, side, fd, socket, operation, others);
+            let others = end(core, token);
+            return register(core, side, fd, socket, waiter, others);
         }
         Owner::Transport => {
             let text = format!("File descriptor {fd} is used by a transport that is being closed");
@@ -84,13 +83,12 @@ fn owner(core: &Core, token: Token, socket: &Object) -> Owner {
     owner.unwrap_or(Owner::Another)
 }
 
-fn take_place(core: &Core, side: Side, token: Token, operation: &Object) -> Result<()> {
+fn take_place(core: &Core, side: Side, token: Token, waiter: &Object) -> Result<()> {
     let interest = core.engine.interest(token).unwrap_or(Interest::NONE);
     core.engine.set_interest(token, interest | side.interest()).map_err(os_error)?;
-    let operation = operation.clone();
-    let old = core
-        .engine
-        .with_source(token, |source| side.place(source).and_then(|place| place.replace(operation)));
+    let waiter = waiter.clone();
+    let old =
+        core.engine.with_source(token, |source| side.place(source).and_then(|place| place.replace(waiter)));
     Ok(descriptors::cancel(old.flatten())?)
 }
 
@@ -99,7 +97,7 @@ fn register(
     side: Side,
     fd: RawFd,
     socket: &Object,
-    operation: &Object,
+    waiter: &Object,
     others: Option<Source>,
 ) -> Result<Token> {
     let (reader, writer) = match others {
@@ -107,7 +105,7 @@ fn register(
         _ => (None, None),
     };
     let mut source = Source::Handles { file: socket.clone(), reader, writer };
-    let old = side.place(&mut source).and_then(|place| place.replace(operation.clone()));
+    let old = side.place(&mut source).and_then(|place| place.replace(waiter.clone()));
     let interest = interest_of(&source);
     let token = core.register(fd, interest, source)?;
     descriptors::cancel(old)?;
@@ -120,34 +118,32 @@ fn interest_of(source: &Source) -> Interest {
     wanted(reader, Interest::READABLE) | wanted(writer, Interest::WRITABLE)
 }
 
-/// Ends a registration; what it stood for.
-fn end(core: &Core, fd: RawFd, token: Token) -> Option<Source> {
+/// Ends a registration; what it stood for. `None` where it has ended already, and the number may be another's.
+fn end(core: &Core, token: Token) -> Option<Source> {
+    let fd = core.engine.descriptor(token)?;
+    let source = core.engine.deregister(token);
     core.descriptors.borrow_mut().remove(&fd);
-    core.engine.deregister(token)
+    source
 }
 
-/// Takes the operation out of its place and asks the driver for what is left; nothing, if another has the place.
-pub(super) fn leave(
-    core: &Core,
-    side: Side,
-    fd: RawFd,
-    token: Token,
-    operation: *mut ffi::PyObject,
-) -> Result<()> {
-    if take_out(core, side, token, operation).is_none() { Ok(()) } else { settle_one(core, fd, token) }
-}
-
-/// Takes the operation out of its place, which stays watched for a while.
-pub(super) fn rest(core: &Core, side: Side, fd: RawFd, token: Token, operation: &Object) {
-    if take_out(core, side, token, operation.as_ptr()).is_some() {
-        core.resting.0.borrow_mut().push(Rest { fd, token, is_fresh: Cell::new(true) });
+/// The driver found the socket ready: who waits goes on, as asyncio has it with the next turn.
+pub(crate) fn ready(core: &Core, waiter: &Object, token: Token) -> Result<()> {
+    if take_out(core, token, waiter).is_some() {
+        core.resting.0.borrow_mut().push(Rest { token, is_fresh: Cell::new(true) });
     }
+    operations::expire(waiter)
 }
 
-fn take_out(core: &Core, side: Side, token: Token, operation: *mut ffi::PyObject) -> Option<Object> {
+/// Takes who waits out of its place and asks the driver for what is left; nothing, if another has the place.
+pub(super) fn leave(core: &Core, token: Token, waiter: &Object) -> Result<()> {
+    if take_out(core, token, waiter).is_none() { Ok(()) } else { settle_one(core, token) }
+}
+
+fn take_out(core: &Core, token: Token, waiter: &Object) -> Option<Object> {
     let take = |source: &mut Source| {
-        let place = side.place(source)?;
-        if place.as_ref().is_some_and(|object| object.is(operation)) { place.take() } else { None }
+        let Source::Handles { reader, writer, .. } = source else { return None };
+        let mut places = [reader, writer].into_iter();
+        places.find(|place| place.as_ref().is_some_and(|object| object.is(waiter.as_ptr())))?.take()
     };
     core.engine.with_source(token, take)?
 }
@@ -158,15 +154,15 @@ pub(crate) fn settle(core: &Core) -> Result<()> {
     core.resting.0.borrow_mut().retain(|rest| {
         let stays = rest.is_fresh.replace(false);
         if !stays {
-            due.push((rest.fd, rest.token));
+            due.push(rest.token);
         }
         stays
     });
-    due.into_iter().try_for_each(|(fd, token)| settle_one(core, fd, token))
+    due.into_iter().try_for_each(|token| settle_one(core, token))
 }
 
 /// Asks the driver for no more than somebody waits for.
-fn settle_one(core: &Core, fd: RawFd, token: Token) -> Result<()> {
+fn settle_one(core: &Core, token: Token) -> Result<()> {
     let wanted = core.engine.with_source(token, |source| match source {
         Source::Handles { .. } => Some(interest_of(source)),
         Source::Native(_) => None,
@@ -174,7 +170,7 @@ fn settle_one(core: &Core, fd: RawFd, token: Token) -> Result<()> {
     match wanted.flatten() {
         None => Ok(()),
         Some(Interest::NONE) => {
-            drop(end(core, fd, token));
+            drop(end(core, token));
             Ok(())
         }
         Some(interest) => Ok(core.engine.set_interest(token, interest).map_err(os_error)?),
@@ -183,15 +179,20 @@ fn settle_one(core: &Core, fd: RawFd, token: Token) -> Result<()> {
 
 /// Ends the registration of `fd` if it rests: somebody else is about to use the descriptor.
 pub(crate) fn forget_resting(core: &Core, fd: RawFd) {
-    if core.resting.is_empty() {
-        return;
+    if !core.resting.is_empty() {
+        let idle = |source: &mut Source| matches!(source, Source::Handles { reader: None, writer: None, .. });
+        drop(end_if(core, fd, idle));
     }
-    let known = core.descriptors.borrow().get(&fd).copied();
-    let Some(token) = known else { return };
-    let idle = |source: &mut Source| matches!(source, Source::Handles { reader: None, writer: None, .. });
-    if core.engine.with_source(token, idle) == Some(true) {
-        drop(end(core, fd, token));
-    }
+}
+
+/// Ends the registration of `fd` unless it is a transport's; what it stood for.
+pub(crate) fn give_way(core: &Core, fd: RawFd) -> Option<Source> {
+    end_if(core, fd, |source| matches!(source, Source::Handles { .. }))
+}
+
+fn end_if(core: &Core, fd: RawFd, condition: impl FnOnce(&mut Source) -> bool) -> Option<Source> {
+    let token = core.descriptors.borrow().get(&fd).copied()?;
+    if core.engine.with_source(token, condition)? { end(core, token) } else { None }
 }
 
 /// Refuses a descriptor that belongs to a transport, native or stock, in asyncio's words.

@@ -1,0 +1,268 @@
+//! The ssl module: what is needed of it, looked up when TLS is first used, and calls into its C part.
+//!
+//! The program's own SSLContext makes the session, so every setting of it holds. Data goes through the session's C
+//! object where that is the standard library's, past the Python methods that only pass arguments on.
+
+use std::sync::OnceLock;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::window::Windows;
+use crate::ffi::{Object, Raised, Result, call};
+use crate::stdlib::stdlib;
+
+/// Classes, functions and constants of `ssl`, `_ssl` and `asyncio`.
+pub(super) struct Library {
+    pub(super) error: Object,
+    pub(super) certificate_error: Object,
+    pub(super) states: Object,
+    pub(super) create_context: Object,
+    pub(super) flow_control: Object,
+    pub(super) constants: Object,
+    want_read: Object,
+    system_call: Object,
+    memory_bio: Object,
+    session: Object,
+    /// `read` and `write` of `ssl.SSLObject`, to notice when somebody has put others in their place.
+    session_methods: [Object; 2],
+    c_session: Object,
+    c_read: Object,
+    c_write: Object,
+    c_pending: Object,
+    bio_read: Object,
+    bio_write: Object,
+    zero: Object,
+}
+
+static LIBRARY: OnceLock<Library> = OnceLock::new();
+
+/// The library; a Python without the ssl module has none.
+pub(super) fn library() -> Result<&'static Library> {
+    if let Some(library) = LIBRARY.get() {
+        return Ok(library);
+    }
+    // SAFETY: attached.
+    let library = Library::new(unsafe { Python::assume_attached() })?;
+    Ok(LIBRARY.get_or_init(|| library))
+}
+
+impl Library {
+    fn new(py: Python<'_>) -> Result<Self> {
+        let sslproto = py.import("asyncio.sslproto")?;
+        let ssl = sslproto.getattr("ssl")?;
+        if ssl.is_none() {
+            return Err(PyRuntimeError::new_err("stdlib ssl module not available").into());
+        }
+        let native = py.import("_ssl")?;
+        let of = |owner: &Bound<'_, PyAny>, name: &str| -> Result<Object> { Ok(owner.getattr(name)?.into()) };
+        let session = ssl.getattr("SSLObject")?;
+        let memory_bio = ssl.getattr("MemoryBIO")?;
+        let c_session = native.getattr("_SSLSocket")?;
+        Ok(Self {
+            error: of(&ssl, "SSLError")?,
+            certificate_error: of(&ssl, "CertificateError")?,
+            states: of(&sslproto, "SSLProtocolState")?,
+            create_context: of(&sslproto, "_create_transport_context")?,
+            flow_control: of(&sslproto, "add_flowcontrol_defaults")?,
+            constants: py.import("asyncio.constants")?.into_any().into(),
+            want_read: of(&ssl, "SSLWantReadError")?,
+            system_call: of(&ssl, "SSLSyscallError")?,
+            session_methods: [of(&session, "read")?, of(&session, "write")?],
+            c_read: of(&c_session, "read")?,
+            c_write: of(&c_session, "write")?,
+            c_pending: of(&c_session, "pending")?,
+            bio_read: of(&memory_bio, "read")?,
+            bio_write: of(&memory_bio, "write")?,
+            session: session.into(),
+            memory_bio: memory_bio.into(),
+            c_session: c_session.into(),
+            zero: 0_i32.into_pyobject(py).map_err(PyErr::from)?.into_any().into(),
+        })
+    }
+
+    /// A number from `asyncio.constants`, as it is now.
+    pub(super) fn constant(&self, name: &str) -> Result<usize> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        Ok(self.constants.bound(py).getattr(name)?.extract()?)
+    }
+
+    /// Whether an exception means "not yet", as asyncio sees it.
+    pub(super) fn is_again(&self, raised: &Raised) -> bool {
+        raised.matches(self.want_read.as_ptr()) || raised.matches(self.system_call.as_ptr())
+    }
+}
+
+/// What became of a call that moves data.
+pub(super) enum Moved {
+    /// So many bytes; none mean that the peer has ended the session.
+    Bytes(usize),
+    /// More must come in first.
+    Again,
+}
+
+/// One TLS session and its two buffers.
+pub(super) struct Session {
+    /// The `SSLObject`.
+    pub(super) object: Object,
+    pub(super) incoming: Object,
+    pub(super) outgoing: Object,
+    /// Its C object, where that may be used directly.
+    c_object: Option<Object>,
+}
+
+impl Session {
+    /// `context.wrap_bio` over two new buffers.
+    pub(super) fn new(context: &Object, server_side: bool, server_hostname: &Object) -> Result<Self> {
+        let library = library()?;
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let incoming = call::call0(&library.memory_bio)?;
+        let outgoing = call::call0(&library.memory_bio)?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("server_side", server_side)?;
+        keywords.set_item("server_hostname", server_hostname.bound(py))?;
+        let buffers = (incoming.bound(py), outgoing.bound(py));
+        let object = context.bound(py).call_method("wrap_bio", buffers, Some(&keywords))?;
+        let c_object = c_object_of(library, &object)?;
+        Ok(Self { object: object.into(), incoming, outgoing, c_object })
+    }
+
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+        [&self.object, &self.incoming, &self.outgoing].into_iter().chain(&self.c_object)
+    }
+
+    /// Puts ciphertext where the session finds it.
+    pub(super) fn feed(&self, windows: &Windows, data: &[u8]) -> Result<()> {
+        let library = library()?;
+        // SAFETY: the buffer's C code reads `data` while it is borrowed here.
+        unsafe {
+            windows.lend(data.as_ptr().cast_mut(), data.len(), |window| {
+                call::call2(&library.bio_write, &self.incoming, window).map(drop)
+            })
+        }
+    }
+
+    /// What the session wants to be sent.
+    pub(super) fn take_outgoing(&self) -> Result<Object> {
+        call::call1(&library()?.bio_read, &self.outgoing)
+    }
+
+    /// What was put in and not taken yet.
+    pub(super) fn take_incoming(&self) -> Result<Object> {
+        call::call1(&library()?.bio_read, &self.incoming)
+    }
+
+    /// Reads data into `room`.
+    ///
+    /// # Safety
+    /// `room` bytes at `start` are ours to write for the call.
+    pub(super) unsafe fn read(&self, windows: &Windows, start: *mut u8, room: usize) -> Result<Moved> {
+        let library = library()?;
+        let Some(c_object) = &self.c_object else {
+            // SAFETY: passed on.
+            return unsafe { self.read_copied(start, room) };
+        };
+        // SAFETY: the memory is the caller's, and `_ssl` writes no more than the window shows. A size of zero asks for
+        // as much as there is room.
+        let count = unsafe {
+            windows.lend(start, room, |window| {
+                call::vectorcall(
+                    &library.c_read,
+                    &[c_object.as_ptr(), library.zero.as_ptr(), window.as_ptr()],
+                )
+            })
+        };
+        moved(library, count)
+    }
+
+    /// As `read`, by a program's own `read`, whose bytes are copied.
+    unsafe fn read_copied(&self, start: *mut u8, room: usize) -> Result<Moved> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let data = match self.object.bound(py).call_method1("read", (room,)) {
+            Ok(data) => data,
+            Err(error) => return again_or(library()?, error.into()),
+        };
+        let data = data.cast_into::<pyo3::types::PyBytes>().map_err(PyErr::from)?;
+        let data = &data.as_bytes()[..data.as_bytes().len().min(room)];
+        // SAFETY: the caller has `room` bytes there, and no more are copied.
+        unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), start, data.len()) };
+        Ok(Moved::Bytes(data.len()))
+    }
+
+    /// Encrypts `data`, or its beginning.
+    pub(super) fn write(&self, windows: &Windows, data: &[u8]) -> Result<Moved> {
+        let library = library()?;
+        let Some(c_object) = &self.c_object else { return self.write_copied(data) };
+        // SAFETY: `_ssl` reads `data` while it is borrowed here.
+        let count = unsafe {
+            windows.lend(data.as_ptr().cast_mut(), data.len(), |window| {
+                call::call2(&library.c_write, c_object, window)
+            })
+        };
+        moved(library, count)
+    }
+
+    /// As `write`, by a program's own `write`, which gets bytes.
+    fn write_copied(&self, data: &[u8]) -> Result<Moved> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let count = self.object.bound(py).call_method1("write", (pyo3::types::PyBytes::new(py, data),));
+        moved(library()?, count.map(Object::from).map_err(Raised::from))
+    }
+
+    /// Data of a record that is read in part.
+    pub(super) fn pending(&self) -> Result<usize> {
+        let count = match &self.c_object {
+            Some(c_object) => call::call1(&library()?.c_pending, c_object)?,
+            // SAFETY: attached.
+            None => self.object.bound(unsafe { Python::assume_attached() }).call_method0("pending")?.into(),
+        };
+        number(&count)
+    }
+
+    /// How much a buffer holds.
+    pub(super) fn size_of(buffer: &Object) -> Result<usize> {
+        number(&call::getattr(buffer, &stdlib().names.pending)?)
+    }
+}
+
+/// The C object of a session whose Python methods do nothing but call it.
+fn c_object_of(library: &Library, object: &Bound<'_, PyAny>) -> Result<Option<Object>> {
+    let class = object.get_type();
+    if !library.session.is(class.as_ptr()) {
+        return Ok(None);
+    }
+    for (name, own) in ["read", "write"].into_iter().zip(&library.session_methods) {
+        if !own.is(class.getattr(name)?.as_ptr()) {
+            return Ok(None);
+        }
+    }
+    let c_object = Object::from(object.getattr("_sslobj")?);
+    Ok((c_object.class().cast() == library.c_session.as_ptr()).then_some(c_object))
+}
+
+fn number(object: &Object) -> Result<usize> {
+    // SAFETY: a live object; what is no number raises.
+    let number = unsafe { ffi::PyLong_AsSsize_t(object.as_ptr()) };
+    usize::try_from(number).map_err(|_| Raised)
+}
+
+fn moved(library: &Library, count: Result<Object>) -> Result<Moved> {
+    match count {
+        Ok(count) => number(&count).map(Moved::Bytes),
+        Err(raised) => again_or(library, raised),
+    }
+}
+
+fn again_or(library: &Library, raised: Raised) -> Result<Moved> {
+    if !library.is_again(&raised) {
+        return Err(raised);
+    }
+    raised.clear();
+    Ok(Moved::Again)
+}

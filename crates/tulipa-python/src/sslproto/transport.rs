@@ -1,0 +1,507 @@
+//! The class of SSLTransport: what the program's protocol is given, `asyncio.Transport` over an SSLProtocol.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyResourceWarning, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::library::Session;
+use super::machine::{Machine, Marks};
+use super::protocol::{Callback, bound, machine_of};
+use super::{life, reading, writing};
+use crate::ffi::args::Args;
+use crate::ffi::class::{NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot};
+use crate::ffi::raised::{enter, unraisable};
+use crate::ffi::{Object, Raised, Result, Slot, call};
+use crate::futures::class::preserving_exception;
+use crate::futures::methods::boolean;
+use crate::gc;
+use crate::stdlib::stdlib;
+use crate::transports::{self, Chunk};
+
+/// What an SSLTransport holds behind the bytes of `asyncio.Transport`.
+struct Face {
+    protocol: Slot,
+    /// `__dict__` and weak references, where CPython's offsets point.
+    dict: Cell<*mut ffi::PyObject>,
+    weak_references: Cell<*mut ffi::PyObject>,
+    /// Closed, or closing.
+    closed: Cell<bool>,
+}
+
+/// The class, and where its instances' extension begins.
+struct Layout {
+    class: *mut ffi::PyTypeObject,
+    offset: usize,
+}
+
+// SAFETY: the class lives for ever, and the offset never changes.
+unsafe impl Send for Layout {}
+// SAFETY: as above.
+unsafe impl Sync for Layout {}
+
+static LAYOUT: OnceLock<Layout> = OnceLock::new();
+
+#[inline]
+fn layout() -> &'static Layout {
+    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+}
+
+/// Makes the class; called by the module's initialisation.
+pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
+    if LAYOUT.get().is_none() {
+        let base = &stdlib().abstract_transport;
+        let offset = extension_offset(base.as_ptr().cast());
+        let class = make(base, offset)?.into_ptr().cast();
+        let _ = LAYOUT.set(Layout { class, offset });
+    }
+    Ok(layout().class)
+}
+
+fn make(base: &Object, offset: usize) -> Result<Object> {
+    let places = [std::mem::offset_of!(Face, dict), std::mem::offset_of!(Face, weak_references)];
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_finalize, finalize as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
+        slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
+        super::attribute_members(offset, places),
+        slot(ffi::Py_tp_doc, c"A TLS connection, as asyncio's own transport is.".as_ptr().cast_mut().cast()),
+    ];
+    let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    let size = offset + size_of::<Face>();
+    // SAFETY: the slots are of the documented types, the size covers base and extension, everything is static.
+    unsafe { new_class(c"tulipa._tulipa.SSLTransport", base.as_ptr(), size, flags, slots) }
+}
+
+/// The transport of a protocol.
+pub(super) fn new(protocol: &Object) -> Result<Object> {
+    let layout = layout();
+    // SAFETY: the class is ours and collected.
+    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(layout.class, 0)) }?;
+    let face = Face {
+        protocol: Slot::empty(),
+        dict: Cell::new(std::ptr::null_mut()),
+        weak_references: Cell::new(std::ptr::null_mut()),
+        closed: Cell::new(false),
+    };
+    face.protocol.put(protocol.clone());
+    // SAFETY: the class's size covers the extension.
+    unsafe { object.as_ptr().byte_add(layout.offset).cast::<Face>().write(face) };
+    Ok(object)
+}
+
+/// Says that a transport is not to be warned of any more; None is let pass.
+pub(super) fn mark_closed(object: &Object) {
+    if object.class() == layout().class {
+        // SAFETY: checked.
+        unsafe { face(object.as_ptr()) }.closed.set(true);
+    }
+}
+
+/// # Safety
+/// `object` is an SSLTransport and outlives the use of the result.
+#[inline]
+unsafe fn face<'a>(object: *mut ffi::PyObject) -> &'a Face {
+    // SAFETY: written by `new`.
+    unsafe { &*object.byte_add(layout().offset).cast::<Face>() }
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance; the collector's function and data.
+    unsafe {
+        let face = face(object);
+        gc::visit_all(object, visit, data, |each| {
+            each(face.dict.get());
+            each(face.protocol.as_ptr());
+        })
+    }
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: an instance.
+    let face = unsafe { face(object) };
+    face.protocol.set(None);
+    let dict = face.dict.replace(std::ptr::null_mut());
+    // SAFETY: null or a reference that the instance owned.
+    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    0
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: a whole object still; a finalizer that revives it is obeyed.
+    if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
+        return;
+    }
+    // SAFETY: nobody else sees the object from here on.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        ffi::PyObject_ClearWeakRefs(object);
+        clear(object);
+        std::ptr::drop_in_place(object.byte_add(layout().offset).cast::<Face>());
+        gc::free(object);
+    }
+}
+
+unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
+    // SAFETY: a whole object still.
+    let (transport, face) = unsafe { (Object::borrow(object), face(object)) };
+    if face.closed.replace(true) {
+        return;
+    }
+    preserving_exception(|| {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        // The text by which warnings filters know it.
+        let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
+        let category = py.get_type::<PyResourceWarning>();
+        if let Err(error) = stdlib().warn.bound(py).call1((text, category)) {
+            unraisable(error.into(), &transport);
+        }
+    });
+}
+
+/// What a method is called on.
+struct This {
+    protocol: Object,
+}
+
+impl This {
+    #[inline]
+    fn machine(&self) -> &Machine {
+        machine_of(&self.protocol)
+    }
+}
+
+/// What a method is called on; `attribute` is what asyncio's transport would look for there. Closing twice takes the
+/// protocol away, as asyncio does to end a reference cycle.
+///
+/// # Safety
+/// `object` is an SSLTransport, live for the entry point's run.
+#[inline]
+unsafe fn this(object: *mut ffi::PyObject, attribute: &str) -> Result<This> {
+    // SAFETY: passed on.
+    let protocol = unsafe { face(object) }.protocol.get();
+    let gone = || PyAttributeError::new_err(format!("'NoneType' object has no attribute '{attribute}'"));
+    Ok(This { protocol: protocol.ok_or_else(gone)? })
+}
+
+/// Defines an entry point without arguments.
+macro_rules! method {
+    ($name:ident, $attribute:literal, $body:expr) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance.
+                let this = unsafe { this(object, $attribute) }?;
+                let body: fn(&This) -> Result<Object> = $body;
+                body(&this)
+            })
+        }
+    };
+}
+
+/// Defines one with the arguments of a fast call.
+macro_rules! method_with {
+    ($name:ident, $attribute:literal, $body:expr) => {
+        unsafe extern "C" fn $name(
+            object: *mut ffi::PyObject,
+            arguments: *const *mut ffi::PyObject,
+            count: ffi::Py_ssize_t,
+            names: *mut ffi::PyObject,
+        ) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance, with this call's arguments.
+                let (this, args) = unsafe { (this(object, $attribute)?, Args::new(arguments, count, names)) };
+                let body: fn(&This, &Args<'_>) -> Result<Object> = $body;
+                body(&this, &args)
+            })
+        }
+    };
+}
+
+fn py<'py>() -> Python<'py> {
+    // SAFETY: attached, as all callers of this file are.
+    unsafe { Python::assume_attached() }
+}
+
+fn nothing(done: Result<()>) -> Result<Object> {
+    done.map(|()| Object::none())
+}
+
+fn number(size: usize) -> Result<Object> {
+    // SAFETY: a new reference or null.
+    unsafe { Object::steal(ffi::PyLong_FromSize_t(size)) }
+}
+
+fn pair(marks: Marks) -> Result<Object> {
+    Ok((marks.low, marks.high).into_pyobject(py())?.into_any().into())
+}
+
+method!(get_protocol, "_app_protocol", |this| Ok(this.machine().app_protocol.or_none()));
+/// Defines an entry point without arguments that works also when the protocol was taken away.
+macro_rules! face_method {
+    ($name:ident, $body:expr) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance.
+                let face = unsafe { face(object) };
+                let body: fn(&Face) -> Result<Object> = $body;
+                body(face)
+            })
+        }
+    };
+}
+
+face_method!(is_closing, |face| {
+    if face.closed.get() {
+        return Ok(boolean(true));
+    }
+    // From 3.14 on the transport below plays a part.
+    #[cfg(Py_3_14)]
+    if let Some(protocol) = face.protocol.get() {
+        return Ok(boolean(super::lower::is_closing(machine_of(&protocol))?));
+    }
+    Ok(boolean(false))
+});
+face_method!(close, |face| {
+    if face.closed.replace(true) {
+        face.protocol.set(None);
+    } else if let Some(protocol) = face.protocol.get() {
+        life::start_shutdown(&protocol, machine_of(&protocol))?;
+    }
+    Ok(Object::none())
+});
+face_method!(abort, |face| nothing(close_by_force(face, &Object::none())));
+face_method!(write_eof, |_| Err(PyNotImplementedError::new_err(()).into()));
+face_method!(can_write_eof, |_| Ok(boolean(false)));
+
+fn close_by_force(face: &Face, error: &Object) -> Result<()> {
+    face.closed.set(true);
+    match face.protocol.get() {
+        Some(protocol) => life::abort(machine_of(&protocol), error),
+        None => Ok(()),
+    }
+}
+
+method!(is_reading, "_app_reading_paused", |this| Ok(boolean(!this.machine().app_reading_paused.get())));
+method!(pause_reading, "_pause_reading", |this| {
+    this.machine().app_reading_paused.set(true);
+    Ok(Object::none())
+});
+method!(resume_reading, "_resume_reading", |this| {
+    if this.machine().app_reading_paused.replace(false) {
+        let resume = bound(&this.protocol, Callback::Resumed)?;
+        this.machine().loop_method("call_soon", &[&resume])?;
+    }
+    Ok(Object::none())
+});
+method!(get_write_limits, "_outgoing_low_water", |this| pair(this.machine().outgoing_marks.get()));
+method!(get_read_limits, "_incoming_low_water", |this| pair(this.machine().incoming_marks.get()));
+method!(get_write_size, "_get_write_buffer_size", |this| {
+    let machine = this.machine();
+    if machine.listed.get() && !machine.lower_full.get() {
+        writing::flush_scheduled(&this.protocol, machine)?;
+    }
+    number(machine.write_buffer_size()?)
+});
+method!(get_read_size, "_get_read_buffer_size", |this| {
+    let session = this.machine().session()?;
+    number(Session::size_of(&session.incoming)?)
+});
+
+unsafe extern "C" fn write(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: this call's own arguments.
+        let args = unsafe { Args::new(arguments, count, names) };
+        let data = args.sole("SSLTransport.write", &stdlib().names.data)?;
+        let Some(chunk) = writing::chunk_of(&data)? else { return Ok(Object::none()) };
+        // SAFETY: called on an instance.
+        let this = unsafe { this(object, "_write_appdata") }?;
+        nothing(writing::write(&this.protocol, this.machine(), chunk))
+    })
+}
+method_with!(write_lines, "_write_appdata", |this, args| {
+    let lines = args.sole("SSLTransport.writelines", &stdlib().names.list_of_data)?;
+    nothing(writing::write_lines(&this.protocol, this.machine(), &lines))
+});
+method_with!(set_protocol, "_set_app_protocol", |this, args| {
+    let protocol = args.sole("SSLTransport.set_protocol", &stdlib().names.protocol)?;
+    nothing(super::set_app_protocol(this.machine(), protocol))
+});
+method_with!(get_extra_info, "_get_extra_info", |this, args| {
+    let [name, default] = two(args, "get_extra_info", ["name", "default"])?;
+    let name = name.ok_or_else(|| {
+        PyTypeError::new_err("get_extra_info() missing 1 required positional argument: 'name'")
+    })?;
+    extra_info(this.machine(), &name, &default.unwrap_or_else(Object::none))
+});
+method_with!(set_write_limits, "_set_write_buffer_limits", |this, args| {
+    let marks = marks(args, "set_write_buffer_limits", super::WRITE_MARK)?;
+    this.machine().outgoing_marks.set(marks);
+    nothing(writing::control_app(&this.protocol, this.machine()))
+});
+method_with!(set_read_limits, "_set_read_buffer_limits", |this, args| {
+    let marks = marks(args, "set_read_buffer_limits", super::READ_MARK)?;
+    this.machine().incoming_marks.set(marks);
+    nothing(reading::limits_changed(this.machine()))
+});
+
+/// Up to two arguments, by position or by name.
+fn two(args: &Args<'_>, method: &str, names: [&str; 2]) -> Result<[Option<Object>; 2]> {
+    let names = names.map(|name| Object::from(PyString::intern(py(), name).into_any()));
+    let [first, second] = args.keywords(method, [&names[0], &names[1]])?;
+    if args.positional.len() > 2 {
+        let given = args.positional.len() + 1;
+        let text = format!("{method}() takes from 1 to 3 positional arguments but {given} were given");
+        return Err(PyTypeError::new_err(text).into());
+    }
+    Ok([args.at(0).or(first), args.at(1).or(second)])
+}
+
+/// The marks that asyncio derives from what was given.
+fn marks(args: &Args<'_>, method: &str, default: &str) -> Result<Marks> {
+    let [high, low] = two(args, method, ["high", "low"])?;
+    super::marks(high.as_ref(), low.as_ref(), default)
+}
+
+/// What is known of TLS, else what the transport below knows.
+fn extra_info(machine: &Machine, name: &Object, default: &Object) -> Result<Object> {
+    let extra = machine.extra.or_none().bound(py());
+    if extra.contains(name.bound(py()))? {
+        return Ok(extra.get_item(name.bound(py()))?.into());
+    }
+    match machine.lower.get() {
+        None => Ok(default.clone()),
+        Some(lower) => {
+            let arguments = (name.bound(py()), default.bound(py()));
+            Ok(lower.bound(py()).call_method1("get_extra_info", arguments)?.into())
+        }
+    }
+}
+
+unsafe extern "C" fn force_close(
+    object: *mut ffi::PyObject,
+    error: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (face, error) = unsafe { (face(object), Object::borrow(error)) };
+        nothing(close_by_force(face, &error))
+    })
+}
+
+unsafe extern "C" fn append_backlog(
+    object: *mut ffi::PyObject,
+    data: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument.
+        let (this, data) = unsafe { (this(object, "_write_backlog")?, Object::borrow(data)) };
+        this.machine().backlog.borrow_mut().append(Chunk(transports::copy_bytes(&data)?));
+        Ok(Object::none())
+    })
+}
+
+/// Defines a getter.
+macro_rules! getter {
+    ($name:ident, $body:expr) => {
+        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+            enter(|_| {
+                // SAFETY: called on an instance.
+                let face = unsafe { face(object) };
+                let body: fn(&Face) -> Result<Object> = $body;
+                body(face)
+            })
+        }
+    };
+}
+
+/// What the machine has, or None without one.
+fn from_machine(face: &Face, take: impl FnOnce(&Machine) -> Object) -> Object {
+    face.protocol.get().map_or_else(Object::none, |protocol| take(machine_of(&protocol)))
+}
+
+getter!(event_loop, |face| Ok(from_machine(face, |machine| machine.event_loop.or_none())));
+getter!(protocol, |face| Ok(face.protocol.or_none()));
+getter!(context, |face| Ok(from_machine(face, |machine| machine.context.or_none())));
+getter!(closed, |face| Ok(boolean(face.closed.get())));
+getter!(protocol_paused, |face| Ok(from_machine(face, |machine| boolean(machine.app_writing_paused.get()))));
+getter!(start_tls_compatible, |_| Ok(boolean(true)));
+getter!(sendfile_compatible, |_| Ok(stdlib().sendfile_mode.bound(py()).getattr("FALLBACK")?.into()));
+
+unsafe extern "C" fn set_closed(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
+    enter(|_| {
+        // SAFETY: called on an instance; null stands for `del`.
+        let (face, value) = unsafe { (face(object), Object::borrow_opt(value)) };
+        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        face.closed.set(call::truth(&value)?);
+        Ok(())
+    })
+}
+
+static mut METHODS: [ffi::PyMethodDef; 22] = [
+    fastcall(c"write", write, c"write($self, data)\n--\n\nWrite bytes; they are encrypted and sent at the end of the loop's iteration at the latest."),
+    fastcall(c"writelines", write_lines, c"writelines($self, list_of_data)\n--\n\nWrite a list of bytes objects."),
+    fastcall(
+        c"get_extra_info",
+        get_extra_info,
+        c"get_extra_info($self, name, default=None)\n--\n\nReturn what is known of the session or the transport below.",
+    ),
+    fastcall(c"set_protocol", set_protocol, c"set_protocol($self, protocol)\n--\n\nSet another protocol."),
+    noargs(c"get_protocol", get_protocol, c"Return the current protocol."),
+    noargs(c"is_closing", is_closing, c"Return True if the transport is closing or closed."),
+    noargs(c"close", close, c"Close the transport, after what was written has been sent."),
+    noargs(c"abort", abort, c"Close the transport at once; what was not sent is lost."),
+    noargs(c"is_reading", is_reading, c"Return True if data_received() may be called."),
+    noargs(c"pause_reading", pause_reading, c"Stop calling data_received()."),
+    noargs(c"resume_reading", resume_reading, c"Go on calling data_received()."),
+    noargs(c"write_eof", write_eof, c"Not implemented: the halves of a TLS connection close together."),
+    noargs(c"can_write_eof", can_write_eof, c"Return False: the halves of a TLS connection close together."),
+    noargs(c"get_write_buffer_size", get_write_size, c"Return how many bytes wait to be sent."),
+    noargs(c"get_write_buffer_limits", get_write_limits, c"Return the (low, high) water marks, in bytes."),
+    fastcall(
+        c"set_write_buffer_limits",
+        set_write_limits,
+        c"set_write_buffer_limits($self, high=None, low=None)\n--\n\nSet the water marks in bytes: pause_writing() is called at high, resume_writing() at low.",
+    ),
+    noargs(c"get_read_buffer_size", get_read_size, c"Return how many bytes wait to be decrypted."),
+    noargs(
+        c"get_read_buffer_limits",
+        get_read_limits,
+        c"Return the (low, high) water marks of reading, in bytes.",
+    ),
+    fastcall(
+        c"set_read_buffer_limits",
+        set_read_limits,
+        c"set_read_buffer_limits($self, high=None, low=None)\n--\n\nSet the water marks in bytes: the transport below pauses at high, and resumes at low.",
+    ),
+    onearg(c"_force_close", force_close, c"Close at once because of an exception."),
+    onearg(c"_test__append_write_backlog", append_backlog, c"Add data to what waits to be encrypted."),
+    ffi::PyMethodDef::zeroed(),
+];
+
+static mut PROPERTIES: [ffi::PyGetSetDef; 8] = [
+    property(c"_loop", event_loop, None),
+    property(c"_ssl_protocol", protocol, None),
+    property(c"_sslcontext", context, None),
+    property(c"_closed", closed, Some(set_closed)),
+    property(c"_protocol_paused", protocol_paused, None),
+    property(c"_start_tls_compatible", start_tls_compatible, None),
+    property(c"_sendfile_compatible", sendfile_compatible, None),
+    NO_PROPERTY,
+];
