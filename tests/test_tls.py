@@ -683,13 +683,24 @@ def cost_of_an_idle_connection() -> float:
         assert one.read(5) == b"hello"
         return one, two
 
+    class Asking(asyncio.Protocol):
+        """As little as a program can have for a connection."""
+
+        __slots__ = ("answered",)
+
+        def data_received(self, data: bytes) -> None:
+            assert data == b"hello"
+            self.answered.set_result(None)
+            del self.answered
+
     async def whole(address: Any) -> Any:
-        transport, protocol = await asyncio.get_running_loop().create_connection(
-            Recorder, *address, ssl=clients, server_hostname="localhost"
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(
+            Asking, *address, ssl=clients, server_hostname="localhost"
         )
+        protocol.answered = answered = loop.create_future()
         transport.write(b"hello")
-        await protocol.data(5)
-        protocol.received.clear()
+        await answered
         return transport
 
     async def main() -> float:
