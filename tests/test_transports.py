@@ -302,15 +302,24 @@ def test_all_callbacks_of_a_protocol_see_the_context_of_its_connection() -> None
             seen["lost"] = variable.get()
             super().connection_lost(exc)
 
+    class Waits(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            transport.pause_reading()
+            accepted.append(transport)
+
+    accepted: list[Any] = []
+
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Recorder, "127.0.0.1", 0)
+        server = await loop.create_server(Waits, "127.0.0.1", 0)
         variable.set("connects")
         _, client = await loop.create_connection(Client, *server.sockets[0].getsockname())
         variable.set("writes")
         while "paused" not in seen:
             client.transport.write(bytes(1 << 20))
             await asyncio.sleep(0)
+        accepted[0].resume_reading()
         await client.changed.wait()
         variable.set("closes")
         client.transport.close()
