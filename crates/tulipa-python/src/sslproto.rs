@@ -113,6 +113,7 @@ pub(crate) fn open(opening: Opening<'_>) -> Result<Object> {
     machine.outgoing_marks.set(marks(None, None, WRITE_MARK)?);
     machine.extra.put(extra(&context)?);
     machine.context.put(context);
+    machine.surroundings.put(crate::ffi::context::copy_current()?);
     machine.app_transport.put(transport::new(&this)?);
     Ok(this)
 }

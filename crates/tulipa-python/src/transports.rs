@@ -100,6 +100,15 @@ pub(crate) fn is_plain_socket(transport: &Object) -> bool {
     plain(transport).is_some_and(|stream| stream.kind.get() == Kind::Socket)
 }
 
+/// The context in which a native transport calls its protocol.
+pub(crate) fn context_of(transport: &Object) -> Option<Object> {
+    if !class::is_stream(transport) {
+        return None;
+    }
+    // SAFETY: just checked; the reference keeps it alive.
+    unsafe { class::stream(transport.as_ptr()) }.context.get()
+}
+
 /// Queues bytes on a native stream socket for a protocol that gathers by itself; they go out with `send`.
 #[inline]
 pub(crate) fn put(transport: &Object, bytes: Object) -> Result<()> {

@@ -242,7 +242,7 @@ pub(super) fn do_shutdown(this: &Object, machine: &Machine) -> Result<()> {
     cancel_timer(&machine.shutdown_timer)?;
     let Some(transport) = machine.lower.get() else { return Ok(()) };
     let close = call::getattr(&transport, &stdlib().names.close)?;
-    machine.loop_method("call_soon", &[&close]).map(drop)
+    machine.call_soon(&[&close])
 }
 
 /// `abort()` of the program's transport.
@@ -333,7 +333,7 @@ pub(super) fn connection_lost(machine: &Machine, error: &Object) -> Result<()> {
     if machine.state.get() != State::Handshake && matches!(machine.app.get(), App::Connected | App::Ended) {
         machine.app.set(App::Lost);
         let tell = call::getattr(&machine.app_protocol.or_none(), &stdlib().names.connection_lost)?;
-        machine.loop_method("call_soon", &[&tell, error])?;
+        machine.call_soon(&[&tell, error])?;
     }
     machine.become_(State::Unwrapped)?;
     let told = wake_waiter(machine, Some(error).filter(|error| !error.is_none()));

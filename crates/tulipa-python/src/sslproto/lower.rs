@@ -10,6 +10,12 @@ use crate::transports;
 /// The connection is made.
 pub(super) fn attach(machine: &Machine, transport: Object) {
     machine.lower_is_native.set(transports::is_plain_socket(&transport));
+    // start_tls() on a native connection: its callbacks go on in the surroundings that they had.
+    let surroundings =
+        transports::context_of(&transport).or_else(|| super::transport::surroundings(&transport));
+    if let Some(surroundings) = surroundings {
+        machine.surroundings.put(surroundings);
+    }
     machine.lower.put(transport);
 }
 

@@ -15,7 +15,7 @@ use super::protocol::is_protocol;
 use super::records::Records;
 use super::window::Windows;
 use crate::event_loop::core::Core;
-use crate::ffi::{Object, Result, Slot, call};
+use crate::ffi::{Object, Result, Slot, call, context};
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
 use crate::transports::{self, Chunk};
@@ -117,7 +117,10 @@ pub(crate) struct Machine {
     pub(super) waiter: Slot,
     /// Nobody waits: the connection was accepted by the native listener.
     pub(super) accepted: Cell<bool>,
+    /// The program's SSLContext.
     pub(super) context: Slot,
+    /// Of `contextvars`: what the session was made in, and the program's protocol is called in.
+    pub(super) surroundings: Slot,
     pub(super) server_side: Cell<bool>,
     pub(super) server_hostname: Slot,
     /// What `get_extra_info` knows of TLS.
@@ -175,6 +178,7 @@ impl Machine {
             waiter: Slot::empty(),
             accepted: Cell::new(false),
             context: Slot::empty(),
+            surroundings: Slot::empty(),
             server_side: Cell::new(false),
             server_hostname: Slot::empty(),
             extra: Slot::empty(),
@@ -206,7 +210,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 14] {
+    pub(super) fn slots(&self) -> [&Slot; 15] {
         [
             &self.event_loop,
             &self.app_protocol,
@@ -215,6 +219,7 @@ impl Machine {
             &self.reason,
             &self.waiter,
             &self.context,
+            &self.surroundings,
             &self.server_hostname,
             &self.extra,
             &self.handshake_timeout,
@@ -287,6 +292,25 @@ impl Machine {
         let py = unsafe { Python::assume_attached() };
         let arguments = pyo3::types::PyTuple::new(py, arguments.iter().map(|argument| argument.bound(py)))?;
         Ok(self.event_loop.or_none().bound(py).call_method1(name, arguments)?.into())
+    }
+
+    /// Has the loop call a function, which comes first, with arguments in the session's surroundings.
+    pub(super) fn call_soon(&self, arguments: &[&Object]) -> Result<()> {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let arguments = pyo3::types::PyTuple::new(py, arguments.iter().map(|argument| argument.bound(py)))?;
+        let keywords = pyo3::types::PyDict::new(py);
+        keywords.set_item("context", self.surroundings.or_none().bound(py))?;
+        self.event_loop.or_none().bound(py).call_method("call_soon", arguments, Some(&keywords))?;
+        Ok(())
+    }
+
+    /// Runs `body` in a copy of the surroundings: they themselves may be entered already.
+    pub(super) fn in_surroundings<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.surroundings.get() {
+            Some(context) => context::run_in(&context::copy(&context)?, body),
+            None => body(),
+        }
     }
 
     /// The loop's clock, in seconds.

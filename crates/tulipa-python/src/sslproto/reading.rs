@@ -196,7 +196,7 @@ fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Re
     if offset > 0 {
         if offset == wants && machine.records.get().is_readable() {
             let again = protocol::bound(this, protocol::Callback::DoRead)?;
-            machine.loop_method("call_soon", &[&again])?;
+            machine.call_soon(&[&again])?;
         }
         let count = offset.into_pyobject(py).map_err(PyErr::from)?.into_any().into();
         let updated = &stdlib().names.buffer_updated;

@@ -299,7 +299,7 @@ method!(pause_reading, "_pause_reading", |this| {
 method!(resume_reading, "_resume_reading", |this| {
     if this.machine().app_reading_paused.replace(false) {
         let resume = bound(&this.protocol, Callback::Resumed)?;
-        this.machine().loop_method("call_soon", &[&resume])?;
+        this.machine().call_soon(&[&resume])?;
     }
     Ok(Object::none())
 });
@@ -427,6 +427,16 @@ macro_rules! getter {
             })
         }
     };
+}
+
+/// The context in which the protocol above a native TLS transport is called.
+pub(super) fn surroundings(transport: &Object) -> Option<Object> {
+    if transport.class() != layout().class {
+        return None;
+    }
+    // SAFETY: just checked; the reference keeps it alive.
+    let protocol = unsafe { face(transport.as_ptr()) }.protocol.get()?;
+    machine_of(&protocol).surroundings.get()
 }
 
 /// What the machine has, or None without one.

@@ -231,7 +231,7 @@ pub(super) fn control_app(this: &Object, machine: &Machine) -> Result<()> {
         return Ok(());
     };
     machine.app_writing_paused.set(!paused);
-    let told = call::method0(&machine.app_protocol.or_none(), method).map(drop);
+    let told = machine.in_surroundings(|| call::method0(&machine.app_protocol.or_none(), method).map(drop));
     told.or_else(|raised| flow_failed(this, machine, raised, message))
 }
 
