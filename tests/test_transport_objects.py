@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+import tulipa
+
 from .loops import LOOPS, run
 
 Make = Callable[[Path], contextlib.AbstractAsyncContextManager[Any]]
@@ -123,7 +125,9 @@ def test_transports_are_asyncios_and_can_be_changed_referred_to_and_watched(
 
     async def main() -> None:
         async with make(tmp_path) as transport:
-            assert isinstance(transport, kind)
+            # asyncio's own transport of datagrams is none by its class before 3.12.
+            if sys.version_info >= (3, 12) or make is not datagram or new_loop is tulipa.EventLoop:
+                assert isinstance(transport, kind)
             assert weakref.ref(transport)() is transport
             transport.colour = "red"
             assert vars(transport)["colour"] == "red"
