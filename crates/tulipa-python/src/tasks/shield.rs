@@ -4,11 +4,11 @@
 //! outer one and, should that end first, is listened to no more.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::PyTuple;
 
 use super::{current, ensure_future};
 use crate::ffi::args::Args;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Result};
 use crate::futures::any;
 use crate::futures::observers::{always, observer_kind};
 use crate::stdlib::stdlib;
@@ -22,15 +22,32 @@ pub(crate) fn shield(args: &Args<'_>) -> Result<Option<Object>> {
     }
     let event_loop = any::loop_of(&inner)?;
     let outer = any::create(&event_loop)?;
-    if cfg!(Py_3_14)
-        && let Some(caller) = current::of(&event_loop)?
-    {
-        current::add_awaited_by(&inner, &caller)?;
-        CALLER_FREED.observe(&inner, &caller)?;
+    let caller = if cfg!(Py_3_14) { current::of(&event_loop)? } else { None };
+    if let Some(caller) = &caller {
+        current::add_awaited_by(&inner, caller)?;
+        CALLER_FREED.observe(&inner, caller)?;
     }
     INNER_DONE.observe(&inner, &outer)?;
-    OUTER_DONE.observe(&outer, &inner)?;
+    OUTER_DONE.observe(&outer, &with_caller(inner.clone(), caller)?)?;
     Ok(Some(outer))
+}
+
+/// The inner future, or a pair of it and the task that called `shield`, where there was one.
+fn with_caller(inner: Object, caller: Option<Object>) -> Result<Object> {
+    let Some(caller) = caller else { return Ok(inner) };
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    Ok(Object::from_bound(PyTuple::new(py, [inner.bound(py), caller.bound(py)])?.as_any()))
+}
+
+/// What `with_caller` has put together.
+fn take_apart(shielded: &Object) -> Result<(Object, Option<Object>)> {
+    // SAFETY: attached.
+    let bound = shielded.bound(unsafe { Python::assume_attached() });
+    match bound.cast_exact::<PyTuple>() {
+        Ok(pair) => Ok((pair.get_item(0)?.into(), Some(pair.get_item(1)?.into()))),
+        Err(_) => Ok((shielded.clone(), None)),
+    }
 }
 
 observer_kind!(
@@ -44,10 +61,6 @@ observer_kind!(
 observer_kind!(
     /// The task that called `shield` is told of the inner future's end.
     static CALLER_FREED, c"_clear_awaited_by_callback", always, forget_caller
-);
-observer_kind!(
-    /// The inner future, listened to no more, is done: an exception of its own has nowhere else to go.
-    static LOG, c"_log_on_exception", always, log_on_exception
 );
 
 fn inner_done(outer: &Object, inner: &Object) -> Result<()> {
@@ -66,45 +79,33 @@ fn inner_done(outer: &Object, inner: &Object) -> Result<()> {
     }
 }
 
-fn outer_done(inner: &Object, outer: &Object) -> Result<()> {
-    if any::done(inner)? {
+fn outer_done(shielded: &Object, outer: &Object) -> Result<()> {
+    let (inner, caller) = take_apart(shielded)?;
+    if any::done(&inner)? {
         return Ok(());
     }
-    INNER_DONE.forget(inner, outer)?;
+    INNER_DONE.forget(&inner, outer)?;
     if stdlib().behaviour.shield_logs {
-        // Cancelled again and again, the inner future is to be logged once.
-        LOG.forget(inner, inner)?;
-        LOG.observe(inner, inner)?;
+        log_once(&inner)?;
     }
-    if cfg!(Py_3_14)
-        && let Some(caller) = current::of(&any::loop_of(inner)?)?
-    {
-        CALLER_FREED.forget(inner, &caller)?;
-        current::discard_awaited_by(inner, &caller)?;
+    if let Some(caller) = caller {
+        CALLER_FREED.forget(&inner, &caller)?;
+        current::discard_awaited_by(&inner, &caller)?;
     }
+    Ok(())
+}
+
+/// The inner future is listened to no more: an exception of its own has nowhere else to go. Shielded and cancelled again
+/// and again, it is to be logged once.
+fn log_once(inner: &Object) -> Result<()> {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let log = py.import("asyncio.tasks")?.getattr("_log_on_exception")?;
+    inner.bound(py).call_method1("remove_done_callback", (&log,))?;
+    inner.bound(py).call_method1("add_done_callback", (&log,))?;
     Ok(())
 }
 
 fn forget_caller(caller: &Object, inner: &Object) -> Result<()> {
     current::discard_awaited_by(inner, caller)
-}
-
-fn log_on_exception(_same: &Object, inner: &Object) -> Result<()> {
-    if any::cancelled(inner)? {
-        return Ok(());
-    }
-    let Some(exception) = any::exception(inner)? else { return Ok(()) };
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    let context = PyDict::new(py);
-    let class = exception.bound(py).get_type().getattr("__name__")?;
-    context.set_item("message", format!("{class} exception in shielded future"))?;
-    context.set_item("exception", exception.bound(py))?;
-    context.set_item("future", inner.bound(py))?;
-    let traceback = inner.bound(py).getattr("_source_traceback")?;
-    if traceback.is_truthy()? {
-        context.set_item("source_traceback", traceback)?;
-    }
-    let event_loop = call::getattr(inner, &stdlib().names.private_loop)?;
-    call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into()).map(drop)
 }
