@@ -14,6 +14,7 @@ use crate::ffi::Object;
 macro_rules! names {
     ($($field:ident = $text:literal),* $(,)?) => {
         /// Attribute and keyword names, interned so that look-ups compare by address.
+        #[cfg_attr(not(Py_3_14), allow(dead_code, reason = "some names are asked for on later Pythons only"))]
         pub(crate) struct Names { $(pub(crate) $field: Object),* }
 
         impl Names {
@@ -25,6 +26,7 @@ macro_rules! names {
 }
 
 names! {
+    current_task = "current_task",
     acquire = "acquire",
     add_done_callback = "add_done_callback",
     arg = "arg",

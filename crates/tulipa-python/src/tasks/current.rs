@@ -4,7 +4,6 @@
 //! task in place, marked idle, and the next step overwrites it; whatever else the loop runs clears it first
 //! (`settle`). Python code therefore never sees a task that is not running.
 
-#[cfg(not(Py_3_14))]
 use pyo3::ffi;
 
 use crate::event_loop::core::Core;
@@ -91,10 +90,18 @@ pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
     Ok(task)
 }
 
-/// `current_task(event_loop)`.
+/// `current_task(event_loop)`. Tasks written in Python are known to asyncio's function in Python only; where that has
+/// been put in the place of the C one, it is asked.
 #[cfg(Py_3_14)]
 pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
-    let task = call::call1(&stdlib().current_task, event_loop)?;
+    let (namespace, name) = (stdlib().tasks_namespace.as_ptr(), &stdlib().names.current_task);
+    // SAFETY: the dict of a module that is never unloaded, and a string; the answer is borrowed.
+    let found = unsafe { Object::borrow_opt(ffi::PyDict_GetItemWithError(namespace, name.as_ptr())) };
+    let usual = &stdlib().current_task;
+    let task = match found {
+        Some(function) if !function.is(usual.as_ptr()) => call::call1(&function, event_loop)?,
+        _ => call::builtin(usual, [event_loop])?,
+    };
     Ok((!task.is_none()).then_some(task))
 }
 
