@@ -278,9 +278,11 @@ def test_a_child_that_is_gone_before_it_is_watched(
         process = await asyncio.create_subprocess_exec("true")
         return await process.wait()
 
+    # There the Popen has been asked by then, under asyncio too, and says 0 of a child that is gone.
+    asked = sys.version_info >= (3, 14)
     with caplog.at_level(logging.WARNING, "asyncio"):
-        assert run(main()) == 255
-    assert len(caplog.records) == 1
+        assert run(main()) == (0 if asked else 255)
+    assert len(caplog.records) == (0 if asked else 1)
 
 
 @pytest.mark.usefixtures("nothing_left")
