@@ -4,7 +4,7 @@
 //! `iscoroutinefunction` find what they find there. A call whose arguments it does not understand is made to the stock
 //! function instead, which raises what asyncio raises.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
 use pyo3::ffi;
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_PROPERTY, new_class, noargs, property, slot};
+use crate::ffi::class::{NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::gc;
@@ -194,22 +194,11 @@ static mut METHODS: [ffi::PyMethodDef; 2] =
 static mut PROPERTIES: [ffi::PyGetSetDef; 3] =
     [property(c"__doc__", doc, None), property(c"__module__", module, None), NO_PROPERTY];
 
-const fn member(name: &'static std::ffi::CStr, offset: usize) -> ffi::PyMemberDef {
-    ffi::PyMemberDef {
-        name: name.as_ptr(),
-        type_code: ffi::Py_T_PYSSIZET,
-        offset: offset.cast_signed(),
-        flags: ffi::Py_READONLY,
-        doc: std::ptr::null::<c_char>(),
-    }
-}
-
 /// Names by which CPython is told of offsets.
 static mut MEMBERS: [ffi::PyMemberDef; 3] = [
-    member(c"__vectorcalloffset__", std::mem::offset_of!(Function, vectorcall)),
-    member(c"__weaklistoffset__", std::mem::offset_of!(Function, weak_references)),
-    // SAFETY: all zeros end the table.
-    unsafe { std::mem::zeroed() },
+    place(c"__vectorcalloffset__", std::mem::offset_of!(Function, vectorcall)),
+    place(c"__weaklistoffset__", std::mem::offset_of!(Function, weak_references)),
+    NO_MEMBER,
 ];
 
 fn make_class() -> Result<Object> {

@@ -136,7 +136,7 @@ impl Gathering {
     }
 
     fn add(&mut self, argument: &Object, return_exceptions: bool) -> Result<()> {
-        if let Some(known) = find(&self.by_argument, argument)? {
+        if let Some(known) = call::dict_item(&self.by_argument, argument)? {
             self.children.push(known);
             return Ok(());
         }
@@ -205,16 +205,6 @@ impl Gathering {
         drop(self);
         Raised::from_object(&exception)
     }
-}
-
-fn find(dict: &Object, key: &Object) -> Result<Option<Object>> {
-    // SAFETY: a dict and a live object; the answer is borrowed, and null with or without an exception.
-    let found = unsafe { Object::borrow_opt(ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr())) };
-    // SAFETY: attached; reads the indicator.
-    if found.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
-        return Err(Raised);
-    }
-    Ok(found)
 }
 
 fn create(event_loop: Object) -> Result<Object> {

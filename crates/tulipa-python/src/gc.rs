@@ -1,12 +1,12 @@
 //! Garbage collection of native classes: visiting references and freeing instances.
 
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::ffi::{Object, Slot};
+use crate::ffi::{Object, Raised, Slot};
 
 /// Calls the collector for the object's class and for every address that `each` hands out (null is skipped).
 /// Returns what the collector said, and stops asking it once that is not zero.
@@ -40,6 +40,13 @@ impl VisitSlots for PyVisit<'_> {
     fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError> {
         slots.into_iter().filter_map(Slot::peek).try_for_each(|object| self.call(object.as_py()))
     }
+}
+
+/// Lets go of the `__dict__` that an instance keeps by itself.
+pub(crate) fn drop_dict(dict: &Cell<*mut ffi::PyObject>) {
+    let dict = dict.replace(std::ptr::null_mut());
+    // SAFETY: null or a reference that the instance owned.
+    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
 }
 
 /// Gives the memory of an instance of a heap class back, and the instance's reference to its class.

@@ -15,8 +15,6 @@ mod transport;
 mod window;
 mod writing;
 
-use std::ffi::c_void;
-
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -27,7 +25,6 @@ use self::machine::{App, Machine, Marks, Receiver};
 pub(crate) use self::protocol::{is_protocol, received};
 pub(crate) use self::window::Windows;
 use crate::event_loop::core::Core;
-use crate::ffi::class::slot;
 use crate::ffi::{Object, Result, call};
 use crate::streams::Feeding;
 
@@ -38,26 +35,6 @@ const READ_MARK: &str = "FLOW_CONTROL_HIGH_WATER_SSL_READ";
 /// Makes the classes, which come back with their names; called by the module's initialisation.
 pub(crate) fn initialise() -> Result<[(&'static str, *mut ffi::PyTypeObject); 2]> {
     Ok([("SSLProtocol", protocol::initialise()?), ("SSLTransport", transport::initialise()?)])
-}
-
-/// The members by which CPython finds `__dict__` and weak references of a class with an extension at `offset`.
-fn attribute_members(offset: usize, [dict, weak_references]: [usize; 2]) -> ffi::PyType_Slot {
-    let member = |name: &'static std::ffi::CStr, place: usize| ffi::PyMemberDef {
-        name: name.as_ptr(),
-        type_code: ffi::Py_T_PYSSIZET,
-        offset: (offset + place).cast_signed(),
-        flags: ffi::Py_READONLY,
-        doc: std::ptr::null(),
-    };
-    // SAFETY: an all-zero entry ends the table; its fields are nullable.
-    let end = unsafe { std::mem::zeroed() };
-    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
-    let members = Box::leak(Box::new([
-        member(c"__dictoffset__", dict),
-        member(c"__weaklistoffset__", weak_references),
-        end,
-    ]));
-    slot(ffi::Py_tp_members, std::ptr::from_mut(members).cast::<c_void>())
 }
 
 /// What a connection is made of.

@@ -199,6 +199,18 @@ pub(crate) fn getattr_opt(object: &Object, name: &Object) -> Result<Option<Objec
     }
 }
 
+/// `dict.get(key)`.
+#[inline]
+pub(crate) fn dict_item(dict: &Object, key: &Object) -> Result<Option<Object>> {
+    // SAFETY: a dict and a live object; the answer is borrowed, and null with or without an exception.
+    let found = unsafe { Object::borrow_opt(ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr())) };
+    // SAFETY: attached; reads the indicator.
+    if found.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+        return Err(Raised);
+    }
+    Ok(found)
+}
+
 /// `object.name = value`.
 #[inline]
 pub(crate) fn setattr(object: &Object, name: &Object, value: &Object) -> Result<()> {

@@ -133,19 +133,32 @@ pub(crate) const NO_PROPERTY: ffi::PyGetSetDef = ffi::PyGetSetDef {
     closure: std::ptr::null_mut(),
 };
 
-/// The table of members that gives instances weak references, whose list begins at `offset`.
-pub(crate) fn weakly_referenced(offset: usize) -> *mut ffi::PyMemberDef {
-    let list = ffi::PyMemberDef {
-        name: c"__weaklistoffset__".as_ptr(),
+/// A member by which CPython is told where something of an instance lies, such as `__weaklistoffset__`.
+pub(crate) const fn place(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
+    ffi::PyMemberDef {
+        name: name.as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,
         offset: offset.cast_signed(),
         flags: ffi::Py_READONLY,
         doc: std::ptr::null(),
-    };
-    // SAFETY: an all-zero entry ends the table; its fields are nullable.
-    let end = unsafe { std::mem::zeroed() };
+    }
+}
+
+/// The entry that ends a table of members.
+// SAFETY: an all-zero entry ends the table; its fields are nullable.
+pub(crate) const NO_MEMBER: ffi::PyMemberDef = unsafe { std::mem::zeroed() };
+
+/// The table of members that gives instances weak references, whose list begins at `offset`.
+pub(crate) fn weakly_referenced(offset: usize) -> *mut ffi::PyMemberDef {
     // The class keeps what it needs of the table, but CPython asks that it outlive the class.
-    Box::leak(Box::new([list, end])).as_mut_ptr()
+    Box::leak(Box::new([place(c"__weaklistoffset__", offset), NO_MEMBER])).as_mut_ptr()
+}
+
+/// The same with a `__dict__`, which lies at `dict`.
+pub(crate) fn with_attributes(dict: usize, weak_references: usize) -> *mut ffi::PyMemberDef {
+    let places = [place(c"__dictoffset__", dict), place(c"__weaklistoffset__", weak_references), NO_MEMBER];
+    // It has to outlive the class, as above.
+    Box::leak(Box::new(places)).as_mut_ptr()
 }
 
 /// Has CPython's own messages call the class by `name` alone, as they call classes written in Python; `__module__` is

@@ -28,6 +28,11 @@ pub(crate) fn run_in<T>(context: &Object, body: impl FnOnce() -> Result<T>) -> R
     leave(context, result)
 }
 
+/// The same in a copy of `context`, which itself may be entered already.
+pub(crate) fn run_in_copy<T>(context: &Object, body: impl FnOnce() -> Result<T>) -> Result<T> {
+    run_in(&copy(context)?, body)
+}
+
 #[inline]
 fn leave<T>(context: &Object, result: Result<T>) -> Result<T> {
     // SAFETY: the context was entered just before; leaving works with an exception set.

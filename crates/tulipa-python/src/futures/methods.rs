@@ -128,6 +128,18 @@ unsafe extern "C" fn done(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> 
     enter(|_| Ok(boolean(!unsafe { state_of(object) }.is_pending())))
 }
 
+/// The arguments of `add_done_callback(function, *, context)`.
+#[inline]
+pub(crate) fn done_callback(args: &Args<'_>) -> Result<(Object, Option<Object>)> {
+    let [context] = args.keywords("add_done_callback", [&stdlib().names.context])?;
+    let (Some(function), 1) = (args.at(0), args.positional.len()) else {
+        let count = args.positional.len();
+        let text = format!("add_done_callback() takes exactly 1 positional argument ({count} given)");
+        return Err(PyTypeError::new_err(text).into());
+    };
+    Ok((function, context))
+}
+
 unsafe extern "C" fn add_done_callback(
     object: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
@@ -137,12 +149,7 @@ unsafe extern "C" fn add_done_callback(
     enter(|_| {
         // SAFETY: called on an instance, with this call's arguments.
         let ((future, state), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-        let [given] = args.keywords("add_done_callback", [&stdlib().names.context])?;
-        let (Some(function), 1) = (args.at(0), args.positional.len()) else {
-            let count = args.positional.len();
-            let text = format!("add_done_callback() takes exactly 1 positional argument ({count} given)");
-            return Err(PyTypeError::new_err(text).into());
-        };
+        let (function, given) = done_callback(&args)?;
         if !state.is_alive() {
             return Err(PyRuntimeError::new_err("uninitialized Future object").into());
         }

@@ -6,7 +6,7 @@
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -19,7 +19,7 @@ use crate::ffi::class::{
 use crate::ffi::raised::{enter, raise};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::callbacks::{self, Callback};
-use crate::futures::methods::{boolean, cancel_message};
+use crate::futures::methods::{boolean, cancel_message, done_callback};
 use crate::futures::{Phase, acceptable_exception};
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
@@ -148,12 +148,7 @@ unsafe extern "C" fn add_done_callback(
     enter(|_| {
         // SAFETY: called on an instance, with this call's arguments.
         let ((this, waiter), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-        let [given] = args.keywords("add_done_callback", [&stdlib().names.context])?;
-        let (Some(function), 1) = (args.at(0), args.positional.len()) else {
-            let count = args.positional.len();
-            let text = format!("add_done_callback() takes exactly 1 positional argument ({count} given)");
-            return Err(PyTypeError::new_err(text).into());
-        };
+        let (function, given) = done_callback(&args)?;
         let context = given.map_or_else(context::copy_current, Ok)?;
         let callback = Callback::Call { function, context };
         if waiter.is_pending() {

@@ -308,7 +308,7 @@ impl Machine {
     /// Runs `body` in a copy of the surroundings: they themselves may be entered already.
     pub(super) fn in_surroundings<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.surroundings.get() {
-            Some(context) => context::run_in(&context::copy(&context)?, body),
+            Some(context) => context::run_in_copy(&context, body),
             None => body(),
         }
     }

@@ -10,9 +10,11 @@ use super::machine::{Machine, member};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
 use crate::ffi::buffer::Buffer;
-use crate::ffi::class::{DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot};
+use crate::ffi::class::{
+    DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot, with_attributes,
+};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Raised, Result};
+use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
 use crate::gc;
 use crate::stdlib::stdlib;
@@ -53,14 +55,17 @@ pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
 }
 
 fn make(base: &Object, offset: usize) -> Result<Object> {
-    let places = [std::mem::offset_of!(Machine, dict), std::mem::offset_of!(Machine, weak_references)];
+    let members = with_attributes(
+        offset + std::mem::offset_of!(Machine, dict),
+        offset + std::mem::offset_of!(Machine, weak_references),
+    );
     let slots = vec![
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
         slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
         slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
-        super::attribute_members(offset, places),
+        slot(ffi::Py_tp_members, members.cast()),
         slot(
             ffi::Py_tp_doc,
             c"TLS over a transport, as asyncio's own SSLProtocol speaks it.".as_ptr().cast_mut().cast(),
@@ -129,9 +134,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
         slot.set(None);
     }
     machine.set_session(None);
-    let dict = machine.dict.replace(std::ptr::null_mut());
-    // SAFETY: null or a reference that the instance owned.
-    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    gc::drop_dict(&machine.dict);
     0
 }
 

@@ -15,10 +15,10 @@ use super::protocol::{Callback, bound, machine_of};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
 use crate::ffi::class::{
-    DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot,
+    DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot, with_attributes,
 };
 use crate::ffi::raised::{enter, unraisable};
-use crate::ffi::{Object, Raised, Result, Slot, call};
+use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::class::preserving_exception;
 use crate::futures::methods::boolean;
 use crate::gc;
@@ -65,7 +65,10 @@ pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
 }
 
 fn make(base: &Object, offset: usize) -> Result<Object> {
-    let places = [std::mem::offset_of!(Face, dict), std::mem::offset_of!(Face, weak_references)];
+    let members = with_attributes(
+        offset + std::mem::offset_of!(Face, dict),
+        offset + std::mem::offset_of!(Face, weak_references),
+    );
     let slots = vec![
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_finalize, finalize as *mut c_void),
@@ -73,7 +76,7 @@ fn make(base: &Object, offset: usize) -> Result<Object> {
         slot(ffi::Py_tp_clear, clear as *mut c_void),
         slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
         slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
-        super::attribute_members(offset, places),
+        slot(ffi::Py_tp_members, members.cast()),
         slot(ffi::Py_tp_doc, c"A TLS connection, as asyncio's own transport is.".as_ptr().cast_mut().cast()),
     ];
     let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -130,9 +133,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: an instance.
     let face = unsafe { face(object) };
     face.protocol.set(None);
-    let dict = face.dict.replace(std::ptr::null_mut());
-    // SAFETY: null or a reference that the instance owned.
-    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    gc::drop_dict(&face.dict);
     0
 }
 

@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::originals::Originals;
-use crate::ffi::class::{new_class, slot};
-use crate::ffi::{Object, Raised, Result, Slot};
+use crate::ffi::class::{new_class, slot, with_attributes};
+use crate::ffi::{Object, Result, Slot};
 use crate::gc;
 
 /// A native class, made once.
@@ -44,7 +44,7 @@ impl NativeClass {
         let mut slots = blueprint.slots;
         slots.push(slot(ffi::Py_tp_doc, blueprint.doc.as_ptr().cast_mut().cast()));
         if let Some((dict, weak_references)) = blueprint.offsets {
-            slots.push(slot(ffi::Py_tp_members, members(dict, weak_references).cast()));
+            slots.push(slot(ffi::Py_tp_members, with_attributes(dict, weak_references).cast()));
         }
         let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_BASETYPE;
         // SAFETY: passed on; names, texts and tables are static.
@@ -77,26 +77,6 @@ impl NativeClass {
     pub(super) fn is_plain(&self, object: &Object, dict: &Cell<*mut ffi::PyObject>) -> bool {
         object.class() == self.class() && dict.get().is_null() && self.originals().is_untouched()
     }
-}
-
-/// Gives instances a `__dict__` and weak references.
-fn members(dict: usize, weak_references: usize) -> *mut ffi::PyMemberDef {
-    let member = |name: &'static CStr, offset: usize| ffi::PyMemberDef {
-        name: name.as_ptr(),
-        type_code: ffi::Py_T_PYSSIZET,
-        offset: offset.cast_signed(),
-        flags: ffi::Py_READONLY,
-        doc: std::ptr::null(),
-    };
-    // SAFETY: an all-zero entry ends the table; its fields are nullable.
-    let end = unsafe { std::mem::zeroed() };
-    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
-    Box::leak(Box::new([
-        member(c"__dictoffset__", dict),
-        member(c"__weaklistoffset__", weak_references),
-        end,
-    ]))
-    .as_mut_ptr()
 }
 
 /// Zeroed memory for an instance of `class`.
@@ -137,9 +117,7 @@ pub(super) fn clear(dict: &Cell<*mut ffi::PyObject>, slots: &[&Slot]) {
     for slot in slots {
         slot.set(None);
     }
-    let dict = dict.replace(std::ptr::null_mut());
-    // SAFETY: null or a reference that the instance owned.
-    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    gc::drop_dict(dict);
 }
 
 /// Ends an instance: its finalizer, weak references, what `drop` lets go of, its memory.

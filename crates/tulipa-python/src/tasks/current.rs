@@ -4,6 +4,7 @@
 //! task in place, marked idle, and the next step overwrites it; whatever else the loop runs clears it first
 //! (`settle`). Python code therefore never sees a task that is not running.
 
+#[cfg(not(Py_3_14))]
 use pyo3::ffi;
 
 use crate::event_loop::core::Core;
@@ -80,25 +81,15 @@ pub(crate) fn running() -> Result<(Option<Object>, Option<Object>)> {
 /// `current_task(event_loop)`.
 #[cfg(not(Py_3_14))]
 pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
-    let tasks = stdlib().current_tasks.as_ptr();
-    // SAFETY: asyncio's own dict of current tasks, and a live object; the answer is borrowed.
-    let task = unsafe { Object::borrow_opt(ffi::PyDict_GetItemWithError(tasks, event_loop.as_ptr())) };
-    // SAFETY: attached; reads the indicator.
-    if task.is_none() && !unsafe { ffi::PyErr_Occurred() }.is_null() {
-        return Err(Raised);
-    }
-    Ok(task)
+    call::dict_item(&stdlib().current_tasks, event_loop)
 }
 
 /// `current_task(event_loop)`. Tasks written in Python are known to asyncio's function in Python only; where that has
 /// been put in the place of the C one, it is asked.
 #[cfg(Py_3_14)]
 pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {
-    let (namespace, name) = (stdlib().tasks_namespace.as_ptr(), &stdlib().names.current_task);
-    // SAFETY: the dict of a module that is never unloaded, and a string; the answer is borrowed.
-    let found = unsafe { Object::borrow_opt(ffi::PyDict_GetItemWithError(namespace, name.as_ptr())) };
     let usual = &stdlib().current_task;
-    let task = match found {
+    let task = match call::dict_item(&stdlib().tasks_namespace, &stdlib().names.current_task)? {
         Some(function) if !function.is(usual.as_ptr()) => call::call1(&function, event_loop)?,
         _ => call::builtin(usual, [event_loop])?,
     };

@@ -4,14 +4,13 @@
 //! Whatever is left, of these streams or of others, goes out one by one afterwards, as all does without a ring.
 
 use std::cell::{Ref, RefCell};
-use std::io::IoSlice;
 
 use tulipa::driver::{MAX_SENDS, Outgoing, SendRing};
 use tulipa::stream::WriteQueue;
 
 use super::class;
 use super::kind::Kind;
-use super::stream::{Chunk, Stream};
+use super::stream::Stream;
 use super::writing::{self, Sent};
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Result};
@@ -33,11 +32,11 @@ enum State {
     Unavailable,
 }
 
-/// A stream that is part of the batch, and its queue, borrowed while the kernel reads from it.
+/// A stream that is part of the batch, and what it sends, borrowed from its queue while the kernel reads it.
 struct Member<'a> {
     transport: &'a Object,
     stream: &'a Stream,
-    queue: Ref<'a, WriteQueue<Chunk>>,
+    bytes: Ref<'a, [u8]>,
 }
 
 impl Batch {
@@ -94,14 +93,14 @@ impl<'a> Member<'a> {
     fn of(transport: &'a Object) -> Option<Self> {
         // SAFETY: only streams are listed.
         let stream: &Stream = unsafe { class::stream(transport.as_ptr()) };
-        let queue = stream.queue.borrow();
-        let plain = stream.kind.get() == Kind::Socket
-            && !stream.blocked.get()
-            && queue.slices(&mut [IoSlice::new(&[]); 2]) == 1;
-        plain.then_some(Self { transport, stream, queue })
+        if stream.kind.get() != Kind::Socket || stream.blocked.get() {
+            return None;
+        }
+        let bytes = Ref::filter_map(stream.queue.borrow(), WriteQueue::sole).ok()?;
+        Some(Self { transport, stream, bytes })
     }
 
     fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing { fd: self.stream.fd.get(), bytes: self.queue.first() }
+        Outgoing { fd: self.stream.fd.get(), bytes: &self.bytes }
     }
 }

@@ -11,9 +11,9 @@ use super::kind::Kind;
 use super::methods::{METHODS, PROPERTIES};
 use super::stream::{self, Stream};
 use super::{datagram_methods, pipe_methods};
-use crate::ffi::class::{extension_offset, new_class, noargs, slot};
+use crate::ffi::class::{extension_offset, new_class, noargs, slot, with_attributes};
 use crate::ffi::raised::{enter, unraisable};
-use crate::ffi::{Object, Raised, Result};
+use crate::ffi::{Object, Result};
 use crate::futures::class::preserving_exception;
 use crate::gc;
 use crate::stdlib::stdlib;
@@ -125,21 +125,10 @@ struct Definition<'a> {
 }
 
 fn make(definition: &Definition<'_>, offset: usize) -> Result<Object> {
-    let member = |name: &'static std::ffi::CStr, place: usize| ffi::PyMemberDef {
-        name: name.as_ptr(),
-        type_code: ffi::Py_T_PYSSIZET,
-        offset: (offset + place).cast_signed(),
-        flags: ffi::Py_READONLY,
-        doc: std::ptr::null(),
-    };
-    // SAFETY: an all-zero entry ends the table; its fields are nullable.
-    let end = unsafe { std::mem::zeroed() };
-    // The class keeps what it needs of the table, but CPython asks that it outlive the class.
-    let members = Box::leak(Box::new([
-        member(c"__dictoffset__", std::mem::offset_of!(Stream, dict)),
-        member(c"__weaklistoffset__", std::mem::offset_of!(Stream, weak_references)),
-        end,
-    ]));
+    let members = with_attributes(
+        offset + std::mem::offset_of!(Stream, dict),
+        offset + std::mem::offset_of!(Stream, weak_references),
+    );
     let slots = vec![
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_finalize, finalize as *mut c_void),
@@ -148,7 +137,7 @@ fn make(definition: &Definition<'_>, offset: usize) -> Result<Object> {
         slot(ffi::Py_tp_repr, definition.repr as *mut c_void),
         slot(ffi::Py_tp_methods, definition.methods),
         slot(ffi::Py_tp_getset, definition.properties),
-        slot(ffi::Py_tp_members, std::ptr::from_mut(members).cast()),
+        slot(ffi::Py_tp_members, members.cast()),
         slot(ffi::Py_tp_doc, definition.doc.as_ptr().cast_mut().cast()),
     ];
     let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
@@ -212,9 +201,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
         datagram.discard();
         datagram.address.set(None);
     }
-    let dict = stream.dict.replace(std::ptr::null_mut());
-    // SAFETY: null or a reference that the instance owned.
-    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    gc::drop_dict(&stream.dict);
     0
 }
 

@@ -361,9 +361,8 @@ pub(super) fn resume(transport: &Object, stream: &Stream) -> Result<()> {
 /// Calls one of the protocol's methods for flow control, while there is a connection.
 fn tell(stream: &Stream, method: &Object) -> Result<()> {
     let Some(context) = stream.context.get() else { return Ok(()) };
-    // A copy: the context itself is entered already where this comes from the protocol's own callback.
-    let context = context::copy(&context)?;
-    context::run_in(&context, || call::method0(&stream.protocol.or_none(), method).map(drop))
+    // The context itself is entered already where this comes from the protocol's own callback.
+    context::run_in_copy(&context, || call::method0(&stream.protocol.or_none(), method).map(drop))
 }
 
 #[cold]

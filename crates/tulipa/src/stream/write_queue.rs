@@ -130,24 +130,27 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// was.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
-        let mut skip = self.offset;
-        for chunk in &self.chunks {
-            if filled == slices.len() {
-                break;
-            }
-            let bytes = &chunk.as_ref()[std::mem::take(&mut skip)..];
-            if !bytes.is_empty() {
-                slices[filled] = IoSlice::new(bytes);
-                filled += 1;
-            }
+        for (slice, piece) in slices.iter_mut().zip(self.pieces()) {
+            *slice = IoSlice::new(piece);
+            filled += 1;
         }
         filled
     }
 
-    /// What is left of the chunk that goes out first.
+    /// What is left to write, where it lies in one piece.
     #[inline]
-    pub fn first(&self) -> &[u8] {
-        self.chunks.front().map_or(&[], |chunk| &chunk.as_ref()[self.offset..])
+    pub fn sole(&self) -> Option<&[u8]> {
+        let mut pieces = self.pieces();
+        let only = pieces.next()?;
+        pieces.next().is_none().then_some(only)
+    }
+
+    /// What is left of each chunk, oldest first, without empty ones.
+    #[inline]
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut skip = self.offset;
+        let rest = move |chunk| &B::as_ref(chunk)[std::mem::take(&mut skip)..];
+        self.chunks.iter().map(rest).filter(|piece| !piece.is_empty())
     }
 
     /// Records that the kernel took `written` bytes. Chunks written to their end go to `release`.
