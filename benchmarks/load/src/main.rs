@@ -7,6 +7,7 @@
 //! Nothing here is part of Tulipa.
 
 mod address;
+mod burst;
 mod connect;
 mod datagrams;
 mod drive;
