@@ -133,7 +133,7 @@ fn fields() -> Option<&'static Fields> {
     stdlib().behaviour.context_fields.as_ref()
 }
 
-/// Where CPython keeps what is read here (C3).
+/// Where CPython keeps what is read here (C7).
 pub(crate) struct Fields {
     /// In a thread's state: its current context.
     current: usize,
@@ -172,14 +172,14 @@ impl Fields {
     fn current(&self) -> Option<usize> {
         // SAFETY: attached.
         let thread = unsafe { ffi::PyThreadState_Get() };
-        // SAFETY: C3: the thread's state has a nullable pointer to a context there.
+        // SAFETY: C7: the thread's state has a nullable pointer to a context there.
         let context = unsafe { thread.byte_add(self.current).cast::<*mut ffi::PyObject>().read() };
         (!context.is_null()).then(|| self.variables_of(context))
     }
 
     #[inline]
     fn variables_of(&self, context: *mut ffi::PyObject) -> usize {
-        // SAFETY: C3: the callers pass live contexts.
+        // SAFETY: C7: the callers pass live contexts.
         unsafe { context.byte_add(self.variables).cast::<usize>().read() }
     }
 }
