@@ -244,9 +244,10 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// Pickled by name, as functions are.
 unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called on an instance.
     enter(|py| {
-        Ok(Object::from(unsafe { function(object) }.stock.or_none().bound(py).getattr("__qualname__")?))
+        // SAFETY: called on an instance.
+        let function = unsafe { function(object) };
+        Ok(Object::from(function.stock.or_none().bound(py).getattr("__qualname__")?))
     })
 }
 

@@ -17,6 +17,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use tulipa::sys::Burst;
 use tulipa::{Interest, Remote, Token};
 
+use super::contexts::Contexts;
 use super::host::PyHost;
 use super::job::{Job, Source};
 use super::sock::{self, Resting};
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     pub(crate) work_queue: Slot,
     /// The task whose step ran last and which `current_task()` would still name: see `tasks::current`.
     pub(crate) idle_task: Slot,
+    /// What tasks and done-callbacks share of their contexts.
+    pub(crate) contexts: Contexts,
     /// Registrations by descriptor: handles of `add_reader` and `add_writer`, transports, listeners.
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
     /// What all streams of the loop receive into; taken out while in use, made when first needed.
@@ -119,6 +122,7 @@ impl Core {
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
             idle_task: Slot::empty(),
+            contexts: Contexts::new(),
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
             burst: Cell::default(),
@@ -352,8 +356,9 @@ impl Core {
         drop(self.flushing.take());
     }
 
-    fn slots(&self) -> [&Slot; 4] {
-        [&self.task_factory, &self.default_executor, &self.work_queue, &self.idle_task]
+    fn slots(&self) -> [&Slot; 6] {
+        let [template, spare] = self.contexts.slots();
+        [&self.task_factory, &self.default_executor, &self.work_queue, &self.idle_task, template, spare]
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
