@@ -13,6 +13,7 @@ mod locks;
 mod names;
 mod operations;
 mod queues;
+mod special;
 mod sslproto;
 mod stdlib;
 mod streams;
@@ -69,7 +70,8 @@ mod _tulipa {
         crate::locks::add_to(module)?;
         crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
-        module.add_class::<crate::timeouts::Timeout>()?;
+        crate::special::quicken(&py.get_type::<crate::taskgroups::TaskGroup>(), crate::special::ASYNC_WITH)?;
+        add("Timeout", crate::timeouts::initialise(py)?)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {

@@ -25,6 +25,7 @@ pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 
 use crate::ffi::Object;
 use crate::ffi::class::name_plainly;
+use crate::special;
 
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -40,6 +41,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub(crate) fn add<T: PyClass>(module: &Bound<'_, PyModule>, name: &'static CStr) -> PyResult<()> {
     module.add_class::<T>()?;
     name_plainly(T::type_object_raw(module.py()), name);
+    special::quicken(&module.py().get_type::<T>(), special::ASYNC_WITH)?;
     Ok(())
 }
 
