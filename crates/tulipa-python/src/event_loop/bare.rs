@@ -20,6 +20,7 @@ use super::core::Core;
 use super::handles;
 use super::job::Job;
 use crate::ffi::{Object, Result, call, context};
+use crate::gc;
 
 /// How long a queue is short. The interpreter keeps the memory of 255 contexts for the next.
 const FEW: usize = 200;
@@ -106,17 +107,7 @@ pub(super) fn is_sole(object: &Object) -> bool {
 #[inline]
 pub(super) fn is_unobserved(object: &Object) -> bool {
     // SAFETY: a live object.
-    unsafe { is_unobserved_at(object.as_ptr()) }
-}
-
-/// # Safety
-/// `object` is live, or being freed.
-#[inline]
-pub(super) unsafe fn is_unobserved_at(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: a live class.
-    let offset = unsafe { (*ffi::Py_TYPE(object)).tp_weaklistoffset };
-    // SAFETY: where a class says so, its instances have a pointer to their weak references, before or after the object.
-    offset == 0 || unsafe { object.byte_offset(offset).cast::<*mut ffi::PyObject>().read() }.is_null()
+    !unsafe { gc::is_weakly_referenced(object.as_ptr()) }
 }
 
 /// Whether it is a context that nobody else can come by, and so one that was never entered.

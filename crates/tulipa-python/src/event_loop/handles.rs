@@ -116,7 +116,21 @@ impl Layout {
 
 impl Layout {
     /// The slots that the instance has beyond a Handle's, and how many they are.
+    #[inline]
     fn own_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
+        // SAFETY: a live object.
+        let class = unsafe { ffi::Py_TYPE(object) };
+        if class == self.handle {
+            ([0, 0], 0)
+        } else if class == self.timer_handle {
+            ([self.scheduled, self.when], 2)
+        } else {
+            self.inherited_slots(object)
+        }
+    }
+
+    /// The same for the other classes, whose bases have to be walked through.
+    fn inherited_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
         match &self.thread_safe {
             // SAFETY: a live object and class.
             Some(class) if unsafe { ffi::PyObject_TypeCheck(object, class.class) } != 0 => {
@@ -576,7 +590,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
-        if !bare::is_unobserved_at(object) {
+        if gc::is_weakly_referenced(object) {
             ffi::PyObject_ClearWeakRefs(object);
         }
         clear(object);
