@@ -417,14 +417,23 @@ class StreamWriter:
     async def wait_closed(self) -> None: ...
     async def drain(self) -> None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any: ...
-    async def start_tls(
-        self,
-        sslcontext: ssl.SSLContext,
-        *,
-        server_hostname: str | None = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-    ) -> None: ...
+    if sys.version_info >= (3, 12):
+        async def start_tls(
+            self,
+            sslcontext: ssl.SSLContext,
+            *,
+            server_hostname: str | None = None,
+            ssl_handshake_timeout: float | None = None,
+            ssl_shutdown_timeout: float | None = None,
+        ) -> None: ...
+    else:
+        async def start_tls(
+            self,
+            sslcontext: ssl.SSLContext,
+            *,
+            server_hostname: str | None = None,
+            ssl_handshake_timeout: float | None = None,
+        ) -> None: ...
     def __del__(self) -> None: ...
 
 class Handle(asyncio.Handle): ...
