@@ -17,6 +17,7 @@ use super::datagram::{self, Datagram};
 use super::kind::Kind;
 use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
+use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::{finally, leaves_the_loop};
@@ -27,6 +28,25 @@ use crate::streams::Feeding;
 
 /// A chunk of the write queue: always exactly a `bytes` object, which nobody can change meanwhile.
 pub(crate) struct Chunk(pub(crate) Object);
+
+/// Chunks that have left a queue, let go of when nothing is borrowed any more. One of them, the usual, is kept without
+/// allocating for it.
+#[derive(Default)]
+pub(crate) struct Released {
+    first: Option<Chunk>,
+    others: Vec<Chunk>,
+}
+
+impl Released {
+    #[inline]
+    pub(crate) fn push(&mut self, chunk: Chunk) {
+        if self.first.is_none() {
+            self.first = Some(chunk);
+        } else {
+            self.others.push(chunk);
+        }
+    }
+}
 
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
@@ -236,7 +256,11 @@ pub(crate) fn open(
     stream.fd.set(fd);
     stream.number.set(fd);
     attach(stream, &transport, opening.server)?;
-    core.schedule(Job::Call { function: connection_made, argument: Some(transport.clone()), context: made });
+    core.schedule(Job::Call {
+        function: connection_made,
+        argument: Some(transport.clone()),
+        context: Context::Own(made),
+    });
     core.schedule(Job::Io { target: transport.clone(), event: Event::Opened, context: None });
     Ok(transport)
 }
