@@ -13,12 +13,14 @@ const KEPT: usize = 4096;
 pub struct ReadyQueue<J> {
     /// Oldest job at the front.
     jobs: VecDeque<J>,
+    /// How much room is kept: enough for the last burst, once there was one.
+    kept: usize,
 }
 
 impl<J> ReadyQueue<J> {
     /// An empty queue that has not allocated yet.
     pub const fn new() -> Self {
-        Self { jobs: VecDeque::new() }
+        Self { jobs: VecDeque::new(), kept: KEPT }
     }
 
     /// Puts a job behind all others.
@@ -51,10 +53,11 @@ impl<J> ReadyQueue<J> {
     }
 
     /// Gives back the memory of a burst that is over: of a hundred thousand tasks that were started at once, say.
-    /// For the end of a turn; one comparison where there is nothing to give.
+    /// A second burst of that size keeps its memory, since there may be a third. For the end of a turn; one comparison where there is nothing to give.
     #[inline]
     pub fn settle(&mut self) {
-        if self.jobs.capacity() > KEPT.max(8 * self.jobs.len()) {
+        if self.jobs.capacity() > self.kept.max(8 * self.jobs.len()) {
+            self.kept = self.jobs.capacity();
             self.jobs.shrink_to(KEPT);
         }
     }
@@ -140,6 +143,13 @@ mod tests {
         }
         queue.settle();
         assert!(queue.jobs.capacity() <= 2 * KEPT);
+
+        (0..10 * KEPT).for_each(|job| queue.push(job));
+        while queue.len() > 3 {
+            queue.pop();
+        }
+        queue.settle();
+        assert!(queue.jobs.capacity() >= 10 * KEPT);
         assert_eq!(queue.take_all().len(), 3);
     }
 
