@@ -130,6 +130,18 @@ impl FreeList {
     }
 }
 
+/// Whether there are weak references to an object, which may be being freed.
+///
+/// # Safety
+/// `object` is allocated.
+#[inline]
+pub(crate) unsafe fn is_weakly_referenced(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: an allocated object.
+    let offset = unsafe { (*ffi::Py_TYPE(object)).tp_weaklistoffset };
+    // SAFETY: the place where the class has the list of them, before the object or in it.
+    offset != 0 && !unsafe { object.byte_offset(offset).cast::<*mut ffi::PyObject>().read() }.is_null()
+}
+
 /// Whether nothing was ever kept in the `__dict__` of an instance that is being freed.
 ///
 /// # Safety

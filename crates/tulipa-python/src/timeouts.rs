@@ -5,6 +5,7 @@
 
 mod alarm;
 mod class;
+mod timeout;
 mod wait_for;
 
 use std::cell::Cell;
@@ -14,7 +15,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 pub(crate) use alarm::{Alarm, RELEASE};
-pub(crate) use class::{Timeout, later, timeout, timeout_at};
+pub(crate) use class::initialise;
+pub(crate) use timeout::{later, timeout, timeout_at};
 pub(crate) use wait_for::wait_for;
 
 use crate::ffi::{Object, Raised, Result, Slot};

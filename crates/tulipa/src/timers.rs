@@ -13,6 +13,8 @@ use crate::slab::{Key, Slab};
 
 /// Children per heap node.
 const ARITY: usize = 4;
+/// So many due timers are taken out one by one before it is asked how many there are.
+const FEW: usize = 16;
 
 /// Names one scheduled timer, for cancelling. Stale once the timer fired or was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +136,55 @@ impl<J> Timers<J> {
         }
         self.remove_entry(0);
         self.jobs.remove_at(nearest.slot).map(|timer| timer.job)
+    }
+
+    /// Takes out every timer whose deadline is not after `now`, and hands the jobs over nearest first.
+    ///
+    /// Where most timers are due, as when a loop was held up or many were set for the same time, they are sorted, and
+    /// what is left becomes a heap again: a few steps for each instead of a walk through all levels.
+    pub fn take_due(&mut self, now: Instant, mut each: impl FnMut(J)) {
+        for _ in 0..FEW {
+            let Some(job) = self.pop_due(now) else { return };
+            each(job);
+        }
+        let due = self.due_positions(now);
+        if due.len() < self.heap.len() / 4 {
+            while let Some(job) = self.pop_due(now) {
+                each(job);
+            }
+            return;
+        }
+        let mut due: Vec<Entry> = due.into_iter().map(|position| self.heap[position]).collect();
+        due.sort_unstable_by_key(|entry| (entry.deadline, entry.sequence));
+        self.heap.retain(|entry| entry.deadline > now);
+        self.rebuild();
+        for entry in due {
+            each(self.jobs.remove_at(entry.slot).expect("an entry's timer is in the slab").job);
+        }
+    }
+
+    /// Where the entries are that are due: parents are before their children, so the search ends below the first that
+    /// is not.
+    fn due_positions(&self, now: Instant) -> Vec<usize> {
+        let is_due = |position: &usize| self.heap[*position].deadline <= now;
+        let mut due: Vec<usize> = (0..self.heap.len().min(1)).filter(is_due).collect();
+        let mut seen = 0;
+        while let Some(position) = due.get(seen) {
+            let first = ARITY * position + 1;
+            due.extend((first..(first + ARITY).min(self.heap.len())).filter(is_due));
+            seen += 1;
+        }
+        due
+    }
+
+    /// Makes a heap of the entries, however they lie.
+    fn rebuild(&mut self) {
+        for position in 0..self.heap.len() {
+            self.place(position, self.heap[position]);
+        }
+        for position in (0..self.heap.len().div_ceil(ARITY)).rev() {
+            self.sift_down(position, self.heap[position]);
+        }
     }
 
     /// The pending jobs, in no promised order.
@@ -284,11 +335,30 @@ mod tests {
         assert_eq!(timers.cancel(TimerKey::from_bits(new.to_bits())), Some("new"));
     }
 
+    #[test]
+    fn pure_many_due_at_once_come_in_order_and_leave_a_heap() {
+        for left in [0, 1, 7, 100, 5000] {
+            let mut timers = Timers::new();
+            let deadlines: Vec<u64> = (0..1000).map(|step| step * 7919 % 1000).collect();
+            let keys: Vec<_> =
+                deadlines.iter().map(|&deadline| timers.insert(at(deadline), deadline)).collect();
+            let late: Vec<_> = (0..left).map(|step| timers.insert(at(2000 - step % 900), 0)).collect();
+            timers.cancel(keys[500]);
+            let mut taken = Vec::new();
+            timers.take_due(at(999), |deadline| taken.push(deadline));
+            timers.check();
+            assert_eq!(taken, (0..1000).filter(|&deadline| deadline != deadlines[500]).collect::<Vec<_>>());
+            assert_eq!(timers.len(), left as usize);
+            assert!(late.into_iter().all(|key| timers.cancel(key).is_some()));
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u64),
         Cancel(usize),
         Pop(u64),
+        TakeDue(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -296,6 +366,7 @@ mod tests {
             3 => (0..40_u64).prop_map(Step::Insert),
             2 => any::<usize>().prop_map(Step::Cancel),
             1 => (0..40_u64).prop_map(Step::Pop),
+            1 => (0..40_u64).prop_map(Step::TakeDue),
         ]
     }
 
@@ -322,6 +393,12 @@ mod tests {
                     Step::Pop(now) => {
                         let due = model.first().is_some_and(|entry| entry.0 <= now);
                         prop_assert_eq!(timers.pop_due(at(now)), due.then(|| model.remove(0).1));
+                    }
+                    Step::TakeDue(now) => {
+                        let mut taken = Vec::new();
+                        timers.take_due(at(now), |job| taken.push(job));
+                        let due = model.partition_point(|entry| entry.0 <= now);
+                        prop_assert_eq!(taken, model.drain(..due).map(|entry| entry.1).collect::<Vec<_>>());
                     }
                 }
                 timers.check();

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use tulipa::{Host, Instant, Loop, Readiness, Token};
 
+use super::bare::Bare;
 use super::contexts::{self, Context};
 use super::core::Core;
 use super::job::{Job, Source};
@@ -67,10 +68,12 @@ impl PyHost {
     fn run_other(&self, job: Job) -> Result<()> {
         match job {
             Job::Handle(handle) if self.core.is_debug() => self.run_timed(&handle),
+            Job::Bare(bare) if self.core.is_debug() => self.run_timed(&self.restore(bare)?),
             Job::Handle(handle) => {
                 handles::run(&handle).or_else(|raised| self.handle_failed(raised, &handle))
             }
             Job::Call { function, argument, context } => self.run_call(&function, argument.as_ref(), context),
+            Job::Bare(mut bare) => bare.run().or_else(|raised| self.bare_failed(raised, bare)),
             Job::Ready { waiter, token } => sock::ready(self.core, &waiter, token),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
@@ -216,6 +219,20 @@ impl PyHost {
         }
         let exception = raised.take_object();
         self.report(handles::failure_context(self.py(), handle, &exception)?)
+    }
+
+    #[cold]
+    fn bare_failed(&self, raised: Raised, bare: Bare) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        let handle = self.restore(bare)?;
+        self.report(handles::failure_context(self.py(), &handle, &exception)?)
+    }
+
+    fn restore(&self, bare: Bare) -> Result<Object> {
+        handles::restore(&self.event_loop, self.core, bare)
     }
 
     fn report(&self, context: Bound<'_, PyDict>) -> Result<()> {

@@ -5,6 +5,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::Token;
 
+use super::bare::Bare;
 use super::contexts::Context;
 use super::handles;
 use crate::executors::Outcome;
@@ -18,6 +19,8 @@ use crate::transports::Event;
 pub(crate) enum Job {
     /// A Handle or TimerHandle: what `call_soon` and `call_later` were given.
     Handle(Object),
+    /// What is left of a Handle that nobody kept.
+    Bare(Bare),
     /// A native task's next step; with an exception to throw into the coroutine.
     Step { task: Object, exception: Option<Object> },
     /// A native task whose native future, or waiter, is done.
@@ -42,6 +45,7 @@ impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
             Self::Handle(object) | Self::Ready { waiter: object, .. } | Self::Expire(object) => see(object),
+            Self::Bare(bare) => bare.visit(see),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);

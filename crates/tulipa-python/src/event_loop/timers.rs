@@ -1,28 +1,31 @@
 //! `call_later` and `call_at`: asyncio's seconds as the engine's nanoseconds.
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
+use pyo3::types::{PyFloat, PyInt};
 use tulipa::Instant;
 
 use super::core::Core;
 use super::handles::{self, Parts};
 use super::job::Job;
-use crate::ffi::{Object, Result};
+use crate::ffi::{Object, Raised, Result};
 
 /// What the loop's clock shows at `instant`: the number that `time.monotonic()` returns there.
+#[inline]
 pub(crate) fn seconds(instant: Instant) -> f64 {
     instant.as_nanos() as f64 / 1e9
 }
 
 /// The first instant at which the clock shows `when` or more, so that a timer never fires early. What lies
 /// before the clock's beginning, or is no number, is due at once, as asyncio's comparison has it.
+#[inline]
 pub(crate) fn deadline(when: f64) -> Instant {
     if when.is_nan() || when <= 0.0 {
         return Instant::from_nanos(0);
     }
-    // The product is rounded; at most a few steps lead from it to the exact place.
-    let mut nanos = (when * 1e9).ceil() as u64;
+    // The product is rounded, and cut off; at most a few steps lead from it to the exact place.
+    let mut nanos = (when * 1e9) as u64;
     while nanos < u64::MAX && seconds(Instant::from_nanos(nanos)) < when {
         nanos += 1;
     }
@@ -42,10 +45,24 @@ pub(crate) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<
         return Ok(event_loop.bound(py).call_method0("time")?.add(delay)?.into());
     }
     let now = seconds(Instant::now());
-    if let Ok(delay) = delay.cast_exact::<PyFloat>() {
-        return Ok(PyFloat::new(py, now + delay.value()).into_any().into());
+    match plain_number(&delay) {
+        Some(delay) => Ok(PyFloat::new(py, now + delay?).into_any().into()),
+        None => Ok(PyFloat::new(py, now).into_any().add(delay)?.into()),
     }
-    Ok(PyFloat::new(py, now).into_any().add(delay)?.into())
+}
+
+/// A float, or an integer as adding it to a float makes one of it; `None` for anything else.
+#[inline]
+fn plain_number(number: &Bound<'_, PyAny>) -> Option<Result<f64>> {
+    if let Ok(number) = number.cast_exact::<PyFloat>() {
+        return Some(Ok(number.value()));
+    }
+    number.is_exact_instance_of::<PyInt>().then(|| {
+        // SAFETY: an integer; one that is too large sets the exception.
+        let value = unsafe { ffi::PyLong_AsDouble(number.as_ptr()) };
+        // SAFETY: attached; reads the indicator.
+        if value < 0.0 && !unsafe { ffi::PyErr_Occurred() }.is_null() { Err(Raised) } else { Ok(value) }
+    })
 }
 
 /// Schedules a callback for `when` on the loop's clock.

@@ -69,6 +69,26 @@ pub(crate) fn builtin<const N: usize>(function: &Object, arguments: [&Object; N]
     }
 }
 
+/// `function()` for a builtin of the standard library, likewise.
+#[inline]
+pub(crate) fn builtin0(function: &Object) -> Result<Object> {
+    // SAFETY: reads the object's class.
+    if unsafe { ffi::PyCFunction_CheckExact(function.as_ptr()) } != 0 {
+        // SAFETY: a builtin function: its definition outlives it.
+        let (builtin, definition) = unsafe {
+            let builtin = function.as_ptr().cast::<ffi::PyCFunctionObject>();
+            (&*builtin, &*(*builtin).m_ml)
+        };
+        if definition.ml_flags == ffi::METH_NOARGS {
+            // SAFETY: the flags say that the definition has this member of the union.
+            let call = unsafe { definition.ml_meth.PyCFunction };
+            // SAFETY: the function's own object, and no argument; the result is new or null.
+            return unsafe { Object::steal(call(builtin.m_self, std::ptr::null_mut())) };
+        }
+    }
+    call0(function)
+}
+
 /// `function(*arguments)` for a tuple, without building another one.
 #[inline]
 pub(crate) fn call_tuple(function: &Object, arguments: *mut ffi::PyObject) -> Result<Object> {

@@ -9,7 +9,7 @@ use crate::stdlib::stdlib;
 /// `asyncio.get_running_loop()`.
 #[inline]
 pub(crate) fn running_loop() -> Result<Object> {
-    call::call0(&stdlib().running_loop)
+    call::builtin0(&stdlib().running_loop)
 }
 
 /// The loop that a primitive belongs to, once something has waited on it.
@@ -23,7 +23,7 @@ impl LoopBound {
     /// The running loop, to which `owner` is bound from now on; an error where that is another one.
     #[inline]
     pub(crate) fn bind(&self, owner: &Object) -> Result<Object> {
-        let running = call::call0(&stdlib().running_loop_or_none)?;
+        let running = call::builtin0(&stdlib().running_loop_or_none)?;
         if self.0.as_ptr() == running.as_ptr() {
             return Ok(running);
         }

@@ -27,7 +27,7 @@ pub(crate) fn leave(event_loop: &Object, task: &Object) -> Result<()> {
 #[inline]
 pub(crate) fn enter_native(core: &Core, event_loop: &Object, task: &Object) -> Result<()> {
     match core.idle_task.take() {
-        None => enter(event_loop, task),
+        None => place(event_loop, task),
         // The same task again, as in a loop of awaits: it is in place.
         Some(idle) if idle.is(task.as_ptr()) => Ok(()),
         Some(_idle) => replace(event_loop, task),
@@ -47,6 +47,25 @@ pub(crate) fn settle(core: &Core, event_loop: &Object) -> Result<()> {
         None => Ok(()),
         Some(task) => leave(event_loop, &task),
     }
+}
+
+/// Makes `task` the current one where none is, as `enter` does, by asyncio's own dict.
+#[cfg(not(Py_3_14))]
+#[inline]
+fn place(event_loop: &Object, task: &Object) -> Result<()> {
+    let tasks = stdlib().current_tasks.as_ptr();
+    // SAFETY: the dict of current tasks, and two live objects; the answer is borrowed, and null with an exception.
+    let found = unsafe { ffi::PyDict_SetDefault(tasks, event_loop.as_ptr(), task.as_ptr()) };
+    if found.is_null() {
+        return Err(Raised);
+    }
+    if task.is(found) { Ok(()) } else { enter(event_loop, task) }
+}
+
+#[cfg(Py_3_14)]
+#[inline]
+fn place(event_loop: &Object, task: &Object) -> Result<()> {
+    enter(event_loop, task)
 }
 
 /// Overwrites the idle task by `task`.

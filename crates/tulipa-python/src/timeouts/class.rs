@@ -1,304 +1,279 @@
-//! `Timeout`: an asynchronous context manager.
+//! The class `Timeout`: an asynchronous context manager to Python.
 
-use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
+use std::mem::offset_of;
+use std::sync::OnceLock;
 
-use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
-use pyo3::{PyTraverseError, PyVisit};
+use pyo3::types::PyType;
 
-use super::{Alarm, Limit, State};
-use crate::event_loop::core::Core;
-use crate::event_loop::timers;
-use crate::ffi::args::Args;
-use crate::ffi::{Object, Raised, Result, Slot, call, native};
-use crate::futures::observers::{always, observer_kind};
-use crate::gc::VisitSlots;
-use crate::operations::{self, Machine, Step, running_loop};
+use super::State;
+use super::timeout::{Enter, Exit, Timeout};
+use crate::ffi::args::{self, Args};
+use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, new_class, noargs, property, slot, with_attributes};
+use crate::ffi::raised::enter;
+use crate::ffi::{Object, Result, Slot};
+use crate::functions::show_coroutine_methods;
+use crate::futures::methods::boolean;
+use crate::gc::{self, FreeList};
+use crate::operations;
 use crate::stdlib::stdlib;
-use crate::tasks::current;
 
-/// Asynchronous context manager for cancelling overdue coroutines.
-///
-/// Use `timeout()` or `timeout_at()` rather than instantiating this class directly. The timeout is triggered at
-/// `when` on the loop's clock, on the loop's next iteration if that is past, and never if it is None.
-#[pyclass(module = "tulipa._tulipa", subclass, frozen, weakref, dict)]
-pub(crate) struct Timeout {
-    limit: Limit,
-    when: Slot,
-    alarm: Alarm,
-    /// Tells the alarm that is set from those that were.
-    generation: Cell<i64>,
-    /// The loop that the alarm is set on.
-    event_loop: Slot,
+struct Class(*mut ffi::PyTypeObject);
+
+// SAFETY: the class lives for ever.
+unsafe impl Send for Class {}
+// SAFETY: as above.
+unsafe impl Sync for Class {}
+
+static CLASS: OnceLock<Class> = OnceLock::new();
+
+#[inline]
+fn class() -> *mut ffi::PyTypeObject {
+    CLASS.get().expect("the module was initialised before any of its classes could be used").0
 }
 
-// SAFETY: S1.
-unsafe impl Send for Timeout {}
-// SAFETY: S1.
-unsafe impl Sync for Timeout {}
-
-impl Timeout {
-    fn at(when: Object) -> Self {
-        Self {
-            limit: Limit::new(),
-            when: Slot::holding(when),
-            alarm: Alarm::new(),
-            generation: Cell::new(0),
-            event_loop: Slot::empty(),
-        }
+/// Makes the class; called by the module's initialisation.
+pub(crate) fn initialise(py: Python<'_>) -> Result<*mut ffi::PyTypeObject> {
+    if CLASS.get().is_none() {
+        let made = make_class()?;
+        show_coroutine_methods(made.bound(py).cast::<PyType>().map_err(PyErr::from)?, "asyncio")?;
+        let _ = CLASS.set(Class(made.into_ptr().cast()));
     }
+    Ok(class())
+}
 
-    fn set_alarm(&self, this: &Object, event_loop: Option<Object>, when: &Object) -> Result<()> {
-        self.when.put(when.clone());
-        self.cancel_alarm()?;
-        if when.is_none() {
-            return Ok(());
-        }
-        let event_loop = event_loop.map_or_else(running_loop, Ok)?;
-        // SAFETY: a new reference or null.
-        let generation = unsafe { Object::steal(ffi::PyLong_FromLongLong(self.generation.get())) }?;
-        self.alarm.set(&event_loop, when, (this.clone(), &EXPIRED, generation))?;
-        self.event_loop.put(event_loop);
+/// Freed instances.
+static TIMEOUTS: FreeList = FreeList::new();
+
+/// `Timeout(when)`.
+#[inline]
+pub(super) fn make(when: Object) -> Result<Object> {
+    // SAFETY: the list is given instances of this class alone, with empty slots.
+    let (object, kept) = match unsafe { TIMEOUTS.take(class()) } {
+        Some(object) => (object, true),
+        // SAFETY: the class is ours and collected; zeroed bytes are empty slots.
+        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class(), 0)) }?, false),
+    };
+    // SAFETY: nobody else has seen it.
+    unsafe { Timeout::prepare(object.as_ptr()) };
+    // SAFETY: whole now.
+    unsafe { Timeout::of(object.as_ptr()) }.when.put(when);
+    if kept {
+        gc::track(&object);
+    }
+    Ok(object)
+}
+
+unsafe extern "C" fn new(
+    class: *mut ffi::PyTypeObject,
+    _arguments: *mut ffi::PyObject,
+    _keywords: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: CPython passes the class itself or a subclass; classes always have `tp_alloc`.
+        let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
+        // SAFETY: a new instance or null; zeroed bytes are empty slots.
+        let object = unsafe { Object::steal(allocate(class, 0)) }?;
+        // SAFETY: just made.
+        unsafe { Timeout::prepare(object.as_ptr()) };
+        Ok(object)
+    })
+}
+
+unsafe extern "C" fn init(
+    object: *mut ffi::PyObject,
+    arguments: *mut ffi::PyObject,
+    keywords: *mut ffi::PyObject,
+) -> c_int {
+    enter(|_| {
+        const NAMES: [*const c_char; 2] = [c"when".as_ptr(), std::ptr::null()];
+        // SAFETY: `tp_init`'s own arguments; one object asked for.
+        let [when] = unsafe { args::parse(arguments, keywords, c"O:Timeout", &NAMES) }?;
+        // SAFETY: `tp_init` gets an instance.
+        unsafe { Timeout::of(object) }.when.set(when);
         Ok(())
-    }
-
-    fn cancel_alarm(&self) -> Result<()> {
-        self.generation.set(self.generation.get() + 1);
-        match self.event_loop.take() {
-            Some(event_loop) => self.alarm.cancel(&event_loop),
-            None => Ok(()),
-        }
-    }
-
-    fn enter(&self, this: &Object) -> Result<()> {
-        if self.limit.state.get() != State::Created {
-            return Err(PyRuntimeError::new_err("Timeout has already been entered").into());
-        }
-        let event_loop = running_loop()?;
-        let Some(task) = current::of(&event_loop)? else {
-            return Err(PyRuntimeError::new_err("Timeout should be used inside a task").into());
-        };
-        self.limit.enter(&task)?;
-        self.set_alarm(this, Some(event_loop), &self.when.or_none())
-    }
-
-    fn leave(&self, exception: Option<&Object>) -> Result<()> {
-        if !matches!(self.limit.state.get(), State::Entered | State::Expiring) {
-            return Err(PyAssertionError::new_err(()).into());
-        }
-        self.cancel_alarm()?;
-        match self.limit.leave(exception)? {
-            Some(error) => Err(Raised::from_object(&error)),
-            None => Ok(()),
-        }
-    }
-
-    fn state_name(&self) -> &'static str {
-        match self.limit.state.get() {
-            State::Created => "created",
-            State::Entered => "active",
-            State::Expiring => "expiring",
-            State::Expired => "expired",
-            State::Exited => "finished",
-        }
-    }
+    })
 }
 
-observer_kind!(
-    /// The time of a Timeout is up.
-    static EXPIRED, c"_on_timeout", always, on_timeout
-);
-
-fn on_timeout(timeout: &Object, generation: &Object) -> Result<()> {
-    // SAFETY: alarms are set for Timeouts only.
-    let timeout: &Timeout = unsafe { native(timeout.as_ptr()) };
-    // SAFETY: what the alarm was set with is an integer.
-    if unsafe { ffi::PyLong_AsLongLong(generation.as_ptr()) } != timeout.generation.get() {
-        return Ok(());
-    }
-    timeout.limit.expire()?;
-    timeout.alarm.forget();
-    Ok(())
+/// # Safety
+/// `object` is a Timeout, live for the entry point's run.
+#[inline]
+unsafe fn this<'a>(object: *mut ffi::PyObject) -> (Object, &'a Timeout) {
+    // SAFETY: passed on.
+    unsafe { (Object::borrow(object), Timeout::of(object)) }
 }
 
-#[pymethods]
-impl Timeout {
-    #[new]
-    #[pyo3(signature = (*_arguments, **_keywords), text_signature = "(when)")]
-    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
-        Self::at(Object::none())
-    }
+unsafe extern "C" fn when(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| Ok(unsafe { Timeout::of(object) }.when.or_none()))
+}
 
-    #[pyo3(signature = (when))]
-    fn __init__(&self, when: &Bound<'_, PyAny>) {
-        self.when.put(Object::from_bound(when));
-    }
+unsafe extern "C" fn reschedule(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with this call's arguments.
+        let ((this, timeout), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
+        timeout.reschedule(&this, &args.sole("Timeout.reschedule", &stdlib().names.when)?)?;
+        Ok(Object::none())
+    })
+}
 
-    /// Return the current deadline.
-    fn when(&self, py: Python<'_>) -> Py<PyAny> {
-        self.when.or_none().bound(py).unbind()
-    }
+unsafe extern "C" fn expired(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance.
+        let state = unsafe { Timeout::of(object) }.limit.state.get();
+        Ok(boolean(matches!(state, State::Expiring | State::Expired)))
+    })
+}
 
-    /// Reschedule the timeout.
-    fn reschedule(slf: &Bound<'_, Self>, when: &Bound<'_, PyAny>) -> PyResult<()> {
-        let this = slf.get();
-        match this.limit.state.get() {
-            State::Entered => {}
-            State::Created => return Err(PyRuntimeError::new_err("Timeout has not been entered")),
-            _ => {
-                let text = format!("Cannot change state of {} Timeout", this.state_name());
-                return Err(PyRuntimeError::new_err(text));
-            }
-        }
-        Ok(this.set_alarm(&Object::from_bound(slf.as_any()), None, &Object::from_bound(when))?)
-    }
-
-    /// Is timeout expired during execution?
-    fn expired(&self) -> bool {
-        matches!(self.limit.state.get(), State::Expiring | State::Expired)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let (_this, timeout) = unsafe { this(object) };
         let mut info = String::new();
-        if self.limit.state.get() == State::Entered {
-            let when = self.when.or_none();
-            let when = when.bound(py);
+        if timeout.limit.state.get() == State::Entered {
+            let when = timeout.when.or_none();
             let shown = if when.is_none() {
-                when.clone()
+                when.bound(py)
             } else {
-                py.import("builtins")?.call_method1("round", (when, 3))?
+                py.import("builtins")?.call_method1("round", (when.bound(py), 3))?
             };
             info = format!(" when={}", shown.str()?);
         }
-        Ok(format!("<Timeout [{}]{info}>", self.state_name()))
-    }
+        Ok(Object::text(py, &format!("<Timeout [{}]{info}>", timeout.state_name())))
+    })
+}
 
-    fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        operations::coroutine(slf.py(), Enter(Slot::holding(Object::from_bound(slf.as_any()))))
-    }
+unsafe extern "C" fn aenter(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| operations::new(Enter(Slot::holding(unsafe { Object::borrow(object) }))))
+}
 
-    fn __aexit__(
-        slf: &Bound<'_, Self>,
-        exc_type: &Bound<'_, PyAny>,
-        exc_val: &Bound<'_, PyAny>,
-        exc_tb: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
-        let _ = (exc_type, exc_tb);
-        let exit = Exit {
-            timeout: Slot::holding(Object::from_bound(slf.as_any())),
-            exception: Slot::holding(Object::from_bound(exc_val)),
-        };
-        operations::coroutine(slf.py(), exit)
-    }
+unsafe extern "C" fn aexit(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance, with this call's arguments.
+        let ((this, _), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
+        let exception = exception_of(&args)?;
+        operations::new(Exit { timeout: Slot::holding(this), exception: Slot::holding(exception) })
+    })
+}
 
-    /// What asyncio keeps in the same place: the handle of the timer, where the loop made one.
-    #[getter]
-    fn _timeout_handler(&self, py: Python<'_>) -> Py<PyAny> {
-        self.alarm.handle().or_none().bound(py).unbind()
+/// `exc_val` of `__aexit__(exc_type, exc_val, exc_tb)`.
+#[inline]
+fn exception_of(args: &Args<'_>) -> Result<Object> {
+    if args.positional.len() == 3 && !args.has_names() {
+        return Ok(args.at(1).expect("there are three"));
     }
+    named_exception(args)
+}
 
-    #[getter]
-    fn _task(&self, py: Python<'_>) -> Py<PyAny> {
-        self.limit.task.or_none().bound(py).unbind()
+#[cold]
+fn named_exception(args: &Args<'_>) -> Result<Object> {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let [class, value, traceback] = ["exc_type", "exc_val", "exc_tb"].map(|name| Object::text(py, name));
+    let bound = args.bind(3, 3, [&class, &value, &traceback]);
+    let exception = bound.and_then(|[_, exception, _]| exception);
+    exception
+        .ok_or_else(|| PyTypeError::new_err("Timeout.__aexit__() takes exc_type, exc_val and exc_tb").into())
+}
+
+/// What asyncio keeps in the same place: the handle of the timer, where the loop made one.
+unsafe extern "C" fn timeout_handler(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| Ok(unsafe { Timeout::of(object) }.alarm.handle().or_none()))
+}
+
+unsafe extern "C" fn task(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| Ok(unsafe { Timeout::of(object) }.limit.task.or_none()))
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance; the collector's own function and data.
+    unsafe {
+        gc::visit_all(object, visit, data, |each| {
+            let timeout = Timeout::of(object);
+            each(timeout.dict.get());
+            for slot in timeout.slots() {
+                each(slot.as_ptr());
+            }
+        })
     }
+}
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        visit.visit_slots([&self.limit.task, &self.when, self.alarm.handle(), &self.event_loop])
+unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: an instance.
+    let timeout = unsafe { Timeout::of(object) };
+    for slot in timeout.slots() {
+        slot.set(None);
     }
+    gc::drop_dict(&timeout.dict);
+    0
+}
 
-    fn __clear__(&self) {
-        for slot in [&self.limit.task, &self.when, self.alarm.handle(), &self.event_loop] {
-            slot.set(None);
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: the last reference is gone; from here on nobody else sees the object.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        if !Timeout::of(object).weak_references.get().is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+        clear(object);
+        // Neither attributes nor weak references are left, and the class itself has no finalizer.
+        if ffi::Py_TYPE(object) != class() || !TIMEOUTS.give(object) {
+            gc::free(object);
         }
     }
 }
 
-/// `__aenter__`.
-struct Enter(Slot);
+static mut METHODS: [ffi::PyMethodDef; 6] = [
+    noargs(c"when", when, c"when($self)\n--\n\nReturn the current deadline."),
+    fastcall(c"reschedule", reschedule, c"reschedule($self, when)\n--\n\nReschedule the timeout."),
+    noargs(c"expired", expired, c"expired($self)\n--\n\nIs timeout expired during execution?"),
+    noargs(c"__aenter__", aenter, c"__aenter__($self)\n--\n\nBegin."),
+    fastcall(c"__aexit__", aexit, c"__aexit__($self, exc_type, exc_val, exc_tb)\n--\n\nEnd."),
+    ffi::PyMethodDef::zeroed(),
+];
 
-impl Machine for Enter {
-    fn qualified_name(&self) -> &'static str {
-        "Timeout.__aenter__"
+static mut PROPERTIES: [ffi::PyGetSetDef; 4] =
+    [property(c"_timeout_handler", timeout_handler, None), property(c"_task", task, None), DICT, NO_PROPERTY];
+
+const DOC: &std::ffi::CStr = c"Timeout(when)\n--\n\n\
+Asynchronous context manager for cancelling overdue coroutines.\n\n\
+Use `timeout()` or `timeout_at()` rather than instantiating this class directly. The timeout is triggered at\n\
+`when` on the loop's clock, on the loop's next iteration if that is past, and never if it is None.";
+
+fn make_class() -> Result<Object> {
+    let members = with_attributes(offset_of!(Timeout, dict), offset_of!(Timeout, weak_references));
+    let slots = vec![
+        slot(ffi::Py_tp_new, new as *mut c_void),
+        slot(ffi::Py_tp_init, init as *mut c_void),
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_repr, repr as *mut c_void),
+        slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
+        slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
+        slot(ffi::Py_tp_members, members.cast()),
+        slot(ffi::Py_tp_doc, DOC.as_ptr().cast_mut().cast()),
+    ];
+    let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_BASETYPE;
+    // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
+    unsafe {
+        let base = (&raw mut ffi::PyBaseObject_Type).cast();
+        new_class(c"tulipa._tulipa.Timeout", base, size_of::<Timeout>(), flags, slots)
     }
-
-    fn start(&self) -> Result<Step> {
-        let object = self.0.or_none();
-        // SAFETY: made for Timeouts only, and not started once it is cleared.
-        let timeout: &Timeout = unsafe { native(object.as_ptr()) };
-        timeout.enter(&object)?;
-        Ok(Step::Done(object))
-    }
-
-    fn resume(&self, _value: Object) -> Result<Step> {
-        Ok(Step::Done(Object::none()))
-    }
-
-    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
-        each(&self.0);
-    }
-}
-
-/// `__aexit__`.
-struct Exit {
-    timeout: Slot,
-    exception: Slot,
-}
-
-impl Machine for Exit {
-    fn qualified_name(&self) -> &'static str {
-        "Timeout.__aexit__"
-    }
-
-    fn start(&self) -> Result<Step> {
-        let object = self.timeout.or_none();
-        // SAFETY: made for Timeouts only, and not started once it is cleared.
-        let timeout: &Timeout = unsafe { native(object.as_ptr()) };
-        let exception = self.exception.get().filter(|exception| !exception.is_none());
-        timeout.leave(exception.as_ref())?;
-        Ok(Step::Done(Object::none()))
-    }
-
-    fn resume(&self, _value: Object) -> Result<Step> {
-        Ok(Step::Done(Object::none()))
-    }
-
-    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
-        each(&self.timeout);
-        each(&self.exception);
-    }
-}
-
-/// `timeout(delay)`.
-pub(crate) fn timeout(args: &Args<'_>) -> Result<Option<Object>> {
-    let Some([delay]) = args.bind(1, 1, [&stdlib().names.delay]) else { return Ok(None) };
-    let event_loop = running_loop()?;
-    let delay = delay.expect("it is required");
-    if delay.is_none() {
-        return make(delay).map(Some);
-    }
-    make(later(&event_loop, &delay)?).map(Some)
-}
-
-/// `loop.time() + delay`.
-pub(crate) fn later(event_loop: &Object, delay: &Object) -> Result<Object> {
-    if let Some(core) = Core::of(event_loop) {
-        return timers::after(event_loop, core, delay);
-    }
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    Ok(call::method0(event_loop, &stdlib().names.time)?.bound(py).add(delay.bound(py))?.into())
-}
-
-/// `timeout_at(when)`.
-pub(crate) fn timeout_at(args: &Args<'_>) -> Result<Option<Object>> {
-    let Some([when]) = args.bind(1, 1, [&stdlib().names.when]) else { return Ok(None) };
-    make(when.expect("it is required")).map(Some)
-}
-
-fn make(when: Object) -> Result<Object> {
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    Ok(Bound::new(py, Timeout::at(when))?.into_any().into())
 }

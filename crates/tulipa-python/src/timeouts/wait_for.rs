@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::class::later;
+use super::timeout::later;
 use super::{Alarm, Limit, RELEASE, State, timeout_error};
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Raised, Result, Slot};

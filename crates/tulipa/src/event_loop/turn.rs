@@ -99,9 +99,7 @@ impl<H: Host> Loop<H> {
             Err(reason) => return ControlFlow::Break(reason),
         };
         let (mut timers, mut ready) = (self.timers.borrow_mut(), self.ready.borrow_mut());
-        while let Some(job) = timers.pop_due(now) {
-            ready.push(job);
-        }
+        timers.take_due(now, |job| ready.push(job));
         ControlFlow::Continue(())
     }
 
