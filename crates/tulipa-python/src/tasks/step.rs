@@ -13,7 +13,7 @@ use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::callbacks::{self, Callback, OnLoop};
-use crate::futures::{self, FutureState, any};
+use crate::futures::{self, Bit, FutureState, any};
 use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::{cancelled_error, stdlib};
 
@@ -118,8 +118,11 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
     if !state.future.is_pending() {
         return Err(already_done(task, exception.as_ref()));
     }
-    let exception =
-        if state.must_cancel.replace(false) { Some(cancellation(state, exception)?) } else { exception };
+    let exception = if state.future.bits.replace(Bit::MustCancel, false) {
+        Some(cancellation(state, exception)?)
+    } else {
+        exception
+    };
     forget_waiter(task, state)?;
     let Some(coroutine) = state.coroutine.get() else {
         return Err(PyRuntimeError::new_err("uninitialized Task object").into());
@@ -155,7 +158,7 @@ fn cancellation(state: &TaskState, exception: Option<Object>) -> Result<Object> 
 /// Waiting is over, and where futures show who awaits them, no longer so.
 #[inline]
 fn forget_waiter(task: &Object, state: &TaskState) -> Result<()> {
-    let Some(waiter) = state.waiter.take() else { return Ok(()) };
+    let Some(waiter) = state.future.take_awaited() else { return Ok(()) };
     forget_awaited_by(&waiter, task)
 }
 
@@ -209,10 +212,9 @@ fn send_none(coroutine: &Object) -> Result<Resumed> {
 
 fn returned(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     registry::unregister(task, &state.links)?;
-    if state.must_cancel.replace(false) {
+    if state.future.bits.replace(Bit::MustCancel, false) {
         // Cancelled after its last await: asked for before the coroutine could end.
-        let message = state.future.cancel_message.get();
-        return state.future.cancel(task, message).map(drop);
+        return state.future.end_cancelled(task, None);
     }
     state.future.set_result(task, value)
 }
@@ -223,9 +225,7 @@ fn failed(task: &Object, state: &TaskState, raised: Raised) -> Result<()> {
     let exception = raised.take_object();
     registry::unregister(task, &state.links)?;
     if cancelled {
-        state.future.keep_cancelled_exception(exception);
-        let message = state.future.cancel_message.get();
-        return state.future.cancel(task, message).map(drop);
+        return state.future.end_cancelled(task, Some(exception));
     }
     state.future.set_exception(task, &exception)?;
     if leaves_the_loop(&exception) {
@@ -256,7 +256,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     if !future.event_loop.is_same(&state.future.event_loop) {
         return different_loop(task, state, &value);
     }
-    if !future.blocking.replace(false) {
+    if !future.bits.replace(Bit::Blocking, false) {
         return yield_from_missing(task, state, &value);
     }
     #[cfg(Py_3_14)]
@@ -288,13 +288,15 @@ fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()>
 /// The task now waits on `future`; a cancellation that came before it did goes there at once.
 #[inline]
 fn await_cancellable(_task: &Object, state: &TaskState, future: Object) -> Result<()> {
-    state.waiter.put(future);
-    if !state.must_cancel.get() {
+    state.future.set_awaited(future);
+    if !state.future.bits.has(Bit::MustCancel) {
         return Ok(());
     }
-    let message = state.future.cancel_message.get();
-    if cancel_future(&state.waiter.or_none(), message.as_ref())? {
-        state.must_cancel.set(false);
+    let (Some(future), message) = (state.future.awaited(), state.future.cancel_message()) else {
+        return Ok(());
+    };
+    if cancel_future(&future, message.as_ref())? {
+        state.future.bits.set(Bit::MustCancel, false);
     }
     Ok(())
 }
