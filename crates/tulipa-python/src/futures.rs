@@ -167,6 +167,11 @@ impl FutureState {
     }
 
     #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.is_pending() && !self.outcome.is_empty()
+    }
+
+    #[inline]
     pub(crate) fn set_awaited(&self, future: Object) {
         self.outcome.put(future);
     }
@@ -341,8 +346,8 @@ impl OnLoop for FutureState {
     }
 
     #[inline]
-    fn event_loop(&self) -> &Slot {
-        &self.event_loop
+    fn event_loop(&self) -> Object {
+        self.event_loop.or_none()
     }
 }
 

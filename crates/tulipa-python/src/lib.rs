@@ -43,6 +43,7 @@ mod _tulipa {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::stdlib::initialise(py)?;
+        crate::ffi::context::initialise(py)?;
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;
         crate::event_loop::methods::add_to(&py.get_type::<EventLoop>())?;

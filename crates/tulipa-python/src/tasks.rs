@@ -10,6 +10,7 @@ pub(crate) mod as_completed;
 pub(crate) mod base_fields;
 pub(crate) mod callables;
 mod class;
+pub(crate) mod contexts;
 pub(crate) mod current;
 pub(crate) mod ensure_future;
 mod methods;
@@ -205,7 +206,7 @@ pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
 }
 
 /// The context that a native task's steps run in.
-pub(crate) fn context_of(task: &Object) -> Object {
+pub(crate) fn context_of(task: &Object) -> Result<Object> {
     // SAFETY: callers hold native tasks.
-    unsafe { state_of(task.as_ptr()) }.context.or_none()
+    contexts::own(unsafe { state_of(task.as_ptr()) })
 }

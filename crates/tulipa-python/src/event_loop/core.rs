@@ -26,6 +26,7 @@ use crate::errors::os_error;
 use crate::ffi::{Object, Slot, attached};
 use crate::sslproto::Windows;
 use crate::tasks;
+use crate::tasks::contexts::Contexts;
 use crate::transports::{Flushing, RECEIVE_SIZE};
 
 /// Reasons for which jobs may not be pushed past `call_soon`.
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     pub(crate) work_queue: Slot,
     /// The task whose step ran last and which `current_task()` would still name: see `tasks::current`.
     pub(crate) idle_task: Slot,
+    /// What tasks without a context of their own run in.
+    pub(crate) contexts: Contexts,
     /// Registrations by descriptor: handles of `add_reader` and `add_writer`, transports, listeners.
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
     /// What all streams of the loop receive into; taken out while in use, made when first needed.
@@ -115,6 +118,7 @@ impl Core {
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
             idle_task: Slot::empty(),
+            contexts: Contexts::new(),
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
             burst: Cell::default(),
@@ -346,8 +350,15 @@ impl Core {
         drop(self.flushing.take());
     }
 
-    fn slots(&self) -> [&Slot; 4] {
-        [&self.task_factory, &self.default_executor, &self.work_queue, &self.idle_task]
+    fn slots(&self) -> [&Slot; 6] {
+        [
+            &self.task_factory,
+            &self.default_executor,
+            &self.work_queue,
+            &self.idle_task,
+            &self.contexts.template,
+            &self.contexts.spare,
+        ]
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -136,7 +136,7 @@ impl PyHost {
             Some(_) => callables::wakeup_callable(task)?,
             None => callables::step_callable(task, None)?,
         };
-        self.report_call(&exception, &callable, woken_by, &tasks::context_of(task))
+        self.report_call(&exception, &callable, woken_by, &tasks::context_of(task)?)
     }
 
     #[cold]
@@ -265,6 +265,12 @@ impl Host for PyHost {
     #[inline]
     fn flush(&self, _event_loop: &Loop<Self>) -> ControlFlow<PyErr> {
         let core = self.core;
+        if core.contexts.are_idle() {
+            if let Err(raised) = self.settle() {
+                return ControlFlow::Break(raised.into());
+            }
+            core.contexts.forget();
+        }
         if core.flushing.is_empty() && core.resting.is_empty() {
             return ControlFlow::Continue(());
         }

@@ -43,6 +43,14 @@ impl Slot {
         self.as_ptr().is_null()
     }
 
+    /// How many references to the content there are.
+    #[inline]
+    pub(crate) fn references(&self) -> Option<isize> {
+        let content = self.as_ptr();
+        // SAFETY: a live object, which the slot owns.
+        (!content.is_null()).then(|| unsafe { ffi::Py_REFCNT(content) })
+    }
+
     /// The content, borrowed for the garbage collector, during whose visit nothing else runs.
     pub(crate) fn peek(&self) -> Option<&Object> {
         // SAFETY: S1: the collector neither calls out nor writes slots while it visits.

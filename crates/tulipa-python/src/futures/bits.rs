@@ -18,6 +18,10 @@ pub(crate) enum Bit {
     MustCancel = 1 << 4,
     /// Being destroyed while pending is reported; not for a task that never had a coroutine.
     LogDestroyPending = 1 << 5,
+    /// The task's context is one that others have too.
+    SharedContext = 1 << 6,
+    /// Nobody else has seen the task's context: it was not given, and not asked for.
+    PlainContext = 1 << 7,
 }
 
 /// A set of them.

@@ -9,7 +9,7 @@ use pyo3::ffi;
 use super::observers::Kind;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
-use crate::ffi::{Object, Result, Slot, call, context};
+use crate::ffi::{Object, Result, call, context};
 use crate::tasks;
 
 /// One entry.
@@ -27,7 +27,7 @@ impl Callback {
     /// The callable and the context, as Python code may see them.
     pub(crate) fn visible(&self) -> Result<(Object, Object)> {
         match self {
-            Self::Wake(task) => Ok((tasks::wakeup_callable(task)?, tasks::context_of(task))),
+            Self::Wake(task) => Ok((tasks::wakeup_callable(task)?, tasks::context_of(task)?)),
             Self::Notify { observer, kind } => Ok((kind.callable(observer)?, context::copy_current()?)),
             Self::Call { function, context } => Ok((function.clone(), context.clone())),
         }
@@ -65,7 +65,7 @@ impl Callback {
 pub(crate) trait OnLoop {
     /// The loop's core, where jobs may be pushed past `call_soon`.
     fn direct(&self) -> Option<&Core>;
-    fn event_loop(&self) -> &Slot;
+    fn event_loop(&self) -> Object;
 }
 
 /// The callbacks of one future: two words, of which the second says by its lowest bits what both are.
@@ -286,5 +286,5 @@ pub(crate) fn schedule(future: &Object, state: &impl OnLoop, callback: Callback)
 #[cold]
 fn schedule_by_call(future: &Object, state: &impl OnLoop, callback: &Callback) -> Result<()> {
     let (function, context) = callback.visible()?;
-    tasks::call_soon(&state.event_loop().or_none(), &function, Some(future), &context)
+    tasks::call_soon(&state.event_loop(), &function, Some(future), &context)
 }

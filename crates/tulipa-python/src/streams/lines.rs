@@ -138,7 +138,7 @@ impl Machine for ReadUntil {
         self.kind.qualified_name()
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         if let Some(given) = self.separators.get() {
             self.separators.put(normalise(&given)?);
         }
@@ -197,7 +197,7 @@ impl Machine for ByMethod {
         self.kind.qualified_name()
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let (reader, names) = (self.reader.or_none(), &stdlib().names);
         let awaited = if self.kind == Kind::Next {
             call::method0(&reader, &names.readline)?

@@ -51,7 +51,7 @@ impl Machine for Read {
         "StreamReader.read"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let reader = self.reader.or_none();
         let reader = state(&reader);
         reader.check()?;
@@ -117,7 +117,7 @@ impl Machine for ReadAll {
         "StreamReader.read"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.go_on(state(&self.reader.or_none()))
     }
 
@@ -165,7 +165,7 @@ impl Machine for ReadPieces {
         "StreamReader.read"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         state(&self.reader.or_none()).check()?;
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
@@ -223,7 +223,7 @@ impl Machine for ReadExactly {
         "StreamReader.readexactly"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let reader = self.reader.or_none();
         let reader = state(&reader);
         reader.check()?;
@@ -266,7 +266,7 @@ impl Machine for WaitForData {
         "StreamReader._wait_for_data"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let name = self.name.or_none().bound(py).str()?.to_string();

@@ -38,7 +38,7 @@ impl Machine for Exit {
         "TaskGroup.__aexit__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.with_group(|group| {
             group.exiting.set(true);
             if let Some(exception) = self.raised() {

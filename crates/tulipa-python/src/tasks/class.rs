@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::methods::{TASK_METHODS, TASK_PROPERTIES};
-use super::{TaskState, registry, state_of, step};
+use super::{TaskState, contexts, registry, state_of, step};
 use crate::event_loop::core::Core;
 use crate::ffi::class::{new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
@@ -145,7 +145,12 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
         return Err(PyTypeError::new_err(text).into());
     }
     state.future.bits.set(Bit::LogDestroyPending, true);
-    state.context.put(context_for(arguments.context)?);
+    match arguments.context.filter(|given| !given.is_none()) {
+        Some(given) => state.context.put(acceptable_context(given)?),
+        // It runs at once, and needs its own.
+        None if arguments.eager_start => state.context.put(context::copy_current()?),
+        None => contexts::begin(state)?,
+    }
     state.coroutine.put(arguments.coroutine);
     match arguments.name.filter(|name| !name.is_none()) {
         Some(name) => state.set_name(py, &name)?,
@@ -161,8 +166,7 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
     registry::register(task, &state.links)
 }
 
-fn context_for(given: Option<Object>) -> Result<Object> {
-    let Some(given) = given.filter(|given| !given.is_none()) else { return context::copy_current() };
+fn acceptable_context(given: Object) -> Result<Object> {
     if cfg!(Py_3_15) && !context::is_context(&given) {
         let text = format!("a contextvars.Context was expected, got {}", class_name(&given)?);
         return Err(PyTypeError::new_err(text).into());

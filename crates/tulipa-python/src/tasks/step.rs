@@ -7,7 +7,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{TaskState, callables, cancel_future, current, registry, state_of};
+use super::{TaskState, callables, cancel_future, contexts, current, registry, state_of};
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
@@ -23,13 +23,15 @@ pub(crate) fn run_step(core: &Core, task: &Object, exception: Option<Object>) ->
     // SAFETY: the queue holds steps of native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
     let event_loop = state.future.event_loop.or_none();
-    let context = state.context.or_none();
-    context::run_in(&context, || {
+    let context = contexts::enter(core, state)?;
+    let result = context::run_in(&context, || {
         current::enter_native(core, &event_loop, task)?;
         let result = step(task, state, exception);
         current::leave_native(core, task);
         result
-    })
+    });
+    contexts::leave(core, state, context);
+    result
 }
 
 /// A wake-up taken from the ready queue: the native future or waiter that the task waited on is done.
@@ -83,7 +85,7 @@ pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
     call::call1(&stdlib().register_eager_task, task)?;
     // Kept aside: what follows calls into Python.
     let failure =
-        context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
+        context::run_in(&contexts::own(state)?, || step(task, state, None)).err().map(Raised::take_object);
     call::call1(&stdlib().unregister_eager_task, task)?;
     current::swap(&event_loop, &previous)?;
     if state.future.is_pending() {
@@ -105,7 +107,7 @@ pub(super) fn schedule(task: &Object, state: &TaskState, exception: Option<Objec
         return Ok(());
     }
     let callable = callables::step_callable(task, exception.as_ref())?;
-    callables::call_soon(&state.future.event_loop.or_none(), &callable, None, &state.context.or_none())
+    callables::call_soon(&state.future.event_loop.or_none(), &callable, None, &contexts::own(state)?)
 }
 
 /// What the coroutine did when it was resumed.
@@ -275,7 +277,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
 fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     // SAFETY: a waiter, kept alive by `value`.
     let waiter = unsafe { Waiter::of(value.as_ptr()) };
-    if !waiter.event_loop.is_same(&state.future.event_loop) {
+    if !waiter.is_on(&state.future.event_loop) {
         return different_loop(task, state, &value);
     }
     if !waiter.blocking.replace(false) {
@@ -317,7 +319,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
     call::setattr(&value, &names.asyncio_future_blocking, &futures::methods::boolean(false))?;
     remember_awaited_by(&value, task)?;
     let wakeup = callables::wakeup_callable(task)?;
-    callables::add_done_callback(&value, &wakeup, &state.context.or_none())?;
+    callables::add_done_callback(&value, &wakeup, &contexts::own(state)?)?;
     await_cancellable(task, state, value)
 }
 

@@ -72,7 +72,7 @@ impl Machine for Boxed {
         "wait"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let when = self.0.check()?;
         self.0.begin(when)
     }

@@ -66,7 +66,7 @@ impl Machine for Boxed {
         "wait_for"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.0.start()
     }
 
