@@ -71,6 +71,8 @@ mod _tulipa {
         crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
         module.add_class::<crate::timeouts::Timeout>()?;
+        crate::functions::show_coroutine_methods(&py.get_type::<crate::taskgroups::TaskGroup>(), "asyncio")?;
+        crate::functions::show_coroutine_methods(&py.get_type::<crate::timeouts::Timeout>(), "asyncio")?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {

@@ -6,11 +6,11 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{LARGE_ROOM, Life, Machine, Operation, ROOM, Sent, Waiter, fits, waiter_class};
+use super::{LARGE_ROOM, Life, Machine, Operation, ROOM, Sent, Waiter, fits, frames, waiter_class};
 use crate::ffi::args::Args;
 use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
@@ -270,38 +270,60 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     })
 }
 
+/// The operation that an object is, for the attributes of coroutines, which a plain waiter does not have.
+///
+/// # Safety
+/// As for `this`.
+unsafe fn coroutine_of<'a>(object: *mut ffi::PyObject) -> Result<&'a Operation> {
+    // SAFETY: passed on.
+    let operation = unsafe { this(object) };
+    if operation.place().is_none() {
+        return Err(PyAttributeError::new_err("a future that is no coroutine").into());
+    }
+    Ok(operation)
+}
+
 unsafe extern "C" fn qualified_name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| Ok(Object::text(py, unsafe { this(object) }.qualified_name())))
+    enter(|py| Ok(Object::text(py, unsafe { coroutine_of(object) }?.qualified_name())))
 }
 
 unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
-        let name = unsafe { this(object) }.qualified_name();
+        let name = unsafe { coroutine_of(object) }?.qualified_name();
         let last = name.rsplit('.').next().unwrap_or(name);
         Ok(Object::text(py, last))
     })
 }
 
-/// The awaitable that an `await` inside would show: one of another make, or a waiter. None where that is the operation
-/// itself: whoever follows such references would never come to an end.
+/// The awaitable that an `await` inside would show: an inner function of asyncio's, one of another make, or a waiter.
 unsafe extern "C" fn awaited(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { this(object) }.waiter.pending_object().unwrap_or_else(Object::none)))
+    enter(|py| frames::awaited(py, &unsafe { Object::borrow(object) }, unsafe { coroutine_of(object) }?))
+}
+
+unsafe extern "C" fn frame(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|py| frames::frame(py, &unsafe { Object::borrow(object) }, unsafe { coroutine_of(object) }?))
+}
+
+unsafe extern "C" fn code(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|py| frames::code(py, unsafe { coroutine_of(object) }?))
 }
 
 unsafe extern "C" fn running(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(boolean(unsafe { this(object) }.life() == Life::Running)))
+    enter(|_| Ok(boolean(unsafe { coroutine_of(object) }?.life() == Life::Running)))
 }
 
 unsafe extern "C" fn suspended(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(boolean(unsafe { this(object) }.life().is_suspended())))
+    enter(|_| Ok(boolean(unsafe { coroutine_of(object) }?.life().is_suspended())))
 }
 
-/// There is no frame, no code and no record of where the call was, as in a compiled coroutine of Cython's.
+/// There is no record of where the call was.
 unsafe extern "C" fn absent(_object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     enter(|_| Ok(Object::none()))
 }
@@ -398,8 +420,8 @@ pub(super) const COROUTINE: [ffi::PyGetSetDef; 8] = [
     property(c"cr_await", awaited, None),
     property(c"cr_running", running, None),
     property(c"cr_suspended", suspended, None),
-    property(c"cr_frame", absent, None),
-    property(c"cr_code", absent, None),
+    property(c"cr_frame", frame, None),
+    property(c"cr_code", code, None),
     property(c"cr_origin", absent, None),
 ];
 
