@@ -6,6 +6,7 @@
 //! through `loop.call_soon` on any other.
 
 pub(crate) mod any;
+mod bits;
 pub(crate) mod callbacks;
 pub(crate) mod chain;
 pub(crate) mod class;
@@ -14,10 +15,11 @@ pub(crate) mod methods;
 pub(crate) mod observers;
 pub(crate) mod stop;
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 
 use pyo3::ffi;
 
+pub(crate) use bits::{Bit, Bits};
 pub(crate) use class::{classes, initialise};
 
 use crate::event_loop::core::Core;
@@ -45,42 +47,64 @@ impl Phase {
 }
 
 /// What a Future holds, and a Task in its first part.
+///
+/// Hundreds of thousands of them may be alive at once: what few have lies apart, and what is never there at the same
+/// time shares a place.
+#[repr(C)]
 pub(crate) struct FutureState {
     /// The loop whose `call_soon` runs the callbacks; empty until `__init__` ran.
     pub(crate) event_loop: Slot,
-    /// The core of that loop where it is a Tulipa loop; kept alive by `event_loop`.
-    core: Cell<Option<&'static Core>>,
-    phase: Cell<Phase>,
-    /// Set while a task waits through the iterator: the protocol between futures and tasks.
-    pub(crate) blocking: Cell<bool>,
-    /// An exception was set that nobody has looked at.
-    pub(crate) log_traceback: Cell<bool>,
     pub(crate) callbacks: Callbacks,
-    result: Slot,
-    exception: Slot,
+    /// By phase. Finished: the result, or with `Bit::Failed` the exception. Cancelled: the CancelledError that ended a
+    /// task's coroutine, handed out once. Pending: of a task, the future that its coroutine waits on.
+    outcome: Slot,
+    /// Made when first needed, and kept as long as the future.
+    extras: UnsafeCell<Option<Box<Extras>>>,
+    phase: Cell<Phase>,
+    pub(crate) bits: Bits,
+    /// Of a task, the N of `Task-N` in 48 bits, see `number`. It lies here because here is room.
+    number: Cell<[u16; 3]>,
+}
+
+/// What few futures have.
+struct Extras {
     /// The traceback that the exception had when it was set: re-raising must not make it grow.
     exception_traceback: Slot,
-    pub(crate) source_traceback: Slot,
-    pub(crate) cancel_message: Slot,
-    /// The CancelledError that ended a task's coroutine; handed out once.
-    cancelled_exception: Slot,
+    source_traceback: Slot,
+    cancel_message: Slot,
+    /// A task's name, once there is one that is not its number.
+    name: Slot,
+    /// `cancel()` calls of a task not taken back by `uncancel()`.
+    cancels: Cell<i32>,
+}
+
+impl Extras {
+    #[allow(clippy::unnecessary_box_returns, reason = "boxed where it is made, as it belongs to few futures")]
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            exception_traceback: Slot::empty(),
+            source_traceback: Slot::empty(),
+            cancel_message: Slot::empty(),
+            name: Slot::empty(),
+            cancels: Cell::new(0),
+        })
+    }
+
+    fn slots(&self) -> [&Slot; 4] {
+        [&self.exception_traceback, &self.source_traceback, &self.cancel_message, &self.name]
+    }
 }
 
 impl FutureState {
     pub(crate) const fn new() -> Self {
         Self {
             event_loop: Slot::empty(),
-            core: Cell::new(None),
-            phase: Cell::new(Phase::Pending),
-            blocking: Cell::new(false),
-            log_traceback: Cell::new(false),
             callbacks: Callbacks::new(),
-            result: Slot::empty(),
-            exception: Slot::empty(),
-            exception_traceback: Slot::empty(),
-            source_traceback: Slot::empty(),
-            cancel_message: Slot::empty(),
-            cancelled_exception: Slot::empty(),
+            outcome: Slot::empty(),
+            extras: UnsafeCell::new(None),
+            phase: Cell::new(Phase::Pending),
+            bits: Bits::none(),
+            number: Cell::new([0; 3]),
         }
     }
 
@@ -99,10 +123,89 @@ impl FutureState {
         self.phase.get() == Phase::Pending
     }
 
-    /// The core, whatever mode the loop is in.
+    /// The core of a Tulipa loop, whatever mode the loop is in. It lies in the loop, which this state keeps alive.
     #[inline]
-    pub(crate) fn core(&self) -> Option<&'static Core> {
-        self.core.get()
+    pub(crate) fn core(&self) -> Option<&Core> {
+        // SAFETY: the bit is set with such a loop, and cleared before the loop is let go of.
+        self.bits.has(Bit::OnTulipa).then(|| unsafe { Core::inside(self.event_loop.as_ptr()) })
+    }
+
+    /// The extras, where there are any. They are never taken from a live future, so the borrow stays good.
+    #[inline]
+    fn extras(&self) -> Option<&Extras> {
+        // SAFETY: S1: nothing is written while this is read; the box does not move.
+        unsafe { (*self.extras.get()).as_deref() }
+    }
+
+    #[cold]
+    fn extras_or_new(&self) -> &Extras {
+        // SAFETY: S1: making the box calls nobody.
+        unsafe { &mut *self.extras.get() }.get_or_insert_with(Extras::new)
+    }
+
+    pub(crate) fn source_traceback(&self) -> Option<Object> {
+        self.extras()?.source_traceback.get()
+    }
+
+    pub(crate) fn cancel_message(&self) -> Option<Object> {
+        self.extras()?.cancel_message.get()
+    }
+
+    pub(crate) fn set_cancel_message(&self, message: Option<Object>) {
+        match (self.extras(), message) {
+            (Some(extras), message) => extras.cancel_message.set(message),
+            // None is what a message that was never set is.
+            (None, Some(message)) if !message.is_none() => self.extras_or_new().cancel_message.put(message),
+            (None, _) => {}
+        }
+    }
+
+    /// The future that a pending task waits on.
+    #[inline]
+    pub(crate) fn awaited(&self) -> Option<Object> {
+        if self.is_pending() { self.outcome.get() } else { None }
+    }
+
+    #[inline]
+    pub(crate) fn set_awaited(&self, future: Object) {
+        self.outcome.put(future);
+    }
+
+    #[inline]
+    pub(crate) fn take_awaited(&self) -> Option<Object> {
+        if self.is_pending() { self.outcome.take() } else { None }
+    }
+
+    /// The N of `Task-N`, for a task that was given no name; else zero.
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        let [low, middle, high] = self.number.get().map(u64::from);
+        low | middle << 16 | high << 32
+    }
+
+    /// Takes 48 bits of `number`, which suffice for a million tasks a second over eight years.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "each takes its sixteen bits")]
+    pub(crate) fn set_number(&self, number: u64) {
+        self.number.set([number as u16, (number >> 16) as u16, (number >> 32) as u16]);
+    }
+
+    pub(crate) fn name(&self) -> Option<Object> {
+        self.extras()?.name.get()
+    }
+
+    pub(crate) fn set_name(&self, name: Object) {
+        self.extras_or_new().name.put(name);
+    }
+
+    pub(crate) fn cancels(&self) -> i32 {
+        self.extras().map_or(0, |extras| extras.cancels.get())
+    }
+
+    pub(crate) fn set_cancels(&self, count: i32) {
+        if count != self.cancels() {
+            self.extras_or_new().cancels.set(count);
+        }
     }
 
     /// Binds the state to `event_loop` (asyncio's default where it is `None`), as `__init__` does.
@@ -117,67 +220,63 @@ impl FutureState {
             None => call::truth(&call::method0(&event_loop, &stdlib().names.get_debug)?)?,
         };
         self.reset();
-        // SAFETY: the core lies in the loop object, which `event_loop` keeps alive for as long as this state.
-        self.core.set(core.map(|core| unsafe { &*std::ptr::from_ref(core) }));
+        let is_tulipa = core.is_some();
         self.event_loop.put(event_loop);
+        self.bits.set(Bit::OnTulipa, is_tulipa);
         if debug {
-            self.source_traceback.put(call::call0(&stdlib().extract_stack)?);
+            self.extras_or_new().source_traceback.put(call::call0(&stdlib().extract_stack)?);
         }
         Ok(())
     }
 
-    /// As `bind`, for the loop's own `create_future` and `create_task`.
+    /// As `bind`, for the `create_future` and `create_task` of `event_loop`, a Tulipa loop.
     #[inline]
-    pub(crate) fn bind_native(&self, event_loop: Object, core: &Core) {
-        // SAFETY: as in `bind`.
-        self.core.set(Some(unsafe { &*std::ptr::from_ref(core) }));
+    pub(crate) fn bind_native(&self, event_loop: Object) {
         self.event_loop.put(event_loop);
+        self.bits.set(Bit::OnTulipa, true);
     }
 
     /// Forgets everything: a second `__init__` starts afresh, and the collector breaks cycles.
     pub(crate) fn reset(&self) {
-        self.core.set(None);
         self.phase.set(Phase::Pending);
-        self.blocking.set(false);
-        self.log_traceback.set(false);
+        self.bits.clear();
         self.callbacks.clear();
-        for slot in self.slots() {
-            slot.set(None);
-        }
-    }
-
-    fn slots(&self) -> [&Slot; 7] {
-        [
-            &self.event_loop,
-            &self.result,
-            &self.exception,
-            &self.exception_traceback,
-            &self.source_traceback,
-            &self.cancel_message,
-            &self.cancelled_exception,
-        ]
+        self.event_loop.set(None);
+        self.outcome.set(None);
+        let Some(extras) = self.extras() else { return };
+        extras.slots().into_iter().for_each(|slot| slot.set(None));
+        extras.cancels.set(0);
     }
 
     /// Every reference, for the garbage collector.
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         self.callbacks.visit(visit);
-        for slot in self.slots() {
+        visit(self.event_loop.as_ptr());
+        visit(self.outcome.as_ptr());
+        for slot in self.extras().iter().flat_map(|extras| extras.slots()) {
             visit(slot.as_ptr());
         }
     }
 
     pub(crate) fn result_or_none(&self) -> Object {
-        self.result.or_none()
+        let has_result = self.phase() == Phase::Finished && !self.bits.has(Bit::Failed);
+        if has_result { self.outcome.or_none() } else { Object::none() }
+    }
+
+    /// The exception that was set.
+    #[inline]
+    pub(crate) fn exception(&self) -> Option<Object> {
+        if self.bits.has(Bit::Failed) { self.outcome.get() } else { None }
     }
 
     pub(crate) fn exception_or_none(&self) -> Object {
-        self.exception.or_none()
+        self.exception().unwrap_or_else(Object::none)
     }
 
     /// Whether a task that waited here must be thrown into: cancelled, or an exception is set.
     #[inline]
     pub(crate) fn has_failed(&self) -> bool {
-        self.phase.get() == Phase::Cancelled || !self.exception.is_empty()
+        self.phase.get() == Phase::Cancelled || self.bits.has(Bit::Failed)
     }
 
     /// The result, or the exception raised as the awaiting code must see it.
@@ -187,9 +286,9 @@ impl FutureState {
             Phase::Pending => Err(raise(&stdlib().invalid_state_error, "Result is not set.".into())),
             Phase::Cancelled => Err(Raised::from_object(&self.cancelled_error()?)),
             Phase::Finished => {
-                self.log_traceback.set(false);
-                match self.exception.get() {
-                    None => Ok(self.result.or_none()),
+                self.bits.set(Bit::LogTraceback, false);
+                match self.exception() {
+                    None => Ok(self.outcome.or_none()),
                     Some(exception) => {
                         self.restore_traceback(&exception);
                         Err(Raised::from_object(&exception))
@@ -204,8 +303,8 @@ impl FutureState {
         if self.phase.get() == Phase::Cancelled {
             return self.cancelled_error().map(Some);
         }
-        self.log_traceback.set(false);
-        let exception = self.exception.get();
+        self.bits.set(Bit::LogTraceback, false);
+        let exception = self.exception();
         if let Some(exception) = &exception {
             self.restore_traceback(exception);
         }
@@ -213,25 +312,24 @@ impl FutureState {
     }
 
     fn restore_traceback(&self, exception: &Object) {
-        let traceback = self.exception_traceback.take().unwrap_or_else(Object::none);
+        let kept = self.extras().and_then(|extras| extras.exception_traceback.take());
+        let traceback = kept.unwrap_or_else(Object::none);
         // SAFETY: an exception instance, and a traceback or None.
         unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) };
     }
 
     /// `_make_cancelled_error()`: the exception that ended the coroutine, once; then fresh ones.
     pub(crate) fn cancelled_error(&self) -> Result<Object> {
-        if let Some(exception) = self.cancelled_exception.take() {
+        if self.phase.get() == Phase::Cancelled
+            && let Some(exception) = self.outcome.take()
+        {
             return Ok(exception);
         }
         let class = &stdlib().cancelled_error;
-        match self.cancel_message.get() {
+        match self.cancel_message() {
             Some(message) if !message.is_none() => call::call1(class, &message),
             _ => call::call0(class),
         }
-    }
-
-    pub(crate) fn keep_cancelled_exception(&self, exception: Object) {
-        self.cancelled_exception.put(exception);
     }
 }
 
@@ -239,12 +337,12 @@ impl OnLoop for FutureState {
     /// A Tulipa loop that is open, not in debug mode, and whose `call_soon` nobody has overridden.
     #[inline]
     fn direct(&self) -> Option<&Core> {
-        self.core.get().filter(|core| core.is_direct())
+        self.core().filter(|core| core.is_direct())
     }
 
     #[inline]
-    fn event_loop(&self) -> &Slot {
-        &self.event_loop
+    fn event_loop(&self) -> Object {
+        self.event_loop.or_none()
     }
 }
 
@@ -253,7 +351,7 @@ impl FutureState {
     #[inline]
     pub(crate) fn set_result(&self, future: &Object, result: Object) -> Result<()> {
         self.ensure_pending()?;
-        self.result.put(result);
+        self.outcome.put(result);
         self.settle(future, Phase::Finished)
     }
 
@@ -263,23 +361,33 @@ impl FutureState {
         // SAFETY: an exception instance; the result is new or null, and null here means "no traceback".
         let traceback = unsafe { ffi::PyException_GetTraceback(exception.as_ptr()) };
         // SAFETY: null or a reference of our own.
-        self.exception_traceback.set(unsafe { Object::steal(traceback) }.ok());
-        self.exception.put(exception);
+        if let Ok(traceback) = unsafe { Object::steal(traceback) } {
+            self.extras_or_new().exception_traceback.put(traceback);
+        }
+        self.outcome.put(exception);
+        self.bits.set(Bit::Failed, true);
         // The callbacks are queued first: a loop that refuses them must not leave a warning behind as well.
         self.settle(future, Phase::Finished)?;
-        self.log_traceback.set(true);
+        self.bits.set(Bit::LogTraceback, true);
         Ok(())
     }
 
     /// Cancels a future that is not a task.
     pub(crate) fn cancel(&self, future: &Object, message: Option<Object>) -> Result<bool> {
-        self.log_traceback.set(false);
+        self.bits.set(Bit::LogTraceback, false);
         if !self.is_pending() {
             return Ok(false);
         }
-        self.cancel_message.set(message);
+        self.set_cancel_message(message);
         self.settle(future, Phase::Cancelled)?;
         Ok(true)
+    }
+
+    /// Ends a task's future by what ended the coroutine: that very exception, or where there was none, any.
+    pub(crate) fn end_cancelled(&self, task: &Object, exception: Option<Object>) -> Result<()> {
+        self.bits.set(Bit::LogTraceback, false);
+        self.outcome.set(exception);
+        self.settle(task, Phase::Cancelled)
     }
 
     fn ensure_pending(&self) -> Result<()> {
@@ -340,7 +448,7 @@ pub(crate) fn create(event_loop: Object, core: &Core) -> Result<Object> {
     if core.is_debug() {
         state.bind(Some(event_loop))?;
     } else {
-        state.bind_native(event_loop, core);
+        state.bind_native(event_loop);
     }
     Ok(future)
 }

@@ -18,7 +18,7 @@ use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::futures::class::{self as base, Extension, allocate_exact, dealloc_with};
 use crate::futures::methods::{boolean, cancel_message};
 use crate::futures::observers::observer_kind;
-use crate::futures::{FutureState, any, classes, state_of as future_state};
+use crate::futures::{Bit, FutureState, any, classes, state_of as future_state};
 use crate::gc::FreeList;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, current, ensure_future};
@@ -212,14 +212,10 @@ fn create(event_loop: Object) -> Result<Object> {
     let outer = unsafe { allocate_exact(&GATHERINGS, classes().gathering, GatherState::new()) }?;
     // SAFETY: just made.
     let state = &unsafe { state_of(outer.as_ptr()) }.future;
-    match Core::of(&event_loop) {
-        // SAFETY: the core lies in the loop, which the state keeps alive.
-        Some(core) if !core.is_debug() => {
-            let core: *const Core = core;
-            // SAFETY: as above.
-            state.bind_native(event_loop, unsafe { &*core });
-        }
-        _ => state.bind(Some(event_loop))?,
+    if Core::of(&event_loop).is_some_and(|core| !core.is_debug()) {
+        state.bind_native(event_loop);
+    } else {
+        state.bind(Some(event_loop))?;
     }
     Ok(outer)
 }
@@ -247,7 +243,7 @@ fn note(outer: &Object, child: &Object) -> bool {
     };
     state.finished.set(state.finished.get() + 1);
     if state.is_over() {
-        future.log_traceback.set(false);
+        future.bits.set(Bit::LogTraceback, false);
         return false;
     }
     state.is_complete()
@@ -302,7 +298,7 @@ fn result_of(child: &Object) -> Result<Object> {
         };
     }
     let message = match any::native(child) {
-        Some(state) => state.cancel_message.or_none(),
+        Some(state) => state.cancel_message().unwrap_or_else(Object::none),
         None => call::getattr(child, &stdlib().names.cancel_message)?,
     };
     let message = if message.is_none() { stdlib().names.empty.clone() } else { message };
@@ -399,7 +395,7 @@ impl Extension for GatherState {
 
     #[inline]
     fn must_report(&self) -> bool {
-        self.future.log_traceback.get()
+        self.future.bits.has(Bit::LogTraceback)
     }
 }
 

@@ -37,7 +37,7 @@ use crate::stdlib::stdlib;
 pub(crate) enum Step {
     /// The operation is over, with this result.
     Done(Object),
-    /// Wait for a `Waiter`, made by the machine and known to whoever will wake it.
+    /// Wait for a `Waiter`, made by the machine and known to whoever will wake it: the operation itself, or another.
     Park(Object),
     /// Yield something else to the task, as it is: `None`, or a future whose blocking flag is set.
     Yield(Object),
@@ -60,10 +60,12 @@ pub(crate) trait Machine {
         &[]
     }
 
-    /// The coroutine's beginning, up to its first `await` that must wait.
-    fn start(&self) -> Result<Step>;
+    /// The coroutine's beginning, up to its first `await` that must wait. `this` is the operation that the machine is
+    /// part of, which it may park on (`Waiter::arm`).
+    fn start(&self, this: &Object) -> Result<Step>;
 
-    /// Goes on after a wait: with the waiter, which has a result, or with the value of what was awaited.
+    /// Goes on after a wait: with the waiter, which has a result and may be parked on again, or with the value of what
+    /// was awaited.
     fn resume(&self, value: Object) -> Result<Step>;
 
     /// Goes on by an exception, raised where the machine waits: nearly always CancelledError. `waiter` is what it
@@ -77,32 +79,48 @@ pub(crate) trait Machine {
     fn each_slot(&self, each: &mut dyn FnMut(&Slot));
 }
 
-/// How much of a machine lies in the operation itself: four words hold all of the hot ones. Larger ones are boxed by
-/// their makers.
-const ROOM: usize = 4;
+/// How much of a machine lies in the operation itself, in words. What tasks wait in by the hundred thousand fits in the
+/// lesser; four hold all of the hot ones. Larger ones are boxed by their makers.
+const ROOM: usize = 2;
+const LARGE_ROOM: usize = 4;
 
-type Room = UnsafeCell<MaybeUninit<[usize; ROOM]>>;
+type Room<const WORDS: usize> = UnsafeCell<MaybeUninit<[usize; WORDS]>>;
 
 /// Where an operation is in its life; the states of a coroutine.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
     Created,
     Running,
-    Suspended,
+    /// Waits on itself.
+    Parked,
+    /// Waits on another waiter, which is its pending object.
+    ParkedOn,
+    /// Waits on the iterator of another awaitable, which is its pending object.
+    Delegating,
+    /// Waits for its task's next step.
+    Yielded,
     Finished,
 }
 
+impl Life {
+    fn is_suspended(self) -> bool {
+        matches!(self, Self::Parked | Self::ParkedOn | Self::Delegating | Self::Yielded)
+    }
+}
+
+// The allocator deals in multiples of sixteen bytes, and the collector takes sixteen more for each object.
+const _: () = assert!(size_of::<Operation>() == 64);
+
+/// Finds the machine in an operation's room.
+type Find = unsafe fn(*mut ()) -> *mut dyn Machine;
+
 /// A coroutine that is a machine.
 #[repr(C)]
-pub(crate) struct Operation {
-    header: ffi::PyObject,
-    weak_references: Cell<*mut ffi::PyObject>,
-    /// The machine, which lies in `room`: instances never move.
-    machine: Cell<*const dyn Machine>,
-    room: Room,
-    /// What the operation waits on: a waiter it parked on, or the iterator of another awaitable.
-    pending: Slot,
-    life: Cell<Life>,
+pub(crate) struct Operation<const WORDS: usize = ROOM> {
+    waiter: Waiter,
+    /// What is in `room`; nothing where this is a waiter only.
+    find: Cell<Option<Find>>,
+    room: Room<WORDS>,
 }
 
 /// What driving an operation gave.
@@ -111,71 +129,127 @@ pub(crate) enum Sent {
     Returned(Object),
 }
 
-impl Operation {
-    #[inline]
-    fn machine(&self) -> &dyn Machine {
-        // SAFETY: written when the operation was made, dropped with it only.
-        unsafe { &*self.machine.get() }
-    }
+/// # Safety
+/// `room` holds an `M`.
+unsafe fn find<M: Machine + 'static>(room: *mut ()) -> *mut dyn Machine {
+    room.cast::<M>()
+}
 
+/// Whether an `M` fits into so much room.
+const fn fits<M, const WORDS: usize>() -> bool {
+    size_of::<M>() <= size_of::<Room<WORDS>>() && align_of::<M>() <= align_of::<usize>()
+}
+
+impl<const WORDS: usize> Operation<WORDS> {
     /// Puts the machine into a fresh instance.
     #[inline]
     fn fill<M: Machine + 'static>(&self, machine: M) {
-        const { assert!(size_of::<M>() <= size_of::<Room>() && align_of::<M>() <= align_of::<Room>()) }
-        let place = self.room.get().cast::<M>();
+        assert!(fits::<M, WORDS>(), "`new` chooses the room");
         // SAFETY: the room is as large as asserted, and holds nothing yet.
-        unsafe { place.write(machine) };
-        self.machine.set(place as *const dyn Machine);
-        self.life.set(Life::Created);
+        unsafe { self.room.get().cast::<M>().write(machine) };
+        self.find.set(Some(find::<M>));
+        self.waiter.life.set(Life::Created);
+    }
+}
+
+/// An operation of either size: what only needs to know where the room begins.
+impl Operation {
+    #[inline]
+    fn life(&self) -> Life {
+        self.waiter.life.get()
+    }
+
+    #[inline]
+    fn set_life(&self, life: Life) {
+        self.waiter.life.set(life);
+    }
+
+    /// Where the machine lies: instances never move.
+    #[inline]
+    fn place(&self) -> Option<*mut dyn Machine> {
+        // SAFETY: `fill` put what is found there.
+        self.find.get().map(|find| unsafe { find(self.room.get().cast()) })
+    }
+
+    /// The machine, of what is not a waiter only; such a one's life is over from the beginning.
+    #[inline]
+    fn machine(&self) -> &dyn Machine {
+        // SAFETY: written when the operation was made, dropped with it only.
+        self.place().map(|machine| unsafe { &*machine }).expect("only operations live")
+    }
+
+    /// The object that this is.
+    #[inline]
+    fn object(&self) -> Object {
+        // SAFETY: operations are made as objects, and driven while they are alive.
+        unsafe { Object::borrow(ptr::from_ref(self).cast_mut().cast()) }
     }
 
     /// `send(value)`.
     #[inline]
     fn send(&self, value: &Object) -> Result<Sent> {
-        match self.life.get() {
-            Life::Suspended => self.wake(value),
+        match self.life() {
             Life::Created if !value.is_none() => {
                 Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine").into())
             }
             Life::Created => {
-                self.life.set(Life::Running);
-                self.follow(self.machine().start())
+                self.set_life(Life::Running);
+                self.follow(self.machine().start(&self.object()))
             }
             Life::Running => Err(already_running()),
-            Life::Finished => Err(already_awaited()),
+            Life::Finished => Err(self.already_awaited()),
+            life => self.wake(life, value),
         }
     }
 
     /// Goes on where the operation waits.
     #[inline]
-    fn wake(&self, value: &Object) -> Result<Sent> {
-        self.life.set(Life::Running);
-        let machine = self.machine();
-        let Some(pending) = self.pending.take() else { return self.follow(machine.resume(value.clone())) };
-        if !is_waiter(&pending) {
-            return self.delegate(pending, |iterator| send_to(iterator, value));
+    fn wake(&self, life: Life, value: &Object) -> Result<Sent> {
+        self.set_life(Life::Running);
+        match life {
+            Life::Parked => {
+                let outcome = self.waiter.outcome();
+                self.go_on(self.object(), outcome)
+            }
+            Life::ParkedOn => {
+                let waiter = self.waiter.take_pending_object().unwrap_or_else(Object::none);
+                // SAFETY: a waiter, kept alive by the reference.
+                let outcome = unsafe { Waiter::of(waiter.as_ptr()) }.outcome();
+                self.go_on(waiter, outcome)
+            }
+            Life::Delegating => {
+                let iterator = self.waiter.take_pending_object().unwrap_or_else(Object::none);
+                self.delegate(iterator, |iterator| send_to(iterator, value))
+            }
+            _ => self.follow(self.machine().resume(value.clone())),
         }
-        // SAFETY: a waiter, kept alive by the reference.
-        match unsafe { Waiter::of(pending.as_ptr()) }.outcome() {
-            Ok(()) => self.follow(machine.resume(pending)),
-            Err(raised) => self.follow(machine.throw(Some(&pending), raised.take_object())),
+    }
+
+    #[inline]
+    fn go_on(&self, waiter: Object, outcome: Result<()>) -> Result<Sent> {
+        match outcome {
+            Ok(()) => self.follow(self.machine().resume(waiter)),
+            Err(raised) => self.follow(self.machine().throw(Some(&waiter), raised.take_object())),
         }
     }
 
     /// `throw(exception)` where the operation waits.
     fn throw(&self, exception: Object) -> Result<Sent> {
-        match self.life.get() {
-            Life::Suspended => {}
+        let life = self.life();
+        match life {
             Life::Created => {
                 self.finish();
                 return Err(Raised::from_object(&exception));
             }
             Life::Running => return Err(already_running()),
-            Life::Finished => return Err(already_awaited()),
+            Life::Finished => return Err(self.already_awaited()),
+            _ => {}
         }
-        self.life.set(Life::Running);
-        match self.pending.take() {
-            Some(pending) if !is_waiter(&pending) => {
+        self.set_life(Life::Running);
+        let pending =
+            if life == Life::Parked { Some(self.object()) } else { self.waiter.take_pending_object() };
+        match pending {
+            Some(pending) if life == Life::Delegating => {
                 self.delegate(pending, |iterator| throw_into(iterator, &exception))
             }
             pending => self.follow(self.machine().throw(pending.as_ref(), exception)),
@@ -184,13 +258,13 @@ impl Operation {
 
     /// `close()`: has the machine clean up after itself.
     fn close(&self) -> Result<()> {
-        match self.life.get() {
-            Life::Suspended => {}
+        match self.life() {
             Life::Running => return Err(already_running()),
             Life::Created | Life::Finished => {
                 self.finish();
                 return Ok(());
             }
+            _ => {}
         }
         // SAFETY: the class lives as long as the interpreter.
         let exit = call::call0(&unsafe { Object::borrow(ffi::PyExc_GeneratorExit) })?;
@@ -217,10 +291,17 @@ impl Operation {
             Ok(Step::Park(waiter)) => {
                 // SAFETY: machines park on waiters only.
                 unsafe { Waiter::of(waiter.as_ptr()) }.blocking.set(true);
-                Ok(self.suspend(Some(waiter.clone()), waiter))
+                if waiter.is(ptr::from_ref(self).cast_mut().cast()) {
+                    self.set_life(Life::Parked);
+                    return Ok(Sent::Yielded(waiter));
+                }
+                Ok(self.suspend(Life::ParkedOn, waiter.clone(), waiter))
             }
-            Ok(Step::Yield(value)) => Ok(self.suspend(None, value)),
-            Ok(Step::Follow { iterator, value }) => Ok(self.suspend(Some(iterator), value)),
+            Ok(Step::Yield(value)) => {
+                self.set_life(Life::Yielded);
+                Ok(Sent::Yielded(value))
+            }
+            Ok(Step::Follow { iterator, value }) => Ok(self.suspend(Life::Delegating, iterator, value)),
             Ok(Step::Await(iterator)) => {
                 self.delegate(iterator, |iterator| send_to(iterator, &Object::none()))
             }
@@ -232,16 +313,16 @@ impl Operation {
     }
 
     #[inline]
-    fn suspend(&self, pending: Option<Object>, value: Object) -> Sent {
-        self.pending.set(pending);
-        self.life.set(Life::Suspended);
+    fn suspend(&self, life: Life, pending: Object, value: Object) -> Sent {
+        self.waiter.set_pending_object(pending);
+        self.set_life(life);
         Sent::Yielded(value)
     }
 
     /// Drives what the operation awaits; once that is over the machine goes on.
     fn delegate(&self, iterator: Object, drive: impl FnOnce(&Object) -> Result<Sent>) -> Result<Sent> {
         match drive(&iterator) {
-            Ok(Sent::Yielded(value)) => Ok(self.suspend(Some(iterator), value)),
+            Ok(Sent::Yielded(value)) => Ok(self.suspend(Life::Delegating, iterator, value)),
             Ok(Sent::Returned(value)) => {
                 drop(iterator);
                 self.follow(self.machine().resume(value))
@@ -257,9 +338,17 @@ impl Operation {
     /// The operation is over: what it held goes, as a coroutine's frame does.
     #[inline]
     fn finish(&self) {
-        self.life.set(Life::Finished);
-        self.pending.set(None);
-        self.machine().each_slot(&mut |slot| slot.set(None));
+        self.set_life(Life::Finished);
+        drop(self.waiter.take_pending_object());
+        self.each_slot(&mut |slot| slot.set(None));
+    }
+
+    #[inline]
+    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
+        if let Some(machine) = self.place() {
+            // SAFETY: dropped with the operation only.
+            unsafe { &*machine }.each_slot(each);
+        }
     }
 
     /// As `finish`, with the exception put aside while references go.
@@ -271,8 +360,21 @@ impl Operation {
     }
 
     fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
-        visit(self.pending.as_ptr());
-        self.machine().each_slot(&mut |slot| visit(slot.as_ptr()));
+        self.waiter.visit(visit);
+        self.each_slot(&mut |slot| visit(slot.as_ptr()));
+    }
+
+    fn qualified_name(&self) -> &'static str {
+        // SAFETY: dropped with the operation only.
+        self.place().map_or("Future", |machine| unsafe { &*machine }.qualified_name())
+    }
+
+    #[cold]
+    fn already_awaited(&self) -> Raised {
+        if self.find.get().is_none() {
+            return PyTypeError::new_err("a future is not a coroutine").into();
+        }
+        PyRuntimeError::new_err("cannot reuse already awaited coroutine").into()
     }
 }
 
@@ -286,11 +388,6 @@ fn is_exit(raised: &Raised) -> bool {
 #[cold]
 fn already_running() -> Raised {
     PyValueError::new_err("coroutine already executing").into()
-}
-
-#[cold]
-fn already_awaited() -> Raised {
-    PyRuntimeError::new_err("cannot reuse already awaited coroutine").into()
 }
 
 /// `iterator.send(value)`, as the interpreter does it.

@@ -505,7 +505,7 @@ impl Machine for Enter {
         "TaskGroup.__aenter__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let object = self.0.or_none();
         // SAFETY: made for groups only, and not started once it is cleared.
         let group: &TaskGroup = unsafe { native(object.as_ptr()) };

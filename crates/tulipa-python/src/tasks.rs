@@ -18,7 +18,6 @@ pub(crate) mod shield;
 mod step;
 pub(crate) mod wait;
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::ffi;
@@ -31,7 +30,7 @@ pub(crate) use step::{run_step, run_wakeup};
 
 use crate::event_loop::contexts::Context;
 use crate::ffi::{Object, Result, Slot, call};
-use crate::futures::{self, FutureState};
+use crate::futures::{self, Bit, FutureState};
 use crate::gather;
 use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::stdlib;
@@ -43,21 +42,6 @@ pub(crate) struct TaskState {
     pub(crate) future: FutureState,
     pub(crate) coroutine: Slot,
     pub(crate) context: Slot,
-    name: Slot,
-    /// The N of `Task-N`, for a task without a name; the text is made when somebody asks.
-    number: Cell<u64>,
-    /// The future that the coroutine waits on.
-    pub(crate) waiter: Slot,
-    /// `cancel()` calls not taken back by `uncancel()`.
-    cancels: Cell<i32>,
-    /// A cancellation that the next step throws into the coroutine.
-    must_cancel: Cell<bool>,
-    /// Whether being destroyed while pending is reported; not for a task that never had a coroutine.
-    log_destroy_pending: Cell<bool>,
-    /// Whether the context is a template, which others share.
-    shares_context: Cell<bool>,
-    /// Whether a step was made in a context lent for it.
-    has_borrowed: Cell<bool>,
     /// The place in the list of all native tasks.
     pub(crate) links: Links,
 }
@@ -68,20 +52,12 @@ impl TaskState {
             future: FutureState::new(),
             coroutine: Slot::empty(),
             context: Slot::empty(),
-            name: Slot::empty(),
-            number: Cell::new(0),
-            waiter: Slot::empty(),
-            cancels: Cell::new(0),
-            must_cancel: Cell::new(false),
-            log_destroy_pending: Cell::new(false),
-            shares_context: Cell::new(false),
-            has_borrowed: Cell::new(false),
             links: Links::new(),
         }
     }
 
-    fn own_slots(&self) -> [&Slot; 4] {
-        [&self.coroutine, &self.context, &self.name, &self.waiter]
+    fn own_slots(&self) -> [&Slot; 2] {
+        [&self.coroutine, &self.context]
     }
 
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
@@ -96,15 +72,12 @@ impl TaskState {
         for slot in self.own_slots() {
             slot.set(None);
         }
-        self.cancels.set(0);
-        self.must_cancel.set(false);
-        self.log_destroy_pending.set(false);
     }
 
     /// The context, for eyes and hands other than the loop's: from now on the task has one to itself.
     pub(crate) fn own_context(&self) -> Result<Object> {
         let context = self.context.or_none();
-        if !self.shares_context.get() {
+        if !self.future.bits.has(Bit::SharedContext) {
             return Ok(context);
         }
         let own = Context::Shared(context).into_own()?;
@@ -118,21 +91,21 @@ impl TaskState {
             Context::Own(context) => (false, context),
             Context::Shared(template) => (true, template),
         };
-        self.shares_context.set(shares);
+        self.future.bits.set(Bit::SharedContext, shares);
         self.context.put(context);
     }
 
     /// The task's name, made from its number the first time it is needed.
     pub(crate) fn name(&self, py: Python<'_>) -> Object {
-        if let Some(name) = self.name.get() {
+        if let Some(name) = self.future.name() {
             return name;
         }
-        if self.number.get() == 0 {
+        if self.future.number() == 0 {
             // A subclass whose `__init__` left this class's out.
             return Object::none();
         }
-        let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.number.get())).as_any());
-        self.name.put(name.clone());
+        let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.future.number())).as_any());
+        self.future.set_name(name.clone());
         name
     }
 
@@ -140,38 +113,38 @@ impl TaskState {
     pub(crate) fn set_name(&self, py: Python<'_>, name: &Object) -> Result<()> {
         let name = name.bound(py);
         let text = if name.is_exact_instance_of::<PyString>() { name } else { name.str()?.into_any() };
-        self.name.put(text.into());
+        self.future.set_name(text.into());
         Ok(())
     }
 
     #[inline]
     fn take_number(&self) {
-        self.number.set(NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.future.set_number(NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
     }
 
     /// `cancel()`: asks the future that the task waits on, else has the next step throw.
     pub(crate) fn cancel(&self, message: Option<Object>) -> Result<bool> {
-        self.future.log_traceback.set(false);
+        self.future.bits.set(Bit::LogTraceback, false);
         if !self.future.is_pending() {
             return Ok(false);
         }
-        self.cancels.set(self.cancels.get() + 1);
-        if let Some(waiter) = self.waiter.get()
+        self.future.set_cancels(self.future.cancels() + 1);
+        if let Some(waiter) = self.future.awaited()
             && cancel_future(&waiter, message.as_ref())?
         {
             return Ok(true);
         }
-        self.must_cancel.set(true);
-        self.future.cancel_message.set(message);
+        self.future.bits.set(Bit::MustCancel, true);
+        self.future.set_cancel_message(message);
         Ok(true)
     }
 
     /// `uncancel()`: how many cancellations remain.
     fn uncancel(&self) -> i32 {
-        let remaining = (self.cancels.get() - 1).max(0);
-        self.cancels.set(remaining);
+        let remaining = (self.future.cancels() - 1).max(0);
+        self.future.set_cancels(remaining);
         if cfg!(Py_3_13) && remaining == 0 {
-            self.must_cancel.set(false);
+            self.future.bits.set(Bit::MustCancel, false);
         }
         remaining
     }
@@ -247,7 +220,7 @@ pub(crate) fn is_usual_class() -> bool {
 pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
     if is_exact(task) {
         // SAFETY: exactly a native task.
-        unsafe { state_of(task.as_ptr()) }.log_destroy_pending.set(false);
+        unsafe { state_of(task.as_ptr()) }.future.bits.set(Bit::LogDestroyPending, false);
         return Ok(());
     }
     call::setattr(task, &stdlib().names.log_destroy_pending, &futures::methods::boolean(false))

@@ -28,7 +28,7 @@ impl Machine for ToThread {
         "to_thread"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let event_loop = running_loop()?;
         let run = call::getattr(&context::copy_current()?, &stdlib().names.run)?;
         let function = call::partial(&run, &self.arguments.or_none(), self.keywords.get().as_ref())?;

@@ -31,6 +31,16 @@ impl Object {
         NonNull::new(pointer).map(Self).ok_or(Raised)
     }
 
+    /// Takes over a reference that `into_ptr` gave away.
+    ///
+    /// # Safety
+    /// `pointer` is a reference owned by the caller.
+    #[inline]
+    pub(crate) unsafe fn owned(pointer: *mut ffi::PyObject) -> Self {
+        // SAFETY: a live object has a non-null address.
+        Self(unsafe { NonNull::new_unchecked(pointer) })
+    }
+
     /// A new reference to a borrowed object.
     ///
     /// # Safety

@@ -4,7 +4,7 @@
 
 use pyo3::ffi;
 
-use super::{FutureState, Phase, is_exact, state_of};
+use super::{Bit, FutureState, Phase, is_exact, state_of};
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
@@ -58,7 +58,7 @@ pub(crate) fn cancelled(future: &Object) -> Result<bool> {
 pub(crate) fn exception(future: &Object) -> Result<Option<Object>> {
     let exception = match native(future) {
         Some(state) => {
-            state.log_traceback.set(false);
+            state.bits.set(Bit::LogTraceback, false);
             state.exception_or_none()
         }
         None => call::method0(future, &stdlib().names.exception)?,

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::methods::{self, FUTURE_METHODS, PROPERTIES};
-use super::{FutureState, iterator, state_of};
+use super::{Bit, FutureState, iterator, state_of};
 use crate::ffi::class::{extension_offset, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call};
@@ -281,7 +281,7 @@ impl Extension for FutureState {
 
     #[inline]
     fn must_report(&self) -> bool {
-        self.log_traceback.get()
+        self.bits.has(Bit::LogTraceback)
     }
 }
 
@@ -360,7 +360,7 @@ unsafe fn is_reusable(object: *mut ffi::PyObject) -> bool {
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     // SAFETY: `tp_finalize` on an instance that is still whole.
     let (future, state) = unsafe { methods::this(object) };
-    if state.log_traceback.get() {
+    if state.bits.has(Bit::LogTraceback) {
         preserving_exception(|| report_unretrieved(&future, state));
     }
 }
@@ -385,10 +385,10 @@ pub(crate) fn report_unretrieved(future: &Object, state: &FutureState) {
         context.set_item("message", format!("{name} exception was never retrieved"))?;
         context.set_item("exception", state.exception_or_none().bound(py))?;
         context.set_item("future", future.bound(py))?;
-        if let Some(traceback) = state.source_traceback.get() {
+        if let Some(traceback) = state.source_traceback() {
             context.set_item("source_traceback", traceback.bound(py))?;
         }
-        state.log_traceback.set(false);
+        state.bits.set(Bit::LogTraceback, false);
         call_exception_handler(state, context)
     };
     if let Err(error) = report() {

@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 
-use super::{FutureState, state_of, stop};
+use super::{Bit, FutureState, state_of, stop};
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, new_class, noargs, onearg, slot};
 use crate::ffi::raised::{enter, is_exception};
@@ -64,7 +64,7 @@ impl Iterator {
             self.future.set(None);
             return state.outcome().map(|result| Some(Step::Return(result)));
         }
-        if state.blocking.replace(true) {
+        if state.bits.replace(Bit::Blocking, true) {
             return Err(PyRuntimeError::new_err("await wasn't used with future").into());
         }
         Ok(Some(Step::Yield(future)))

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::callbacks::{self, Callback, OnLoop};
-use super::{FutureState, Phase, classes, iterator, state_of};
+use super::{Bit, FutureState, Phase, classes, iterator, state_of};
 use crate::event_loop::contexts::Context;
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
@@ -65,7 +65,7 @@ unsafe extern "C" fn exception(object: *mut ffi::PyObject, _: *mut ffi::PyObject
             Phase::Pending => Err(raise(&stdlib().invalid_state_error, "Exception is not set.".into())),
             Phase::Cancelled => state.outcome(),
             Phase::Finished => {
-                state.log_traceback.set(false);
+                state.bits.set(Bit::LogTraceback, false);
                 Ok(state.exception_or_none())
             }
         }
@@ -222,7 +222,7 @@ unsafe extern "C" fn blocking(object: *mut ffi::PyObject, _: *mut c_void) -> *mu
     enter(|_| {
         // SAFETY: called on an instance.
         let state = unsafe { state_of(object) };
-        Ok(boolean(state.is_alive() && state.blocking.get()))
+        Ok(boolean(state.is_alive() && state.bits.has(Bit::Blocking)))
     })
 }
 
@@ -236,7 +236,7 @@ unsafe extern "C" fn set_blocking(
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
         ensure_alive(state)?;
         let value = value.ok_or_else(|| cannot_delete(object, "_asyncio_future_blocking"))?;
-        state.blocking.set(call::truth(&value)?);
+        state.bits.set(Bit::Blocking, call::truth(&value)?);
         Ok(())
     })
 }
@@ -310,7 +310,7 @@ unsafe extern "C" fn log_traceback(object: *mut ffi::PyObject, _: *mut c_void) -
         // SAFETY: called on an instance.
         let state = unsafe { state_of(object) };
         ensure_alive(state)?;
-        Ok(boolean(state.log_traceback.get()))
+        Ok(boolean(state.bits.has(Bit::LogTraceback)))
     })
 }
 
@@ -325,19 +325,19 @@ unsafe extern "C" fn set_log_traceback(
         if call::truth(&value.ok_or_else(|| cannot_delete(object, "_log_traceback"))?)? {
             return Err(PyValueError::new_err("_log_traceback can only be set to False").into());
         }
-        state.log_traceback.set(false);
+        state.bits.set(Bit::LogTraceback, false);
         Ok(())
     })
 }
 
 unsafe extern "C" fn source_traceback(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.source_traceback.or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.source_traceback().unwrap_or_else(Object::none)))
 }
 
 unsafe extern "C" fn stored_message(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.cancel_message.or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.cancel_message().unwrap_or_else(Object::none)))
 }
 
 unsafe extern "C" fn set_stored_message(
@@ -348,7 +348,7 @@ unsafe extern "C" fn set_stored_message(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
-        state.cancel_message.put(value.ok_or_else(|| cannot_delete(object, "_cancel_message"))?);
+        state.set_cancel_message(Some(value.ok_or_else(|| cannot_delete(object, "_cancel_message"))?));
         Ok(())
     })
 }

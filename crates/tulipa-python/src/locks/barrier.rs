@@ -189,7 +189,7 @@ impl Machine for Wait {
         if self.entering { "Barrier.__aenter__" } else { "Barrier.wait" }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         match self.barrier().begin_locking()? {
             Some(step) => Ok(step),
             None => self.enter(),
@@ -240,7 +240,7 @@ impl Machine for Change {
         self.name
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         // SAFETY: as in `perform`.
         match unsafe { native::<Barrier>(self.barrier.as_ptr()) }.begin_locking()? {
             Some(step) => Ok(step),
@@ -415,7 +415,7 @@ impl Machine for Nothing {
         "Barrier.__aexit__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         Ok(Step::Done(Object::none()))
     }
 

@@ -182,18 +182,18 @@ impl Machine for Wait {
         "Condition.wait"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let (object, condition) = self.condition();
         if !condition.is_locked()? {
             return Err(PyRuntimeError::new_err("cannot wait on un-acquired lock").into());
         }
         let waiter = if stdlib().behaviour.condition_passes_on {
-            let waiter = condition.bound_to.waiter(&object)?;
+            let waiter = condition.bound_to.waiter(&object, this)?;
             condition.unlock()?;
             waiter
         } else {
             condition.unlock()?;
-            match condition.bound_to.waiter(&object) {
+            match condition.bound_to.waiter(&object, this) {
                 Ok(waiter) => waiter,
                 Err(raised) => {
                     self.error.put(raised.take_object());
@@ -242,12 +242,8 @@ struct WaitFor {
     predicate: Slot,
 }
 
-impl Machine for WaitFor {
-    fn qualified_name(&self) -> &'static str {
-        "Condition.wait_for"
-    }
-
-    fn start(&self) -> Result<Step> {
+impl WaitFor {
+    fn ask(&self) -> Result<Step> {
         let result = call::call0(&self.predicate.or_none())?;
         if call::truth(&result)? {
             return Ok(Step::Done(result));
@@ -258,9 +254,19 @@ impl Machine for WaitFor {
         }
         operations::awaiting(&call::method0(&condition, &stdlib().names.wait)?)
     }
+}
+
+impl Machine for WaitFor {
+    fn qualified_name(&self) -> &'static str {
+        "Condition.wait_for"
+    }
+
+    fn start(&self, _this: &Object) -> Result<Step> {
+        self.ask()
+    }
 
     fn resume(&self, _value: Object) -> Result<Step> {
-        self.start()
+        self.ask()
     }
 
     fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {

@@ -19,7 +19,7 @@ impl Machine for Enter {
         "_ContextManagerMixin.__aenter__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         operations::awaiting(&call::method0(&self.0.or_none(), &stdlib().names.acquire)?)
     }
 
@@ -49,7 +49,7 @@ impl Machine for Exit {
         "_ContextManagerMixin.__aexit__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let primitive = self.primitive.or_none();
         if is_exactly_any(&primitive) {
             (self.directly)(&primitive)?;

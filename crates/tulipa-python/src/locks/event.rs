@@ -74,14 +74,14 @@ impl Machine for Wait {
         "Event.wait"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let object = self.0.or_none();
         // SAFETY: made for events only, and not started once it is cleared.
         let event: &Event = unsafe { native(object.as_ptr()) };
         if event.value.get() {
             return Ok(Step::Done(boolean(true)));
         }
-        let waiter = event.bound_to.waiter(&object)?;
+        let waiter = event.bound_to.waiter(&object, this)?;
         event.waiters.push(waiter.clone())?;
         Ok(Step::Park(waiter))
     }

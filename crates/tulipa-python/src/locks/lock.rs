@@ -96,14 +96,14 @@ impl Machine for Acquire {
         if self.entering { &["_ContextManagerMixin.__aenter__", "Lock.acquire"] } else { &[] }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let object = self.lock.or_none();
         // SAFETY: made for locks only, and not started once it is cleared.
         let lock: &Lock = unsafe { native(object.as_ptr()) };
         if lock.try_acquire()? {
             return Ok(self.done());
         }
-        let waiter = lock.bound_to.waiter(&object)?;
+        let waiter = lock.bound_to.waiter(&object, this)?;
         lock.waiters.push(waiter.clone())?;
         Ok(Step::Park(waiter))
     }

@@ -158,7 +158,7 @@ impl Machine for Acquire {
         if self.entering { &["_ContextManagerMixin.__aenter__", "Semaphore.acquire"] } else { &[] }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let object = self.semaphore.or_none();
         // SAFETY: made for semaphores only, and not started once it is cleared.
         let semaphore: &Semaphore = unsafe { native(object.as_ptr()) };
@@ -171,7 +171,7 @@ impl Machine for Acquire {
             semaphore.add(-1);
             return Ok(self.done());
         }
-        let waiter = semaphore.bound_to.waiter(&object)?;
+        let waiter = semaphore.bound_to.waiter(&object, this)?;
         semaphore.waiters.push(waiter.clone())?;
         Ok(Step::Park(waiter))
     }

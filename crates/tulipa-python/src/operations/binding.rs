@@ -37,15 +37,15 @@ impl LoopBound {
         Err(PyRuntimeError::new_err(text).into())
     }
 
-    /// A pending waiter on the running loop.
+    /// A pending waiter on the running loop for the operation `this`: see `Waiter::arm`.
     #[inline]
-    pub(crate) fn waiter(&self, owner: &Object) -> Result<Object> {
+    pub(crate) fn waiter(&self, owner: &Object, this: &Object) -> Result<Object> {
         let event_loop = self.bind(owner)?;
         if event_loop.is_none() {
             // As asyncio's code fails that asks no loop at all for a future.
             call::getattr(&event_loop, &stdlib().names.create_future)?;
         }
-        super::Waiter::pending(event_loop)
+        super::Waiter::arm(this, event_loop)
     }
 
     /// `_loop`.

@@ -3,13 +3,14 @@
 //! It is registered as a `collections.abc.Coroutine`, which is how asyncio knows coroutines that are not Python's own.
 
 use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::sync::OnceLock;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{Life, Machine, Operation, Sent, frames, waiter_class};
+use super::{LARGE_ROOM, Life, Machine, Operation, ROOM, Sent, Waiter, fits, frames, waiter_class};
 use crate::ffi::args::Args;
 use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
@@ -23,57 +24,132 @@ use crate::futures::stop;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 
-struct Class(*mut ffi::PyTypeObject);
-
-// SAFETY: the class lives for ever.
-unsafe impl Send for Class {}
-// SAFETY: as above.
-unsafe impl Sync for Class {}
-
-static CLASS: OnceLock<Class> = OnceLock::new();
-
-#[inline]
-fn class() -> *mut ffi::PyTypeObject {
-    CLASS.get().expect("the module was initialised before any of its classes could be used").0
-}
-
-/// Whether `object` is an operation; the class cannot be derived from.
-#[inline]
-pub(crate) fn is_operation(object: &Object) -> bool {
-    object.class() == class()
-}
-
-/// The classes as the module shows them.
+/// The classes as the module shows them. None can be derived from.
 pub(crate) struct Classes {
+    /// Of operations whose machines are small. One that parks becomes an instance of `waiter`.
     pub(crate) operation: *mut ffi::PyTypeObject,
+    /// Of those with larger machines; to Python it looks the same.
+    large: *mut ffi::PyTypeObject,
     pub(crate) waiter: *mut ffi::PyTypeObject,
 }
 
+// SAFETY: the classes live for ever.
+unsafe impl Send for Classes {}
+// SAFETY: as above.
+unsafe impl Sync for Classes {}
+
+static CLASSES: OnceLock<Classes> = OnceLock::new();
+
+#[inline]
+fn classes() -> &'static Classes {
+    CLASSES.get().expect("the module was initialised before any of its classes could be used")
+}
+
+/// Whether `object` is an operation that has not parked on itself.
+#[inline]
+pub(crate) fn is_operation(object: &Object) -> bool {
+    let (class, classes) = (object.class(), classes());
+    class == classes.operation || class == classes.large
+}
+
+/// The class of waiters.
+#[inline]
+pub(super) fn waiter() -> *mut ffi::PyTypeObject {
+    classes().waiter
+}
+
 /// Makes the classes; called by the module's initialisation.
-pub(crate) fn initialise(py: Python<'_>) -> Result<Classes> {
-    if CLASS.get().is_none() {
-        let made = make()?;
-        py.import("collections.abc")?.getattr("Coroutine")?.call_method1("register", (made.bound(py),))?;
-        let _ = CLASS.set(Class(made.into_ptr().cast()));
+pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
+    if CLASSES.get().is_none() {
+        let register = py.import("collections.abc")?.getattr("Coroutine")?.getattr("register")?;
+        let coroutine_class = |size: usize| -> Result<*mut ffi::PyTypeObject> {
+            let made = make(size)?;
+            register.call1((made.bound(py),))?;
+            Ok(made.into_ptr().cast())
+        };
+        let made = Classes {
+            operation: coroutine_class(size_of::<Operation>())?,
+            large: coroutine_class(size_of::<Operation<LARGE_ROOM>>())?,
+            waiter: waiter_class::make()?.into_ptr().cast(),
+        };
+        let _ = CLASSES.set(made);
     }
-    Ok(Classes { operation: class(), waiter: waiter_class::initialise()? })
+    Ok(classes())
 }
 
 /// An operation that has not begun.
 #[inline]
 pub(crate) fn new<M: Machine + 'static>(machine: M) -> Result<Object> {
-    // SAFETY: the list is given instances of this class alone.
-    if let Some(object) = unsafe { OPERATIONS.take(class()) } {
-        // SAFETY: an instance, whose machine was dropped.
-        unsafe { this(object.as_ptr()) }.fill(machine);
-        gc::track(&object);
-        return Ok(object);
+    const { assert!(fits::<M, LARGE_ROOM>(), "box it") }
+    if const { fits::<M, ROOM>() } {
+        return fill::<M, ROOM>(&OPERATIONS, classes().operation, machine);
     }
-    // SAFETY: the class is ours and collected; zeroed bytes are empty cells, and the machine follows.
-    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class(), 0)) }?;
-    // SAFETY: just made.
-    unsafe { this(object.as_ptr()) }.fill(machine);
+    fill::<M, LARGE_ROOM>(&LARGE, classes().large, machine)
+}
+
+#[inline]
+fn fill<M: Machine + 'static, const WORDS: usize>(
+    free: &FreeList,
+    class: *mut ffi::PyTypeObject,
+    machine: M,
+) -> Result<Object> {
+    // SAFETY: the list is given memory of instances of this size alone, whose links and machines are gone.
+    let kept = unsafe { free.take(class) };
+    let (object, is_kept) = match kept {
+        Some(object) => (object, true),
+        // SAFETY: the class is ours and collected; zeroed bytes are empty cells, and the machine follows.
+        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?, false),
+    };
+    // SAFETY: an instance with so much room.
+    unsafe { &*object.as_ptr().cast::<Operation<WORDS>>() }.fill(machine);
+    if is_kept {
+        gc::track(&object);
+    }
     Ok(object)
+}
+
+/// A waiter that is no operation, without a link.
+pub(super) fn plain_waiter() -> Result<Object> {
+    // SAFETY: waiters are as large as small operations; zeroed bytes are empty cells.
+    let (object, is_kept) = match unsafe { OPERATIONS.take(waiter()) } {
+        Some(object) => (object, true),
+        // SAFETY: as above.
+        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(waiter(), 0)) }?, false),
+    };
+    // SAFETY: just made.
+    let operation = unsafe { this(object.as_ptr()) };
+    operation.find.set(None);
+    operation.set_life(Life::Finished);
+    if is_kept {
+        gc::track(&object);
+    }
+    Ok(object)
+}
+
+/// The references to an operation that starts, and that nobody knows but who awaits it: the frame's, and the one in hand.
+const AWAITED: ffi::Py_ssize_t = 2;
+
+/// Has an operation be a waiter from now on, if it is not one yet. `false` for a large one, and for one that somebody
+/// holds besides the frame that awaits it: who has made it a task, or drives it by hand, has a coroutine in hand and shall
+/// keep one, which ends when it is dropped, whatever list it waits in.
+#[inline]
+pub(super) fn become_waiter(object: &Object) -> bool {
+    let (class, classes) = (object.class(), classes());
+    if class == classes.waiter {
+        return true;
+    }
+    // SAFETY: a live object.
+    if class != classes.operation || unsafe { ffi::Py_REFCNT(object.as_ptr()) } != AWAITED {
+        return false;
+    }
+    // SAFETY: instances own a reference to their class. Both are of one size, one layout and both collected, and neither
+    // is derived from.
+    unsafe {
+        ffi::Py_INCREF(classes.waiter.cast());
+        (*object.as_ptr()).ob_type = classes.waiter;
+        ffi::Py_DECREF(class.cast());
+    }
+    true
 }
 
 /// As `new`, for the methods of PyO3's classes.
@@ -84,18 +160,21 @@ pub(crate) fn coroutine<M: Machine + 'static>(py: Python<'_>, machine: M) -> PyR
     Ok(unsafe { Bound::from_owned_ptr(py, operation) }.unbind())
 }
 
-/// Freed operations.
+/// Freed operations with small machines, and waiters.
 static OPERATIONS: FreeList = FreeList::new();
 
+/// Freed operations with large machines.
+static LARGE: FreeList = FreeList::new();
+
 /// # Safety
-/// `object` is an operation and outlives the use of the result.
+/// `object` is an operation or a waiter, and outlives the use of the result.
 #[inline]
-unsafe fn this<'a>(object: *mut ffi::PyObject) -> &'a Operation {
+pub(super) unsafe fn this<'a>(object: *mut ffi::PyObject) -> &'a Operation {
     // SAFETY: the class's instances have this layout.
     unsafe { &*object.cast::<Operation>() }
 }
 
-unsafe extern "C" fn am_send(
+pub(super) unsafe extern "C" fn am_send(
     object: *mut ffi::PyObject,
     value: *mut ffi::PyObject,
     result: *mut *mut ffi::PyObject,
@@ -120,7 +199,7 @@ unsafe extern "C" fn am_send(
 }
 
 /// What `await` in Python code calls.
-unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+pub(super) unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: CPython calls the slot on instances.
         match unsafe { this(object) }.send(&Object::none())? {
@@ -141,8 +220,12 @@ fn answer(sent: Sent) -> Result<Object> {
 }
 
 unsafe extern "C" fn send(object: *mut ffi::PyObject, value: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called on an instance, with a live argument.
-    enter(|_| unsafe { this(object).send(&Object::borrow(value)) }.and_then(answer))
+    enter(|_| {
+        // SAFETY: called on an instance, with a live argument. From 3.14 on the caller's reference may not be counted.
+        let (_driven, value) = unsafe { (Object::borrow(object), Object::borrow(value)) };
+        // SAFETY: called on an instance.
+        unsafe { this(object) }.send(&value).and_then(answer)
+    })
 }
 
 unsafe extern "C" fn throw(
@@ -170,7 +253,7 @@ unsafe extern "C" fn close(object: *mut ffi::PyObject, _: *mut ffi::PyObject) ->
 unsafe extern "C" fn iterate(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance.
-        if unsafe { this(object) }.life.get() == Life::Suspended {
+        if unsafe { this(object) }.life().is_suspended() {
             return Err(PyRuntimeError::new_err("coroutine is being awaited already").into());
         }
         // SAFETY: as above.
@@ -181,50 +264,63 @@ unsafe extern "C" fn iterate(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
-        let name = unsafe { this(object) }.machine().qualified_name();
+        let name = unsafe { this(object) }.qualified_name();
         let text = format!("<coroutine object {name} at {object:p}>");
         Ok(Object::text(py, &text))
     })
 }
 
+/// The operation that an object is, for the attributes of coroutines, which a plain waiter does not have.
+///
+/// # Safety
+/// As for `this`.
+unsafe fn coroutine_of<'a>(object: *mut ffi::PyObject) -> Result<&'a Operation> {
+    // SAFETY: passed on.
+    let operation = unsafe { this(object) };
+    if operation.place().is_none() {
+        return Err(PyAttributeError::new_err("a future that is no coroutine").into());
+    }
+    Ok(operation)
+}
+
 unsafe extern "C" fn qualified_name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| Ok(Object::text(py, unsafe { this(object) }.machine().qualified_name())))
+    enter(|py| Ok(Object::text(py, unsafe { coroutine_of(object) }?.qualified_name())))
 }
 
 unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
-        let name = unsafe { this(object) }.machine().qualified_name();
+        let name = unsafe { coroutine_of(object) }?.qualified_name();
         let last = name.rsplit('.').next().unwrap_or(name);
         Ok(Object::text(py, last))
     })
 }
 
-/// The awaitable that an `await` inside would show: an inner function of asyncio's, one of another make, or the waiter.
+/// The awaitable that an `await` inside would show: an inner function of asyncio's, one of another make, or a waiter.
 unsafe extern "C" fn awaited(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| frames::awaited(py, &unsafe { Object::borrow(object) }, unsafe { this(object) }))
+    enter(|py| frames::awaited(py, &unsafe { Object::borrow(object) }, unsafe { coroutine_of(object) }?))
 }
 
 unsafe extern "C" fn frame(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| frames::frame(py, &unsafe { Object::borrow(object) }, unsafe { this(object) }))
+    enter(|py| frames::frame(py, &unsafe { Object::borrow(object) }, unsafe { coroutine_of(object) }?))
 }
 
 unsafe extern "C" fn code(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| frames::code(py, unsafe { this(object) }))
+    enter(|py| frames::code(py, unsafe { coroutine_of(object) }?))
 }
 
 unsafe extern "C" fn running(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(boolean(unsafe { this(object) }.life.get() == Life::Running)))
+    enter(|_| Ok(boolean(unsafe { coroutine_of(object) }?.life() == Life::Running)))
 }
 
 unsafe extern "C" fn suspended(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(boolean(unsafe { this(object) }.life.get() == Life::Suspended)))
+    enter(|_| Ok(boolean(unsafe { coroutine_of(object) }?.life().is_suspended())))
 }
 
 /// There is no record of where the call was.
@@ -232,53 +328,63 @@ unsafe extern "C" fn absent(_object: *mut ffi::PyObject, _: *mut c_void) -> *mut
     enter(|_| Ok(Object::none()))
 }
 
-unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+pub(super) unsafe extern "C" fn traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    data: *mut c_void,
+) -> c_int {
     // SAFETY: an instance of the class; the collector's own function and data.
     unsafe { gc::visit_all(object, visit, data, |each| this(object).visit(each)) }
 }
 
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+pub(super) unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: an instance of the class.
-    unsafe { this(object) }.finish();
+    let operation = unsafe { this(object) };
+    operation.finish();
+    operation.waiter.clear();
     0
 }
 
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+pub(super) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: a whole object still.
     let operation = unsafe { this(object) };
-    if operation.life.get() != Life::Finished
+    if operation.life() != Life::Finished
         // SAFETY: a whole object still; a finalizer that revives it is obeyed.
         && unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0
     {
         return;
     }
+    // SAFETY: a whole object still.
+    let free = if unsafe { ffi::Py_TYPE(object) } == classes().large { &LARGE } else { &OPERATIONS };
     // SAFETY: nobody else sees the object from here on; the machine is dropped once.
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
-        if !operation.weak_references.get().is_null() {
+        if !operation.waiter.weak_references.get().is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
-        std::ptr::drop_in_place(operation.machine.get().cast_mut());
-        operation.pending.set(None);
+        if let Some(machine) = operation.place() {
+            ptr::drop_in_place(machine);
+        }
+        operation.waiter.clear();
         // Neither derived from nor with a dict; the finalizer leaves a mark that the next tenant must not have.
-        if ffi::PyObject_GC_IsFinalized(object) != 0 || !OPERATIONS.give(object) {
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !free.give(object) {
             gc::free(object);
         }
     }
 }
 
 /// A coroutine that never ran is told of; one that waits is closed, and cleans up.
-unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
+pub(super) unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     // SAFETY: a whole object still.
     let (this, operation) = unsafe { (Object::borrow(object), this(object)) };
-    match operation.life.get() {
+    match operation.life() {
         Life::Finished | Life::Running => {}
         Life::Created => preserving_exception(|| {
             if let Err(raised) = warn_never_awaited(&this) {
                 unraisable(raised, &this);
             }
         }),
-        Life::Suspended => preserving_exception(|| {
+        Life::Parked | Life::ParkedOn | Life::Delegating | Life::Yielded => preserving_exception(|| {
             if let Err(raised) = operation.close() {
                 unraisable(raised, &this);
             }
@@ -292,22 +398,23 @@ fn warn_never_awaited(operation: &Object) -> Result<()> {
     crate::ffi::call::call1(&stdlib().warn_never_awaited, operation).map(drop)
 }
 
-static mut METHODS: [ffi::PyMethodDef; 4] = [
-    onearg(
-        c"send",
-        send,
-        c"send(arg) -> send 'arg' into coroutine,\nreturn next yielded value or raise StopIteration.",
-    ),
-    fastcall(
-        c"throw",
-        throw,
-        c"throw(value)\n\nRaise exception in coroutine, return next iterated value or raise\nStopIteration.",
-    ),
-    noargs(c"close", close, c"close() -> raise GeneratorExit inside coroutine."),
-    ffi::PyMethodDef::zeroed(),
-];
+pub(super) const SEND: ffi::PyMethodDef = onearg(
+    c"send",
+    send,
+    c"send(arg) -> send 'arg' into coroutine,\nreturn next yielded value or raise StopIteration.",
+);
+pub(super) const THROW: ffi::PyMethodDef = fastcall(
+    c"throw",
+    throw,
+    c"throw(value)\n\nRaise exception in coroutine, return next iterated value or raise\nStopIteration.",
+);
+pub(super) const CLOSE: ffi::PyMethodDef =
+    noargs(c"close", close, c"close() -> raise GeneratorExit inside coroutine.");
 
-static mut PROPERTIES: [ffi::PyGetSetDef; 9] = [
+static mut METHODS: [ffi::PyMethodDef; 4] = [SEND, THROW, CLOSE, ffi::PyMethodDef::zeroed()];
+
+/// What `types.CoroutineType` has.
+pub(super) const COROUTINE: [ffi::PyGetSetDef; 8] = [
     property(c"__name__", name, None),
     property(c"__qualname__", qualified_name, None),
     property(c"cr_await", awaited, None),
@@ -316,11 +423,24 @@ static mut PROPERTIES: [ffi::PyGetSetDef; 9] = [
     property(c"cr_frame", frame, None),
     property(c"cr_code", code, None),
     property(c"cr_origin", absent, None),
-    NO_PROPERTY,
 ];
 
-fn make() -> Result<Object> {
-    let members = weakly_referenced(std::mem::offset_of!(Operation, weak_references));
+static mut PROPERTIES: [ffi::PyGetSetDef; 9] = {
+    let mut table = [NO_PROPERTY; 9];
+    let mut index = 0;
+    while index < COROUTINE.len() {
+        table[index] = COROUTINE[index];
+        index += 1;
+    }
+    table
+};
+
+/// Where the list of weak references begins in operations and waiters.
+pub(super) const WEAK_REFERENCES: usize =
+    std::mem::offset_of!(Operation, waiter) + std::mem::offset_of!(Waiter, weak_references);
+
+fn make(size: usize) -> Result<Object> {
+    let members = weakly_referenced(WEAK_REFERENCES);
     let slots = vec![
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_finalize, finalize as *mut c_void),
@@ -344,6 +464,6 @@ fn make() -> Result<Object> {
     // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
     unsafe {
         let base = (&raw mut ffi::PyBaseObject_Type).cast();
-        new_class(c"tulipa._tulipa.Operation", base, size_of::<Operation>(), flags, slots)
+        new_class(c"tulipa._tulipa.Operation", base, size, flags, slots)
     }
 }

@@ -12,17 +12,18 @@ use crate::ffi::{Object, Result};
 /// `cr_frame`: the frame of asyncio's function of that name, while there is something left to run.
 pub(super) fn frame(py: Python<'_>, this: &Object, operation: &Operation) -> Result<Object> {
     let inside = functions(operation);
-    let own = [operation.machine().qualified_name()];
+    let own = [operation.qualified_name()];
     let names = if inside.is_empty() { &own } else { inside };
-    match operation.life.get() {
-        Life::Finished => Ok(Object::none()),
-        Life::Created | Life::Running | Life::Suspended => attribute(&stand_in(py, this, names)?, "cr_frame"),
+    if operation.life() == Life::Finished {
+        return Ok(Object::none());
     }
+    attribute(&stand_in(py, this, names)?, "cr_frame")
 }
 
-/// `cr_await`: the inner one of asyncio's functions, where several would be waiting, or what is awaited in truth.
+/// `cr_await`: the inner one of asyncio's functions, where several would be waiting, or what is awaited in truth. None
+/// where that is the operation itself: whoever follows such references would never come to an end.
 pub(super) fn awaited(py: Python<'_>, this: &Object, operation: &Operation) -> Result<Object> {
-    let pending = operation.pending.or_none();
+    let pending = operation.waiter.pending_object().unwrap_or_else(Object::none);
     let inside = functions(operation);
     if inside.len() < 2 {
         return Ok(pending);
@@ -33,16 +34,14 @@ pub(super) fn awaited(py: Python<'_>, this: &Object, operation: &Operation) -> R
 
 /// `cr_code`: the code of asyncio's function of that name.
 pub(super) fn code(py: Python<'_>, operation: &Operation) -> Result<Object> {
-    let function = py
-        .import("tulipa._frames")?
-        .call_method1("stock_function", (operation.machine().qualified_name(),))?
-        .into();
+    let function =
+        py.import("tulipa._frames")?.call_method1("stock_function", (operation.qualified_name(),))?.into();
     attribute(&function, "__code__")
 }
 
 /// The functions in which the operation waits, if it does.
 fn functions(operation: &Operation) -> &'static [&'static str] {
-    if operation.life.get() == Life::Suspended { operation.machine().waits_in() } else { &[] }
+    if operation.life().is_suspended() { operation.machine().waits_in() } else { &[] }
 }
 
 /// A coroutine that waits in the functions of these names, or `None` where asyncio has no such.

@@ -21,7 +21,7 @@ impl Machine for Outsider {
         "Future.__await__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let waiter = self.waiter.or_none();
         // SAFETY: made for waiters only, and not resumed once it is cleared.
         let state = unsafe { Waiter::of(waiter.as_ptr()) };

@@ -18,34 +18,60 @@ use crate::ffi::args::Args;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
 
-/// How long is left, as far as it is known.
-struct Sleep {
+/// How long is left, as far as it is known. `R` is the result: a `Slot`, or nothing where that is None, as nearly always;
+/// so what thousands of tasks sleep in is small.
+struct Sleep<R> {
     /// The delay until the wait begins; then the TimerHandle, where the loop made one.
     delay: Slot,
-    result: Slot,
-    timer: Cell<Option<TimerKey>>,
+    /// The bits of the key of the engine's timer, or `NO_TIMER`.
+    timer: Cell<u64>,
+    result: R,
 }
 
-impl Machine for Sleep {
+/// What is no timer's key.
+const NO_TIMER: u64 = u64::MAX;
+
+/// What a sleep gives in the end.
+trait Outcome {
+    fn slot(&self) -> Option<&Slot>;
+
+    fn value(&self) -> Object {
+        self.slot().map_or_else(Object::none, Slot::or_none)
+    }
+}
+
+impl Outcome for () {
+    fn slot(&self) -> Option<&Slot> {
+        None
+    }
+}
+
+impl Outcome for Slot {
+    fn slot(&self) -> Option<&Slot> {
+        Some(self)
+    }
+}
+
+impl<R: Outcome> Machine for Sleep<R> {
     fn qualified_name(&self) -> &'static str {
         "sleep"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let delay = self.delay.take().unwrap_or_else(Object::none);
         if !is_positive(&delay)? {
             return Ok(Step::Yield(Object::none()));
         }
         refuse_nan(&delay)?;
         let event_loop = running_loop()?;
-        let waiter = Waiter::pending(event_loop.clone())?;
+        let waiter = Waiter::arm(this, event_loop.clone())?;
         match Core::of(&event_loop).filter(|core| core.has_plain_timers()) {
             Some(core) => {
                 let due = timers::after(&event_loop, core, &delay)?;
                 // SAFETY: attached.
                 let due = due.bound(unsafe { Python::assume_attached() }).extract::<f64>()?;
                 let key = core.engine.schedule_at(timers::deadline(due), Job::Expire(waiter.clone()));
-                self.timer.set(Some(key));
+                self.timer.set(key.to_bits());
             }
             None => self.delay.put(self.ask(&event_loop, &delay, &waiter)?),
         }
@@ -57,18 +83,19 @@ impl Machine for Sleep {
             call::method0(&handle, &stdlib().names.cancel)?;
         }
         drop(value);
-        Ok(Step::Done(self.result.or_none()))
+        Ok(Step::Done(self.result.value()))
     }
 
     fn throw(&self, waiter: Option<&Object>, exception: Object) -> Result<Step> {
         if let Some(handle) = self.delay.take() {
             call::method0(&handle, &stdlib().names.cancel)?;
         }
-        if let (Some(key), Some(waiter)) = (self.timer.take(), waiter) {
+        let timer = self.timer.replace(NO_TIMER);
+        if let Some(waiter) = waiter.filter(|_| timer != NO_TIMER) {
             // SAFETY: what the operation parked on.
-            let event_loop = unsafe { Waiter::of(waiter.as_ptr()) }.event_loop.get();
+            let event_loop = unsafe { Waiter::of(waiter.as_ptr()) }.event_loop();
             if let Some(core) = event_loop.as_ref().and_then(Core::of) {
-                drop(core.engine.cancel_timer(key));
+                drop(core.engine.cancel_timer(TimerKey::from_bits(timer)));
             }
         }
         Err(Raised::from_object(&exception))
@@ -76,15 +103,15 @@ impl Machine for Sleep {
 
     fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
         each(&self.delay);
-        each(&self.result);
+        self.result.slot().into_iter().for_each(each);
     }
 }
 
-impl Sleep {
+impl<R: Outcome> Sleep<R> {
     /// `loop.call_later(delay, futures._set_result_unless_cancelled, waiter, result)`.
     #[cold]
     fn ask(&self, event_loop: &Object, delay: &Object, waiter: &Object) -> Result<Object> {
-        let result = self.result.or_none();
+        let result = self.result.value();
         let callback = &stdlib().set_result_unless_cancelled;
         let arguments = [event_loop, delay, callback, waiter, &result].map(Object::as_ptr);
         call::vectorcall_method(&arguments, &stdlib().names.call_later, std::ptr::null_mut())
@@ -126,8 +153,10 @@ fn refuse_nan(delay: &Object) -> Result<()> {
 pub(crate) fn sleep(args: &Args<'_>) -> Result<Option<Object>> {
     let names = &stdlib().names;
     let Some([delay, result]) = args.bind(2, 1, [&names.delay, &names.result]) else { return Ok(None) };
-    let machine = Sleep { delay: Slot::empty(), result: Slot::empty(), timer: Cell::new(None) };
-    machine.delay.set(delay);
-    machine.result.set(result);
-    super::new(machine).map(Some)
+    let (delay, timer) = (Slot::holding(delay.expect("it is required")), Cell::new(NO_TIMER));
+    match result.filter(|result| !result.is_none()) {
+        None => super::new(Sleep { delay, timer, result: () }),
+        Some(result) => super::new(Sleep { delay, timer, result: Slot::holding(result) }),
+    }
+    .map(Some)
 }

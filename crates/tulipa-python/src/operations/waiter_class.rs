@@ -4,14 +4,13 @@
 //! is no instance of it in C's sense, as its memory is a fifth of one's.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::Waiter;
+use super::{Life, Operation, Waiter, class};
 use crate::event_loop::contexts::Context;
 use crate::ffi::args::Args;
 use crate::ffi::class::{
@@ -22,45 +21,7 @@ use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::callbacks::{self, Callback};
 use crate::futures::methods::{boolean, cancel_message, done_callback};
 use crate::futures::{Phase, acceptable_exception};
-use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
-
-struct Class(*mut ffi::PyTypeObject);
-
-// SAFETY: the class lives for ever.
-unsafe impl Send for Class {}
-// SAFETY: as above.
-unsafe impl Sync for Class {}
-
-static CLASS: OnceLock<Class> = OnceLock::new();
-
-#[inline]
-pub(super) fn class() -> *mut ffi::PyTypeObject {
-    CLASS.get().expect("the module was initialised before any of its classes could be used").0
-}
-
-/// Makes the class; called by the module's initialisation.
-pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
-    if CLASS.get().is_none() {
-        let _ = CLASS.set(Class(make()?.into_ptr().cast()));
-    }
-    Ok(class())
-}
-
-/// An instance whose cells are all empty.
-#[inline]
-pub(super) fn allocate() -> Result<Object> {
-    // SAFETY: the list is given instances of this class alone, with empty cells.
-    if let Some(object) = unsafe { WAITERS.take(class()) } {
-        gc::track(&object);
-        return Ok(object);
-    }
-    // SAFETY: the class is ours and collected; zeroed bytes are empty cells.
-    unsafe { Object::steal(ffi::PyType_GenericAlloc(class(), 0)) }
-}
-
-/// Freed waiters.
-static WAITERS: FreeList = FreeList::new();
 
 /// # Safety
 /// `object` is a waiter, live for the entry point's run.
@@ -175,7 +136,7 @@ unsafe extern "C" fn remove_done_callback(
 
 unsafe extern "C" fn get_loop(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { Waiter::of(object) }.event_loop.or_none()))
+    enter(|_| Ok(unsafe { Waiter::of(object) }.event_loop().unwrap_or_else(Object::none)))
 }
 
 unsafe extern "C" fn make_cancelled_error(
@@ -186,9 +147,16 @@ unsafe extern "C" fn make_cancelled_error(
     enter(|_| unsafe { Waiter::of(object) }.cancelled_error())
 }
 
-/// `await waiter` by somebody who got hold of one: through a stock-like iterator of its own.
+/// `await waiter` by somebody who got hold of one: through a stock-like iterator of its own. An operation that is over
+/// says so instead, as a coroutine that is awaited again does.
 unsafe extern "C" fn iterate(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
+        // SAFETY: called on an instance.
+        let operation = unsafe { class::this(object) };
+        if operation.find.get().is_some() && operation.life() == Life::Finished {
+            // SAFETY: as above.
+            return Ok(unsafe { Object::borrow(object) });
+        }
         // SAFETY: called on an instance.
         let (this, _waiter) = unsafe { this(object) };
         super::new(super::outsider::Outsider::new(this))
@@ -226,7 +194,7 @@ unsafe extern "C" fn set_blocking(
 
 unsafe extern "C" fn event_loop(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { Waiter::of(object) }.event_loop.or_none()))
+    enter(|_| Ok(unsafe { Waiter::of(object) }.event_loop().unwrap_or_else(Object::none)))
 }
 
 unsafe extern "C" fn visible_callbacks(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -304,34 +272,10 @@ unsafe extern "C" fn absent(_object: *mut ffi::PyObject, _: *mut c_void) -> *mut
     enter(|_| Ok(Object::none()))
 }
 
-unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
-    // SAFETY: an instance of the class; the collector's own function and data.
-    unsafe { gc::visit_all(object, visit, data, |each| Waiter::of(object).visit(each)) }
-}
-
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: an instance of the class.
-    unsafe { Waiter::of(object) }.clear();
-    0
-}
-
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: the last reference is gone; from here on nobody else sees the object.
-    unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        let waiter = Waiter::of(object);
-        if !waiter.weak_references.get().is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
-        waiter.clear();
-        // The class cannot be derived from, and its instances have neither a dict nor a finalizer.
-        if !WAITERS.give(object) {
-            gc::free(object);
-        }
-    }
-}
-
-static mut METHODS: [ffi::PyMethodDef; 12] = [
+static mut METHODS: [ffi::PyMethodDef; 15] = [
+    class::SEND,
+    class::THROW,
+    class::CLOSE,
     noargs(c"result", result, c"Return the result, or raise what ended the wait."),
     noargs(c"exception", exception, c"Return the exception or None."),
     onearg(c"set_result", set_result, c"End the wait."),
@@ -354,7 +298,7 @@ static mut METHODS: [ffi::PyMethodDef; 12] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-static mut PROPERTIES: [ffi::PyGetSetDef; 12] = [
+const FUTURE: [ffi::PyGetSetDef; 11] = [
     property(c"__class__", kind, None),
     property(c"_asyncio_future_blocking", blocking, Some(set_blocking)),
     property(c"_asyncio_awaited_by", absent, None),
@@ -366,15 +310,30 @@ static mut PROPERTIES: [ffi::PyGetSetDef; 12] = [
     property(c"_cancel_message", stored_message, Some(set_stored_message)),
     property(c"_log_traceback", log_traceback, Some(set_log_traceback)),
     property(c"_source_traceback", absent, None),
-    NO_PROPERTY,
 ];
 
-fn make() -> Result<Object> {
-    let members = weakly_referenced(std::mem::offset_of!(Waiter, weak_references));
+/// Those of a future, and those of the coroutine that a waiter may be as well.
+static mut PROPERTIES: [ffi::PyGetSetDef; FUTURE.len() + class::COROUTINE.len() + 1] = {
+    let mut table = [NO_PROPERTY; FUTURE.len() + class::COROUTINE.len() + 1];
+    let mut index = 0;
+    while index < table.len() - 1 {
+        table[index] =
+            if index < FUTURE.len() { FUTURE[index] } else { class::COROUTINE[index - FUTURE.len()] };
+        index += 1;
+    }
+    table
+};
+
+/// Makes the class. It is a coroutine's as well: what parked is driven on through it.
+pub(super) fn make() -> Result<Object> {
+    let members = weakly_referenced(class::WEAK_REFERENCES);
     let slots = vec![
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_dealloc, class::dealloc as *mut c_void),
+        slot(ffi::Py_tp_finalize, class::finalize as *mut c_void),
+        slot(ffi::Py_tp_traverse, class::traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, class::clear as *mut c_void),
+        slot(ffi::Py_tp_iternext, class::next as *mut c_void),
+        slot(ffi::Py_am_send, class::am_send as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_tp_iter, iterate as *mut c_void),
         slot(ffi::Py_am_await, iterate as *mut c_void),
@@ -388,6 +347,6 @@ fn make() -> Result<Object> {
     // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
     unsafe {
         let base = (&raw mut ffi::PyBaseObject_Type).cast();
-        new_class(c"tulipa._tulipa.Waiter", base, size_of::<Waiter>(), flags, slots)
+        new_class(c"tulipa._tulipa.Waiter", base, size_of::<Operation>(), flags, slots)
     }
 }

@@ -16,9 +16,6 @@ use super::{Waiter, is_waiter};
 use crate::ffi::{Object, Result, Slot, call, native};
 use crate::stdlib::stdlib;
 
-/// The ticket of a waiter that is in no list.
-pub(super) const NO_TICKET: u64 = u64::MAX;
-
 /// Below so many places a list is not worth tidying.
 const FEW: usize = 64;
 
@@ -120,7 +117,10 @@ impl List {
         if is_waiter(waiter) {
             // SAFETY: a waiter, kept alive by the reference.
             let ticket = unsafe { Waiter::of(waiter.as_ptr()) }.ticket.get();
-            let index = usize::try_from(ticket.checked_sub(self.first)?).ok()?;
+            // No list is so long that the lower half of a ticket would name two places. A ticket of another list, or of
+            // none, names a place that holds somebody else.
+            #[allow(clippy::cast_possible_truncation, reason = "the lower half is what is compared")]
+            let index = ticket.wrapping_sub(self.first as u32) as usize;
             return self.places.get(index).is_some_and(holds).then_some(index);
         }
         self.places.iter().position(holds)
@@ -155,10 +155,11 @@ impl List {
 }
 
 #[inline]
+#[allow(clippy::cast_possible_truncation, reason = "waiters keep the lower half")]
 fn give_ticket(waiter: &Object, ticket: u64) {
     if is_waiter(waiter) {
         // SAFETY: a waiter, kept alive by the reference.
-        unsafe { Waiter::of(waiter.as_ptr()) }.ticket.set(ticket);
+        unsafe { Waiter::of(waiter.as_ptr()) }.ticket.set(ticket as u32);
     }
 }
 

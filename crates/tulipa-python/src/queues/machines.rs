@@ -17,8 +17,8 @@ fn state(queue: &Slot) -> &State {
 
 /// Waits in `waiters` until woken.
 #[inline]
-fn park(queue: &Object, state: &State, waiters: &WaitList) -> Result<Step> {
-    let waiter = state.bound_to.waiter(queue)?;
+fn park(this: &Object, queue: &Object, state: &State, waiters: &WaitList) -> Result<Step> {
+    let waiter = state.bound_to.waiter(queue, this)?;
     waiters.push(waiter.clone())?;
     Ok(Step::Park(waiter))
 }
@@ -50,7 +50,7 @@ impl Machine for Get {
         "Queue.get"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let queue = self.0.or_none();
         let state = state(&self.0);
         if !state.is_empty(&queue)? {
@@ -59,12 +59,11 @@ impl Machine for Get {
         if state.is_shut_down.get() {
             return Err(raise_class(&stdlib().queue_shut_down));
         }
-        park(&queue, state, &state.getters)
+        park(this, &queue, state, &state.getters)
     }
 
     fn resume(&self, waiter: Object) -> Result<Step> {
-        drop(waiter);
-        self.start()
+        self.start(&waiter)
     }
 
     fn throw(&self, waiter: Option<&Object>, exception: Object) -> Result<Step> {
@@ -90,7 +89,7 @@ impl Machine for Put {
         "Queue.put"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, this: &Object) -> Result<Step> {
         let queue = self.queue.or_none();
         let state = state(&self.queue);
         if !state.is_full(&queue)? {
@@ -99,12 +98,11 @@ impl Machine for Put {
         if state.is_shut_down.get() {
             return Err(raise_class(&stdlib().queue_shut_down));
         }
-        park(&queue, state, &state.putters)
+        park(this, &queue, state, &state.putters)
     }
 
     fn resume(&self, waiter: Object) -> Result<Step> {
-        drop(waiter);
-        self.start()
+        self.start(&waiter)
     }
 
     fn throw(&self, waiter: Option<&Object>, exception: Object) -> Result<Step> {
@@ -128,7 +126,7 @@ impl Machine for Join {
         "Queue.join"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let state = state(&self.0);
         if state.unfinished.get() <= 0 {
             return Ok(Step::Done(Object::none()));

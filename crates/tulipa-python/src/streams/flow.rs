@@ -130,7 +130,7 @@ impl Machine for DrainHelper {
         "FlowControlMixin._drain_helper"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let flow = self.0.or_none();
         // SAFETY: as in `leave`.
         unsafe { Flow::of(flow.as_ptr()) }.drain()

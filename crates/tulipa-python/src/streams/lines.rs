@@ -156,7 +156,7 @@ impl Machine for ReadUntil {
         self.kind.waits_in()
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         if let Some(given) = self.separators.get() {
             self.separators.put(normalise(&given)?);
         }
@@ -215,7 +215,7 @@ impl Machine for ByMethod {
         self.kind.qualified_name()
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let (reader, names) = (self.reader.or_none(), &stdlib().names);
         let awaited = if self.kind == Kind::Next {
             call::method0(&reader, &names.readline)?

@@ -55,7 +55,7 @@ impl Machine for Read {
         &["StreamReader.read", "StreamReader._wait_for_data"]
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let reader = self.reader.or_none();
         let reader = state(&reader);
         reader.check()?;
@@ -125,7 +125,7 @@ impl Machine for ReadAll {
         &["StreamReader.read", "StreamReader._wait_for_data"]
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.go_on(state(&self.reader.or_none()))
     }
 
@@ -173,7 +173,7 @@ impl Machine for ReadPieces {
         "StreamReader.read"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         state(&self.reader.or_none()).check()?;
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
@@ -235,7 +235,7 @@ impl Machine for ReadExactly {
         &["StreamReader.readexactly", "StreamReader._wait_for_data"]
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let reader = self.reader.or_none();
         let reader = state(&reader);
         reader.check()?;
@@ -278,7 +278,7 @@ impl Machine for WaitForData {
         "StreamReader._wait_for_data"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let name = self.name.or_none().bound(py).str()?.to_string();

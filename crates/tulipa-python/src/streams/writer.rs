@@ -131,7 +131,7 @@ impl Machine for Drain {
         if self.flow.is_empty() { &[] } else { &["StreamWriter.drain", "FlowControlMixin._drain_helper"] }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let writer = self.writer.or_none();
         // SAFETY: made for writers, and not stepped once the slot is cleared.
         let writer = unsafe { Writer::of(writer.as_ptr()) };
@@ -180,7 +180,7 @@ impl Machine for WaitClosed {
         "StreamWriter.wait_closed"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let writer = self.0.or_none();
         // SAFETY: made for writers, and not stepped once the slot is cleared.
         let protocol = unsafe { Writer::of(writer.as_ptr()) }.protocol.or_none();
@@ -247,7 +247,7 @@ impl Machine for StartTls {
         "StreamWriter.start_tls"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let writer = self.writer.or_none();
         operations::awaiting(&call::method0(&writer, &stdlib().names.drain)?)
     }

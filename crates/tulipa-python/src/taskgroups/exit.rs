@@ -42,7 +42,7 @@ impl Machine for Exit {
         if cfg!(Py_3_13) { &["TaskGroup.__aexit__", "TaskGroup._aexit"] } else { &[] }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.with_group(|group| {
             group.exiting.set(true);
             if let Some(exception) = self.raised() {

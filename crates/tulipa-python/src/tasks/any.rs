@@ -12,7 +12,7 @@ use crate::stdlib::stdlib;
 pub(crate) fn cancelling(task: &Object) -> Result<i64> {
     if is_exact(task) {
         // SAFETY: exactly a native task.
-        return Ok(unsafe { state_of(task.as_ptr()) }.cancels.get().into());
+        return Ok(unsafe { state_of(task.as_ptr()) }.future.cancels().into());
     }
     count(&call::method0(task, &stdlib().names.cancelling)?)
 }

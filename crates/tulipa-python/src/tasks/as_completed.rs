@@ -302,7 +302,7 @@ impl Machine for Next {
         }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.with_iterator(|iterator| {
             if self.form == Form::Asynchronous {
                 let left = iterator.left.get();

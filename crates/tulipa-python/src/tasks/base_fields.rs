@@ -136,10 +136,10 @@ unsafe extern "C" {
 /// Shows the name, which a reader makes from the number where there is none yet.
 pub(super) fn show_name(task: &Object, state: &TaskState) -> Result<()> {
     let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
-    let name = match state.name.get() {
+    let name = match state.future.name() {
         Some(name) => name,
         // SAFETY: a new reference or null.
-        None => unsafe { Object::steal(ffi::PyLong_FromUnsignedLongLong(state.number.get())) }?,
+        None => unsafe { Object::steal(ffi::PyLong_FromUnsignedLongLong(state.future.number())) }?,
     };
     // SAFETY: a native task.
     unsafe { BaseFields::slot(task.as_ptr(), fields.name) }.put(name);

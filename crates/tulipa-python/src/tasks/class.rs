@@ -15,7 +15,7 @@ use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call, context};
 use crate::futures::callbacks::OnLoop;
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
-use crate::futures::{classes, methods};
+use crate::futures::{Bit, classes, methods};
 use crate::gc::FreeList;
 use crate::operations::is_operation;
 use crate::stdlib::stdlib;
@@ -133,7 +133,7 @@ pub(crate) fn create(
     if core.is_debug() {
         state.future.bind(Some(event_loop))?;
     } else {
-        state.future.bind_native(event_loop, core);
+        state.future.bind_native(event_loop);
     }
     start(py, &task, state, arguments)?;
     Ok(task)
@@ -146,7 +146,7 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
         let text = format!("a coroutine was expected, got {}", call::repr(&arguments.coroutine)?);
         return Err(PyTypeError::new_err(text).into());
     }
-    state.log_destroy_pending.set(true);
+    state.future.bits.set(Bit::LogDestroyPending, true);
     #[cfg(Py_3_12)]
     let is_eager = arguments.eager_start && is_running(state)?;
     #[cfg(not(Py_3_12))]
@@ -252,7 +252,7 @@ impl Extension for TaskState {
 
     #[inline]
     fn must_report(&self) -> bool {
-        self.is_lost() || self.future.log_traceback.get()
+        self.is_lost() || self.future.bits.has(Bit::LogTraceback)
     }
 
     #[cfg(Py_3_14)]
@@ -266,7 +266,7 @@ impl TaskState {
     /// Whether nobody will ever know how the task would have ended.
     #[inline]
     fn is_lost(&self) -> bool {
-        self.future.is_alive() && self.future.is_pending() && self.log_destroy_pending.get()
+        self.future.is_alive() && self.future.is_pending() && self.future.bits.has(Bit::LogDestroyPending)
     }
 }
 
@@ -275,14 +275,14 @@ unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     let (task, state) = unsafe { (Object::borrow(object), state_of(object)) };
     let future = &state.future;
     let destroyed = state.is_lost();
-    if destroyed || future.log_traceback.get() {
+    if destroyed || future.bits.has(Bit::LogTraceback) {
         base::preserving_exception(|| {
             if destroyed {
                 report_destroyed(&task, state);
                 // Whoever the report reached may keep the task; among all tasks it is no more.
                 state.links.unlink();
             }
-            if future.log_traceback.get() {
+            if future.bits.has(Bit::LogTraceback) {
                 base::report_unretrieved(&task, future);
             }
         });
@@ -296,7 +296,7 @@ fn report_destroyed(task: &Object, state: &TaskState) {
         let context = pyo3::types::PyDict::new(py);
         context.set_item("task", task.bound(py))?;
         context.set_item("message", "Task was destroyed but it is pending!")?;
-        if let Some(traceback) = state.future.source_traceback.get() {
+        if let Some(traceback) = state.future.source_traceback() {
             context.set_item("source_traceback", traceback.bound(py))?;
         }
         base::call_exception_handler(&state.future, context)

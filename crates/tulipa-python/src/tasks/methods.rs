@@ -11,6 +11,7 @@ use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
+use crate::futures::Bit;
 use crate::futures::methods::{boolean, cancel_message, cannot_delete, method_table, property_table};
 use crate::stdlib::stdlib;
 
@@ -37,7 +38,7 @@ unsafe extern "C" fn cancel(
 
 unsafe extern "C" fn cancelling(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| integer(unsafe { state_of(object) }.cancels.get()))
+    enter(|_| integer(unsafe { state_of(object) }.future.cancels()))
 }
 
 unsafe extern "C" fn uncancel(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -139,17 +140,17 @@ unsafe extern "C" fn coroutine(object: *mut ffi::PyObject, _: *mut c_void) -> *m
 
 unsafe extern "C" fn waiter(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.waiter.or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.future.awaited().unwrap_or_else(Object::none)))
 }
 
 unsafe extern "C" fn must_cancel(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(boolean(unsafe { state_of(object) }.must_cancel.get())))
+    enter(|_| Ok(boolean(unsafe { state_of(object) }.future.bits.has(Bit::MustCancel))))
 }
 
 unsafe extern "C" fn log_destroy(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(boolean(unsafe { state_of(object) }.log_destroy_pending.get())))
+    enter(|_| Ok(boolean(unsafe { state_of(object) }.future.bits.has(Bit::LogDestroyPending))))
 }
 
 unsafe extern "C" fn set_log_destroy(
@@ -161,7 +162,7 @@ unsafe extern "C" fn set_log_destroy(
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| cannot_delete(object, "_log_destroy_pending"))?;
-        state.log_destroy_pending.set(call::truth(&value)?);
+        state.future.bits.set(Bit::LogDestroyPending, call::truth(&value)?);
         Ok(())
     })
 }

@@ -5,50 +5,76 @@
 //! adding every task to a weak set costs more than running a short one. So native tasks are linked into a list
 //! of their own, and the global is replaced, when the first of them is made, by a set that iterates both.
 
+#[cfg(not(Py_3_14))]
 use std::cell::Cell;
+#[cfg(not(Py_3_14))]
 use std::ptr;
 
 #[cfg(not(Py_3_14))]
 use pyo3::exceptions::PyRuntimeError;
+#[cfg(not(Py_3_14))]
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet};
 use pyo3::{PyTraverseError, PyVisit};
 
 #[cfg(not(Py_3_14))]
+use super::TaskState;
+#[cfg(not(Py_3_14))]
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Result, call};
 #[cfg(not(Py_3_14))]
 use crate::futures::any;
 #[cfg(not(Py_3_14))]
+use crate::futures::class::offset;
+#[cfg(not(Py_3_14))]
 use crate::operations::running_loop;
 use crate::stdlib::stdlib;
 
-/// A task's links; unlinked ones point nowhere. Read and written only while attached (S1).
+/// A task's links; unlinked ones point nowhere. Read and written only while attached (S1). From 3.14 on CPython's own
+/// are used.
 pub(crate) struct Links {
-    owner: Cell<*mut ffi::PyObject>,
+    #[cfg(not(Py_3_14))]
     previous: Cell<*const Links>,
+    #[cfg(not(Py_3_14))]
     next: Cell<*const Links>,
 }
 
+#[cfg(Py_3_14)]
 impl Links {
     pub(crate) const fn new() -> Self {
-        Self {
-            owner: Cell::new(ptr::null_mut()),
-            previous: Cell::new(ptr::null()),
-            next: Cell::new(ptr::null()),
-        }
+        Self {}
     }
 
+    #[allow(clippy::unused_self, reason = "the same signature as where there are links")]
+    fn link(&self) {}
+
+    #[allow(clippy::unused_self, reason = "as above")]
+    pub(super) fn unlink(&self) {}
+}
+
+#[cfg(not(Py_3_14))]
+impl Links {
+    pub(crate) const fn new() -> Self {
+        Self { previous: Cell::new(ptr::null()), next: Cell::new(ptr::null()) }
+    }
+
+    #[inline]
     fn is_linked(&self) -> bool {
-        !self.owner.get().is_null()
+        !self.previous.get().is_null() || ptr::eq(HEAD.0.get(), self)
     }
 
-    fn link(&self, owner: *mut ffi::PyObject) {
+    /// The task that these links are part of; borrowed.
+    fn owner(&self) -> *mut ffi::PyObject {
+        let state = ptr::from_ref(self).cast_mut().wrapping_byte_sub(std::mem::offset_of!(TaskState, links));
+        state.wrapping_byte_sub(offset()).cast()
+    }
+
+    #[inline]
+    fn link(&self) {
         if self.is_linked() {
             return;
         }
-        self.owner.set(owner);
         let head = HEAD.0.replace(self);
         self.next.set(head);
         // SAFETY: linked tasks are alive: `unlink` runs before their memory goes.
@@ -61,7 +87,6 @@ impl Links {
         if !self.is_linked() {
             return;
         }
-        self.owner.set(ptr::null_mut());
         let (previous, next) = (self.previous.replace(ptr::null()), self.next.replace(ptr::null()));
         // SAFETY: neighbours are linked, so they are alive.
         match unsafe { previous.as_ref() } {
@@ -75,6 +100,7 @@ impl Links {
     }
 }
 
+#[cfg(not(Py_3_14))]
 impl Drop for Links {
     fn drop(&mut self) {
         self.unlink();
@@ -82,11 +108,14 @@ impl Drop for Links {
 }
 
 /// The list's head. One list serves all loops and threads, as asyncio's weak set does.
+#[cfg(not(Py_3_14))]
 struct Head(Cell<*const Links>);
 
 // SAFETY: S1: touched only by attached threads, one at a time, between calls into Python.
+#[cfg(not(Py_3_14))]
 unsafe impl Sync for Head {}
 
+#[cfg(not(Py_3_14))]
 static HEAD: Head = Head(Cell::new(ptr::null()));
 
 /// Makes `all_tasks()` see the task, as its constructor does.
@@ -95,7 +124,7 @@ pub(crate) fn register(task: &Object, links: &Links) -> Result<()> {
     if cfg!(Py_3_14) {
         return call::builtin(&stdlib().register_task, [task]).map(drop);
     }
-    links.link(task.as_ptr());
+    links.link();
     Ok(())
 }
 
@@ -110,14 +139,21 @@ pub(crate) fn unregister(task: &Object, links: &Links) -> Result<()> {
     Ok(())
 }
 
+/// New references to all linked tasks: none where CPython links them.
+#[cfg(Py_3_14)]
+fn linked() -> Vec<Object> {
+    Vec::new()
+}
+
 /// New references to all linked tasks.
+#[cfg(not(Py_3_14))]
 fn linked() -> Vec<Object> {
     let mut tasks = Vec::new();
     let mut place = HEAD.0.get();
     // SAFETY: linked tasks are alive, and counting up calls nobody who could unlink one.
     while let Some(links) = unsafe { place.as_ref() } {
-        // SAFETY: as above; the owner of linked links is their task.
-        tasks.push(unsafe { Object::borrow(links.owner.get()) });
+        // SAFETY: as above; linked links are part of their task.
+        tasks.push(unsafe { Object::borrow(links.owner()) });
         place = links.next.get();
     }
     tasks

@@ -14,7 +14,7 @@ use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::callbacks::{self, Callback, OnLoop};
-use crate::futures::{self, FutureState, any};
+use crate::futures::{self, Bit, FutureState, any};
 use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::{cancelled_error, stdlib};
 
@@ -41,7 +41,7 @@ impl TaskState {
     /// The context for a step, and the template that it was lent for.
     #[inline]
     fn enter_context(&self, core: &Core) -> Result<(Object, Option<Object>)> {
-        if !self.shares_context.get() {
+        if !self.future.bits.has(Bit::SharedContext) {
             return Ok((self.context.or_none(), None));
         }
         // Taken, so that it does not count among the references.
@@ -64,8 +64,8 @@ impl TaskState {
     /// that is done, or waits after its first step, gives it back.
     #[inline]
     fn leave_context(&self, core: &Core, context: Object, template: Object) {
-        let goes_on = self.has_borrowed.replace(true) && self.future.is_pending();
-        let is_own = !self.shares_context.get() && context.is(self.context.as_ptr());
+        let goes_on = self.future.bits.replace(Bit::HasBorrowed, true) && self.future.is_pending();
+        let is_own = !self.future.bits.has(Bit::SharedContext) && context.is(self.context.as_ptr());
         if !goes_on && is_own && contexts::is_unused(&context, 2, &template) {
             self.set_context(Context::Shared(template));
             core.contexts.take_back(context);
@@ -159,8 +159,11 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
     if !state.future.is_pending() {
         return Err(already_done(task, exception.as_ref()));
     }
-    let exception =
-        if state.must_cancel.replace(false) { Some(cancellation(state, exception)?) } else { exception };
+    let exception = if state.future.bits.replace(Bit::MustCancel, false) {
+        Some(cancellation(state, exception)?)
+    } else {
+        exception
+    };
     forget_waiter(task, state)?;
     let Some(coroutine) = state.coroutine.get() else {
         return Err(PyRuntimeError::new_err("uninitialized Task object").into());
@@ -196,7 +199,7 @@ fn cancellation(state: &TaskState, exception: Option<Object>) -> Result<Object> 
 /// Waiting is over, and where futures show who awaits them, no longer so.
 #[inline]
 fn forget_waiter(task: &Object, state: &TaskState) -> Result<()> {
-    let Some(waiter) = state.waiter.take() else { return Ok(()) };
+    let Some(waiter) = state.future.take_awaited() else { return Ok(()) };
     forget_awaited_by(&waiter, task)
 }
 
@@ -250,10 +253,9 @@ fn send_none(coroutine: &Object) -> Result<Resumed> {
 
 fn returned(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     registry::unregister(task, &state.links)?;
-    if state.must_cancel.replace(false) {
+    if state.future.bits.replace(Bit::MustCancel, false) {
         // Cancelled after its last await: asked for before the coroutine could end.
-        let message = state.future.cancel_message.get();
-        return state.future.cancel(task, message).map(drop);
+        return state.future.end_cancelled(task, None);
     }
     state.future.set_result(task, value)
 }
@@ -264,9 +266,7 @@ fn failed(task: &Object, state: &TaskState, raised: Raised) -> Result<()> {
     let exception = raised.take_object();
     registry::unregister(task, &state.links)?;
     if cancelled {
-        state.future.keep_cancelled_exception(exception);
-        let message = state.future.cancel_message.get();
-        return state.future.cancel(task, message).map(drop);
+        return state.future.end_cancelled(task, Some(exception));
     }
     state.future.set_exception(task, &exception)?;
     if leaves_the_loop(&exception) {
@@ -297,7 +297,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     if !future.event_loop.is_same(&state.future.event_loop) {
         return different_loop(task, state, &value);
     }
-    if !future.blocking.replace(false) {
+    if !future.bits.replace(Bit::Blocking, false) {
         return yield_from_missing(task, state, &value);
     }
     #[cfg(Py_3_14)]
@@ -316,7 +316,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
 fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     // SAFETY: a waiter, kept alive by `value`.
     let waiter = unsafe { Waiter::of(value.as_ptr()) };
-    if !waiter.event_loop.is_same(&state.future.event_loop) {
+    if !waiter.is_on(&state.future.event_loop) {
         return different_loop(task, state, &value);
     }
     if !waiter.blocking.replace(false) {
@@ -329,13 +329,15 @@ fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()>
 /// The task now waits on `future`; a cancellation that came before it did goes there at once.
 #[inline]
 fn await_cancellable(_task: &Object, state: &TaskState, future: Object) -> Result<()> {
-    state.waiter.put(future);
-    if !state.must_cancel.get() {
+    state.future.set_awaited(future);
+    if !state.future.bits.has(Bit::MustCancel) {
         return Ok(());
     }
-    let message = state.future.cancel_message.get();
-    if cancel_future(&state.waiter.or_none(), message.as_ref())? {
-        state.must_cancel.set(false);
+    let (Some(future), message) = (state.future.awaited(), state.future.cancel_message()) else {
+        return Ok(());
+    };
+    if cancel_future(&future, message.as_ref())? {
+        state.future.bits.set(Bit::MustCancel, false);
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::{current, ensure_future, is_coroutine};
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
-use crate::futures::any;
 use crate::futures::observers::observer_kind;
+use crate::futures::{Bit, any};
 use crate::gc::VisitSlots;
 use crate::operations::{self, Machine, Step, Waiter, running_loop};
 use crate::stdlib::stdlib;
@@ -76,7 +76,7 @@ impl Machine for Boxed {
         &["wait", "_wait"]
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let when = self.0.check()?;
         self.0.begin(when)
     }
@@ -276,7 +276,7 @@ fn note(completion: &Object, future: &Object) -> bool {
     let failed = completion.when == When::FirstException && !state.exception_or_none().is_none();
     if failed {
         // Asking for the exception is looking at it.
-        state.log_traceback.set(false);
+        state.bits.set(Bit::LogTraceback, false);
     }
     let is_over = completion.count(failed);
     !current::discard_awaited_by_quietly(future, &completion.caller) || is_over

@@ -154,7 +154,7 @@ impl Machine for Enter {
         "Timeout.__aenter__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let object = self.0.or_none();
         // SAFETY: made for Timeouts only, and not started once it is cleared.
         let timeout = unsafe { Timeout::of(object.as_ptr()) };
@@ -182,7 +182,7 @@ impl Machine for Exit {
         "Timeout.__aexit__"
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let object = self.timeout.or_none();
         // SAFETY: made for Timeouts only, and not started once it is cleared.
         let timeout = unsafe { Timeout::of(object.as_ptr()) };

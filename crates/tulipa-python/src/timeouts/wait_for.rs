@@ -70,7 +70,7 @@ impl Machine for Boxed {
         if self.0.stage.get() == Stage::Cancelling { &["wait_for", "_cancel_and_wait"] } else { &[] }
     }
 
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         self.0.start()
     }
 

@@ -142,7 +142,7 @@ impl Machine for Box<SocketOperation> {
     }
 
     #[inline]
-    fn start(&self) -> Result<Step> {
+    fn start(&self, _this: &Object) -> Result<Step> {
         let event_loop = self.event_loop.or_none();
         let Some(core) = Core::of(&event_loop) else {
             return Err(PyRuntimeError::new_err("Event loop is closed").into());
@@ -158,8 +158,7 @@ impl Machine for Box<SocketOperation> {
     /// The socket was found ready.
     #[inline]
     fn resume(&self, value: Object) -> Result<Step> {
-        drop(value);
-        self.start()
+        self.start(&value)
     }
 
     /// Nothing will wait for the socket any more.
