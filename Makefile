@@ -44,6 +44,7 @@ run: $(BUILT) $(VENV)/.examples  ## Fetch ten articles in every style of concurr
 	$(BIN)/tulipa run examples/crawler.py
 
 bench: $(BUILT) $(VENV)/.bench  ## Compare with the other event loops (ARGS=... are passed on)
+	scripts/require redis-server initdb:postgresql || echo 'bench: going without servers' >&2
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # ---- Tests -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ COLOURS = {
     "rsloop": "#b9745b",
     "zuvloop": "#7d6bb0",
     "tulipa": "#d6336c",
-    "tulipa-installed": "#f08caa",
+    "tulipa-loop-only": "#f08caa",
     "floor": "#3b4252",
 }
 LABEL, BAR_SPACE, WIDTH = 250, 640, 1000

@@ -1,8 +1,8 @@
 """The registry of event loops: the only place that knows how each one is made.
 
 Called by `cell` to make a loop and by `measure` to see whether there is one to make. It imports no loop
-before `new` is called, so a missing package costs nothing. It never changes asyncio, save for a variant whose
-point that is.
+before `new` or `install` is called, so a missing package costs nothing. Only `install` changes asyncio, for rows that
+are programs.
 """
 
 import asyncio
@@ -24,15 +24,18 @@ class Loop:
     """What to import, and the name of the distribution that holds it."""
     python: tuple[int, int] = (3, 11)
     """The first Python it exists for."""
-    install: bool = False
-    """Whether to call the package's `install()` first, which replaces names inside asyncio."""
+    swaps: bool = False
+    """Whether its way to run an unmodified program is to replace names inside asyncio by its `install()`. The others'
+    is to make the loop; their `install()` only has asyncio make it, by a policy that Python has deprecated."""
 
     def new(self) -> asyncio.AbstractEventLoop:
         """A new loop of this kind."""
-        module = importlib.import_module(self.package)
-        if self.install:
-            module.install()
-        return cast(asyncio.AbstractEventLoop, module.new_event_loop())
+        return cast(asyncio.AbstractEventLoop, importlib.import_module(self.package).new_event_loop())
+
+    def install(self) -> None:
+        """What is to be done before a program begins, as its own launcher would."""
+        if self.swaps:
+            importlib.import_module(self.package).install()
 
     def missing(self) -> str | None:
         """Why there is no such loop on this Python, if so."""
@@ -53,7 +56,8 @@ class Loop:
 
 
 OURS = "tulipa"
-INSTALLED = "tulipa-installed"
+LOOP_ONLY = "tulipa-loop-only"
+"""In rows that are programs: what `tulipa run --loop-only` gives."""
 
 LOOPS = {
     loop.name: loop
@@ -63,8 +67,8 @@ LOOPS = {
         Loop("rloop", "rloop"),
         Loop("rsloop", "rsloop"),
         Loop("zuvloop", "zuvloop", python=(3, 14)),
-        Loop(OURS, "tulipa"),
-        Loop(INSTALLED, "tulipa", install=True),
+        Loop(OURS, "tulipa", swaps=True),
+        Loop(LOOP_ONLY, "tulipa"),
     )
 }
 RIVALS = tuple(name for name in LOOPS if not name.startswith(OURS))

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.model import Failed, Figures, Held, Micro, Row, Served, Waiting
+from benchmarks import servers
+from benchmarks.model import Client, Failed, Figures, Held, Micro, Row, Served, Waiting
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = "floor"
@@ -33,21 +34,33 @@ class Settings:
     load: Path
     """The load generator."""
     seconds: float
-    """How long a server is measured."""
+    """How long a server or a client is measured."""
     repeat: float
     """How long one repeat of a micro row should take."""
     server_core: int | None
     load_core: int | None
 
 
-def measure(row: Row, loop: str, settings: Settings) -> Figures:
-    """One cell, once. Raises `Failed` when it gives no figures."""
+@contextmanager
+def opposite(row: Row, settings: Settings) -> Iterator[int | None]:
+    """What all cells of a row talk to: the port of its server, for rows that need one."""
+    if isinstance(row, Client):
+        with servers.running(row.server, settings.load, settings.load_core) as port:
+            yield port
+    else:
+        yield None
+
+
+def measure(row: Row, loop: str, settings: Settings, port: int | None) -> Figures:
+    """One cell, once, with what `opposite` gave. Raises `Failed` when it gives no figures."""
     if isinstance(row, Micro | Waiting):
         return measure_micro(row, loop, settings)
     if isinstance(row, Served):
         return measure_served(row, loop, settings)
     if isinstance(row, Held):
         return measure_held(row, loop, settings)
+    if isinstance(row, Client):
+        return measure_client(row, loop, settings, port)
     raise TypeError(f"unknown kind of row: {row!r}")
 
 
@@ -75,7 +88,7 @@ def measure_served(row: Served, loop: str, settings: Settings) -> Figures:
             "p50_us": result["p50_us"],
             "p99_us": result["p99_us"],
             "max_us": result["max_us"],
-            "server_busy": result["server_cpu_seconds"] / seconds,
+            "busy": result["server_cpu_seconds"] / seconds,
             "load_busy": result["load_cpu_seconds"] / seconds,
         },
     )
@@ -92,6 +105,25 @@ def measure_held(row: Held, loop: str, settings: Settings) -> Figures:
                 seconds = many.answer(START)["seconds"]
                 after = resident(pid)
     return Figures((after - before) / row.connections, {"open_us": seconds / row.connections * 1e6})
+
+
+def measure_client(row: Client, loop: str, settings: Settings, port: int | None) -> Figures:
+    """The cell measures itself, on the core where other rows have their server."""
+    with started([*cell(row, loop, settings), str(port)], settings.server_core) as process:
+        result = process.answer(START + settings.seconds)
+        process.ended(START)
+    operations, seconds = result["operations"], result["seconds"]
+    if not operations:
+        raise Failed("hang")
+    return Figures(
+        operations / result["cpu_seconds"],
+        {
+            "per_second": operations / seconds,
+            "p50_us": result["p50_us"],
+            "p99_us": result["p99_us"],
+            "busy": result["cpu_seconds"] / seconds,
+        },
+    )
 
 
 def resident(pid: int) -> int:
@@ -119,7 +151,8 @@ def server(row: Row, loop: str, settings: Settings) -> Iterator[tuple[int, int |
 def cell(row: Row, loop: str, settings: Settings) -> list[str]:
     """The command of a cell, which gets longer to live than it is waited for here."""
     limit = int(3 * START + settings.seconds)
-    return [sys.executable, "-m", "benchmarks.cell", row.name, loop, str(limit), str(settings.repeat)]
+    target = settings.seconds if isinstance(row, Client) else settings.repeat
+    return [sys.executable, "-m", "benchmarks.cell", row.name, loop, str(limit), str(target)]
 
 
 def load(settings: Settings, port: int | str, command: str, *arguments: str) -> list[str]:

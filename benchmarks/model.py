@@ -1,8 +1,10 @@
 """What a row is and what measuring it gives. Data only: no asyncio, no processes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -11,6 +13,7 @@ class Unit(Enum):
 
     NANOSECONDS = ("ns/op", False)
     MESSAGES = ("msg/CPU-s", True)
+    OPERATIONS = ("op/CPU-s", True)
     BYTES = ("B/conn", False)
     BYTES_PER_TASK = ("B/task", False)
 
@@ -25,10 +28,14 @@ class Unit(Enum):
 
 @dataclass(frozen=True)
 class Row:
-    """A benchmark. The four kinds below say how it is run."""
+    """A benchmark. The kinds below say how it is run."""
 
     name: str
     title: str
+    program: bool = field(default=False, kw_only=True)
+    """Whether it is an unmodified program: Tulipa runs it as `tulipa run` does, with every name of asyncio swapped."""
+    packages: tuple[str, ...] = field(default=(), kw_only=True)
+    """The modules it needs that may not be installed."""
 
     @property
     def unit(self) -> Unit:
@@ -83,8 +90,6 @@ class Served(Row):
     """The load command and its arguments, without the address and the duration."""
     floor: bool = False
     """Whether the raw epoll echo server can serve the same load."""
-    web: bool = False
-    """Whether libraries run here that build asyncio's own Task and Future: installing Tulipa matters."""
 
     @property
     def unit(self) -> Unit:
@@ -103,6 +108,43 @@ class Held(Row):
     @property
     def unit(self) -> Unit:
         return Unit.BYTES
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of its own that a client talks to; `servers` starts it."""
+
+    program: str
+    """What it is called, wherever it is installed."""
+    command: Callable[[str, Path, int], list[str]]
+    """Its command line: of the program's path, a folder for its data, and the port on 127.0.0.1."""
+    ready: str
+    """What it says when it listens."""
+    user: str | None = None
+    """Who it runs as when root starts it, if it refuses to be root."""
+    preparation: Callable[[str, Path], list[str]] | None = None
+    """The command that prepares the folder: of the program's path, and the folder."""
+
+
+Operation = Callable[[], Awaitable[None]]
+"""Asks the server for one thing and checks the answer."""
+
+
+Connect = Callable[[int, int], AbstractAsyncContextManager[Sequence[Operation]]]
+"""Connects to a port so many times, and gives an operation for each task that is to run at once."""
+
+
+@dataclass(frozen=True)
+class Client(Row):
+    """A client's library in the cell's process, which measures itself, against a server in its own."""
+
+    server: Server
+    connect: Connect
+    tasks: int
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.OPERATIONS
 
 
 @dataclass

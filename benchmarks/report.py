@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.harness import Outcomes
+from benchmarks.harness import LACKS, Outcomes
 from benchmarks.loops import OURS, RIVALS
-from benchmarks.model import Outcome, Row, Served, Unit
+from benchmarks.model import Outcome, Row, Unit
 
 Results = Sequence[tuple[Row, Outcomes]]
 Table = list[list[str]]
@@ -39,14 +39,23 @@ def text(results: Results) -> str:
     parts = [render(main_table(results))]
     details = detail_table(results)
     if len(details) > 1:
-        parts.append("Servers in detail (busy: share of a core that the server and the load generator used)")
+        parts.append(
+            "Servers and clients in detail (busy: share of a core that they used, and the load generator)"
+        )
         parts.append(render(details))
     failures = [
         f"{row.name} on {name}: {outcome.failure}"
         for row, outcomes in results
         for name, outcome in outcomes.items()
-        if outcome.failure and not outcome.failure.startswith(UNAVAILABLE)
+        if outcome.failure and not outcome.failure.startswith((*UNAVAILABLE, LACKS))
     ]
+    lacking = {
+        f"{row.name} was not measured; {outcome.failure}": None
+        for row, outcomes in results
+        for outcome in outcomes.values()
+        if outcome.failure and outcome.failure.startswith(LACKS)
+    }
+    failures.extend(lacking)
     return "\n\n".join([*parts, "\n".join(failures)]).rstrip()
 
 
@@ -78,13 +87,13 @@ def columns(results: Results) -> list[str]:
 
 def detail_table(results: Results) -> Table:
     """Throughput and latencies of the rows that have them."""
-    table = [["row", "loop", "msg/s", "p50 us", "p99 us", "server busy", "load busy"]]
+    table = [["row", "loop", "msg/s", "p50 us", "p99 us", "busy", "load busy"]]
     for row, outcomes in results:
         for name, outcome in outcomes.items():
-            if isinstance(row, Served) and outcome.figures:
-                details = outcome.figures.details
+            details = outcome.figures.details if outcome.figures else {}
+            if "per_second" in details:
                 numbers = [amount(details[key]) for key in ("per_second", "p50_us", "p99_us")]
-                shares = [f"{details[key]:.0%}" for key in ("server_busy", "load_busy")]
+                shares = [f"{details[key]:.0%}" if key in details else "" for key in ("busy", "load_busy")]
                 table.append([row.title, name, *numbers, *shares])
     return table
 
@@ -98,6 +107,8 @@ def cell_text(unit: Unit, outcome: Outcome | None) -> str:
     failure = outcome.failure or ""
     if failure.startswith("hang"):
         return failure
+    if failure.startswith(LACKS):
+        return "missing"
     return "-" if failure.startswith(UNAVAILABLE) else "error"
 
 

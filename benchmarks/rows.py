@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from benchmarks import (
+    clients,
     echo,
     many,
     pipes,
@@ -19,7 +20,21 @@ from benchmarks import (
 )
 from benchmarks.model import Row
 
-FAMILIES = (scheduling, tasks, toolbox, structured, system, echo, streams, pipes, sockets, many, tls, web)
+FAMILIES = (
+    scheduling,
+    tasks,
+    toolbox,
+    structured,
+    system,
+    echo,
+    streams,
+    pipes,
+    sockets,
+    many,
+    tls,
+    web,
+    clients,
+)
 ROWS: dict[str, Row] = {row.name: row for family in FAMILIES for row in family.ROWS}
 
 

@@ -1,12 +1,20 @@
-"""Rows of real web servers, unmodified: uvicorn (httptools) and aiohttp, answering thirteen bytes of text."""
+"""Rows of real web servers, unmodified: uvicorn (httptools) and aiohttp, answering with some text or JSON."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from benchmarks.model import Served, Serving
 
 BODY = b"Hello, World!"
+ITEM: dict[str, Any] = {
+    "id": 42,
+    "name": "a tulip",
+    "price": 1.25,
+    "colours": ["red", "yellow"],
+    "sold": False,
+}
 LOAD = ("http-load", "--connections", "100")
 
 Scope = MutableMapping[str, Any]
@@ -21,12 +29,49 @@ async def plaintext(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": BODY})
 
 
-async def serve_uvicorn() -> Serving:
+async def item(scope: Scope, receive: Receive, send: Send) -> None:
+    """An ASGI application that makes JSON for each request."""
+    body = json.dumps(ITEM).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def serve_plaintext() -> Serving:
+    """The application of text."""
+    return await serve_uvicorn(plaintext)
+
+
+async def serve_json() -> Serving:
+    """The application of JSON."""
+    return await serve_uvicorn(item)
+
+
+async def serve_fastapi() -> Serving:
+    """The same JSON by FastAPI."""
+    import fastapi
+
+    application = fastapi.FastAPI()
+
+    @application.get("/")
+    async def answer() -> dict[str, Any]:
+        return ITEM
+
+    return await serve_uvicorn(application)
+
+
+async def serve_uvicorn(application: Callable[..., Awaitable[None]]) -> Serving:
     """uvicorn without access log or lifespan."""
     import uvicorn
 
     config = uvicorn.Config(
-        plaintext, port=0, http="httptools", lifespan="off", log_level="error", access_log=False, backlog=4096
+        application,
+        port=0,
+        http="httptools",
+        lifespan="off",
+        log_level="error",
+        access_log=False,
+        backlog=4096,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -52,7 +97,17 @@ async def serve_aiohttp() -> Serving:
     return Serving(runner.addresses[0][1], runner)
 
 
+UVICORN = ("uvicorn", "httptools")
+
+
+def program(name: str, title: str, serve: Callable[[], Awaitable[Serving]], *packages: str) -> Served:
+    """A row."""
+    return Served(name, title, serve, LOAD, program=True, packages=packages)
+
+
 ROWS = (
-    Served("uvicorn", "uvicorn plaintext", serve_uvicorn, LOAD, web=True),
-    Served("aiohttp", "aiohttp server", serve_aiohttp, LOAD, web=True),
+    program("uvicorn", "uvicorn plaintext", serve_plaintext, *UVICORN),
+    program("uvicorn_json", "uvicorn JSON", serve_json, *UVICORN),
+    program("fastapi", "uvicorn, FastAPI JSON", serve_fastapi, *UVICORN, "fastapi"),
+    program("aiohttp", "aiohttp server", serve_aiohttp, "aiohttp"),
 )

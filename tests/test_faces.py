@@ -14,6 +14,7 @@ import sys
 import types
 import weakref
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -67,6 +68,44 @@ def test_signatures_are_asyncios(name: str) -> None:
     assert ours.__name__ == stock.__name__
     if not isinstance(stock, type):
         assert ours.__doc__ == stock.__doc__ or ours.__module__.startswith("tulipa.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in PUBLIC if isinstance(getattr(asyncio, name), type) and name not in OWN_SIGNATURES],
+)
+def test_coroutine_methods_are_coroutine_functions(name: str) -> None:
+    ours, stock = getattr(tulipa, name), getattr(asyncio, name)
+    for method in dir(stock):
+        expected = inspect.getattr_static(stock, method)
+        found = inspect.getattr_static(ours, method, None)
+        # What asyncio's own methods call may be missing, and `async for` has a place of its own in classes.
+        if inspect.iscoroutinefunction(expected) and found is not None and method != "__anext__":
+            assert inspect.iscoroutinefunction(found), method
+            assert signature(found) == signature(expected)
+            assert found.__qualname__ == expected.__qualname__
+
+
+def test_coroutine_methods_are_methods() -> None:
+    queue: Any = tulipa.Queue()
+    assert inspect.ismethod(queue.get)
+    assert inspect.iscoroutinefunction(queue.get)
+    assert pickle.loads(pickle.dumps(tulipa.Queue.get)) is tulipa.Queue.get
+    for arguments in ((), (1,), (asyncio.Queue(),), (queue, 1)):
+        with pytest.raises(TypeError):
+            tulipa.Queue.get(*arguments)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        queue.get(nonsense=1)
+
+
+def test_mock_makes_what_is_to_be_awaited() -> None:
+    async def main() -> None:
+        for make in (mock.Mock(spec=tulipa.StreamWriter), mock.create_autospec(tulipa.StreamWriter)):
+            await make.wait_closed()
+            await make.drain()
+            assert make.write(b"") is not None
+
+    tulipa.run(main())
 
 
 @pytest.mark.parametrize("name", SUBMODULES)

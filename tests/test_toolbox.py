@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import inspect
 import math
 import pickle
 import sys
 import types
+import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
@@ -46,11 +48,10 @@ def test_an_operation_is_a_coroutine_to_asyncio_and_no_future() -> None:
 
 
 def test_it_is_not_one_of_cpythons_coroutines() -> None:
-    """A difference: there is no code and no frame, and methods that make one are builtins, not coroutine functions."""
+    """A difference: they are known by their methods, and only asyncio's checks look at those."""
     operation = native.Event().wait()
     assert not inspect.iscoroutine(operation)
-    assert not inspect.iscoroutinefunction(native.Event().wait)
-    assert (operation.cr_code, operation.cr_frame, operation.cr_origin) == (None, None, None)
+    assert operation.cr_origin is None
     operation.close()
 
 
@@ -95,9 +96,7 @@ def test_it_goes_through_the_states_of_a_coroutine() -> None:
     async def main() -> None:
         event = native.Event()
         operation = event.wait()
-        assert (
-            inspect.getcoroutinestate(operation) == inspect.CORO_CLOSED
-        )  # no frame: not suspended, not running
+        assert inspect.getcoroutinestate(operation) == inspect.CORO_CREATED
         task = asyncio.ensure_future(operation)
         await asyncio.sleep(0)
         assert operation.cr_suspended
@@ -106,6 +105,7 @@ def test_it_goes_through_the_states_of_a_coroutine() -> None:
             await operation
         event.set()
         assert await task is True
+        assert inspect.getcoroutinestate(operation) == inspect.CORO_CLOSED
         with pytest.raises(RuntimeError, match=r"^cannot reuse already awaited coroutine$"):
             await operation
 
@@ -645,3 +645,113 @@ def test_a_semaphore_counts_in_whatever_numbers_it_was_given(kind: Any) -> None:
         assert repr(two._value) == "1.0"
 
     tulipa.run(main())
+
+
+# What asks about coroutines and tasks.
+
+
+def test_iscoroutine_knows_coroutines_of_every_make() -> None:
+    class Duck(Coroutine[Any, Any, None]):
+        def send(self, value: Any) -> None: ...
+        def throw(self, *args: Any) -> None: ...
+        def close(self) -> None: ...
+        def __await__(self) -> Any: ...
+
+    async def python() -> None: ...
+
+    @tulipa.coroutine
+    def generator() -> Iterator[None]:
+        yield
+
+    coroutines: list[Any] = [python(), generator(), native.sleep(0), native.Lock().acquire(), Duck()]
+    others: list[Any] = [native.gather, python, iter(()), None, native.Event()]
+    # Until Python 3.11 asyncio took generators for coroutines.
+    (coroutines if sys.version_info < (3, 12) else others).append(each for each in ())
+    for each in (*coroutines, *others):
+        assert native.iscoroutine(each) is asyncio.iscoroutine(each) is (each in coroutines)
+        getattr(each, "close", lambda: None)()
+
+
+@pytest.mark.filterwarnings("ignore:.*iscoroutinefunction:DeprecationWarning")
+def test_iscoroutinefunction_knows_native_methods() -> None:
+    async def python() -> None: ...
+
+    @tulipa.coroutine
+    def generator() -> Iterator[None]:
+        yield
+
+    class Lock(tulipa.Lock): ...
+
+    class Queue(tulipa.LifoQueue[int]): ...
+
+    for function in (
+        *(python, generator, functools.partial(python), tulipa.sleep, tulipa.wait, tulipa.wait_for),
+        *(tulipa.Lock.acquire, tulipa.Lock().acquire, Lock().acquire, Lock().__aenter__, Queue().get),
+        *(tulipa.StreamReader.readline, tulipa.EventLoop.sock_recv, tulipa.TaskGroup.__aexit__),
+    ):
+        assert tulipa.iscoroutinefunction(function), function
+    for other in (
+        *(tulipa.Lock().release, Queue().get_nowait, tulipa.Lock, tulipa.gather, tulipa.EventLoop.call_soon),
+        *([].append, "".join, len, None, (each for each in ())),
+    ):
+        assert not tulipa.iscoroutinefunction(other), other
+
+
+def test_iscoroutinefunction_is_deprecated_where_asyncios_is() -> None:
+    def warned(module: Any) -> list[tuple[str, str]]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            module.iscoroutinefunction(len)
+        return [(str(each.message), each.filename) for each in caught]
+
+    assert warned(tulipa) == warned(asyncio)
+
+
+@pytest.mark.parametrize("loop", [tulipa.EventLoop, STOCK_LOOP])
+def test_all_tasks_and_current_task_know_tasks_of_every_make(loop: Any) -> None:
+    class Derived(tulipa.Task[Any]): ...
+
+    async def waits() -> None:
+        assert tulipa.current_task() in made
+        await asyncio.get_running_loop().create_future()
+
+    made: set[Any] = set()
+
+    async def main() -> None:
+        here, elsewhere = asyncio.get_running_loop(), loop()
+        assert tulipa.current_task() is tulipa.current_task(None) is tulipa.current_task(loop=here)
+        # Since 3.14 asyncio's functions in C do not know its tasks in Python.
+        kinds = [tulipa.Task, Derived, C_TASK, *([PY_TASK] if sys.version_info < (3, 14) else [])]
+        made.update(kind(waits(), loop=here) for kind in kinds)
+        done = here.create_task(native.sleep(0))
+        others = {kind(waits(), loop=elsewhere) for kind in (tulipa.Task, C_TASK)}
+        made.update(others)
+        await done
+        expected = made - others | {asyncio.current_task()}
+        assert tulipa.all_tasks() == tulipa.all_tasks(here) == asyncio.all_tasks() == expected
+        assert tulipa.all_tasks(loop=elsewhere) == others
+        assert tulipa.current_task(elsewhere) is None
+        for task in made:
+            task.cancel()
+        await asyncio.wait(made - others)
+        await here.run_in_executor(None, lambda: elsewhere.run_until_complete(asyncio.wait(others)))
+        elsewhere.close()
+
+    run(main(), loop)
+    with pytest.raises(RuntimeError, match=r"^no running event loop$"):
+        tulipa.all_tasks()
+    with pytest.raises(RuntimeError, match=r"^no running event loop$"):
+        tulipa.current_task()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_all_tasks_knows_an_eager_task_in_its_first_step() -> None:
+    async def eager() -> bool:
+        return tulipa.current_task() in tulipa.all_tasks()
+
+    async def main() -> None:
+        event_loop = asyncio.get_running_loop()
+        for kind in (tulipa.Task, C_TASK):
+            assert kind(eager(), loop=event_loop, eager_start=True).result()
+
+    run(main())

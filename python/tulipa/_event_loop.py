@@ -203,7 +203,12 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         transp.pause_reading()
         await transp._make_empty_waiter()
         try:
-            return int(await self.sock_sendfile(transp._sock, file, offset, count, fallback=False))
+            if os.sendfile is _os_sendfile:
+                return int(await self.sock_sendfile(transp._sock, file, offset, count, fallback=False))
+            # A program's own is called by asyncio's code, which waits by add_writer(): on a descriptor of its own,
+            # because the transport goes on watching this one.
+            with transp._sock.dup() as sock:
+                return int(await self.sock_sendfile(sock, file, offset, count, fallback=False))
         finally:
             transp._reset_empty_waiter()
             if was_reading:

@@ -5,15 +5,18 @@ the package; it changes nothing.
 """
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from . import _streams, _subprocess, _tulipa
+from . import _coroutines, _staggered, _streams, _subprocess, _tulipa
 
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
+    "coroutines": ("iscoroutine", "iscoroutinefunction"),
     "futures": ("Future", "wrap_future"),
     "locks": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
     "queues": ("LifoQueue", "PriorityQueue", "Queue"),
+    "staggered": ("staggered_race",),
     "streams": tuple(_streams.__all__),
     "subprocess": tuple(_subprocess.__all__),
     "taskgroups": ("TaskGroup",),
@@ -28,17 +31,29 @@ NATIVE: Final[dict[str, tuple[str, ...]]] = {
         "sleep",
         "wait",
         "wait_for",
+        # Later Pythons have these in C.
+        *(("all_tasks",) if sys.version_info < (3, 14) else ()),
+        *(("current_task",) if sys.version_info < (3, 12) else ()),
     ),
     "threads": ("to_thread",),
     "timeouts": ("Timeout", "timeout", "timeout_at"),
 }
 
 
+# Where those are that the extension module does not have.
+_HOLDERS: Final = {
+    "coroutines": _coroutines,
+    "staggered": _staggered,
+    "streams": _streams,
+    "subprocess": _subprocess,
+}
+
+
 def native_names(module: str) -> Iterator[tuple[str, Any]]:
     """Yield the native names that asyncio's module of that name defines, and what they stand for here."""
-    holder = {"streams": _streams, "subprocess": _subprocess}.get(module, _tulipa)
+    holder = _HOLDERS.get(module, _tulipa)
     for name in NATIVE.get(module, ()):
-        yield name, getattr(holder, name)
+        yield name, getattr(holder, name, None) or getattr(_tulipa, name)
     if module == "tasks" and eager_task_factory is not None:
         yield "eager_task_factory", eager_task_factory
 

@@ -12,6 +12,7 @@ from asyncio import as_completed as as_completed
 from asyncio import create_task as create_task
 from asyncio import ensure_future as ensure_future
 from asyncio import gather as gather
+from asyncio import iscoroutine as iscoroutine
 from asyncio import run_coroutine_threadsafe as run_coroutine_threadsafe
 from asyncio import shield as shield
 from asyncio import sleep as sleep
@@ -26,7 +27,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor
 from contextvars import Context
 from socket import socket
-from types import GenericAlias
+from types import CodeType, FrameType, GenericAlias
 from typing import (
     Any,
     Final,
@@ -79,6 +80,7 @@ __all__ = [
     "create_task",
     "ensure_future",
     "gather",
+    "iscoroutine",
     "lenient_wait",
     "run_coroutine_threadsafe",
     "shield",
@@ -90,6 +92,15 @@ __all__ = [
     "wait_for",
     "wrap_future",
 ]
+
+if sys.version_info < (3, 14):
+    from asyncio import all_tasks as all_tasks
+
+    __all__ += ["all_tasks"]
+if sys.version_info < (3, 12):
+    from asyncio import current_task as current_task
+
+    __all__ += ["current_task"]
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -113,8 +124,10 @@ class Operation(Coroutine[Any, Any, _T]):
     def __qualname__(self) -> str: ...
     @property
     def cr_await(self) -> Any: ...
-    cr_code: None
-    cr_frame: None
+    @property
+    def cr_code(self) -> CodeType | None: ...
+    @property
+    def cr_frame(self) -> FrameType | None: ...
     cr_origin: None
     cr_running: bool
     cr_suspended: bool

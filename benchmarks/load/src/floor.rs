@@ -1,4 +1,5 @@
-//! `floor`: the cheapest echo server that a single-threaded readiness design allows, to which network rows compare.
+//! `floor`: the cheapest echo server that a single-threaded readiness design allows, to which network rows compare; and,
+//! with another answer, `http-server`.
 //!
 //! Level-triggered epoll, one shared read buffer, one read and one write per message, no timers, no fairness, no
 //! back-pressure beyond one pending reply per connection. It prints its port and serves until standard input closes.
@@ -24,19 +25,38 @@ struct Listening {
     port: u16,
 }
 
+/// What one connection says to what it hears.
+pub(crate) trait Service: Default {
+    /// Takes bytes as they arrive and gives what is to be sent.
+    ///
+    /// # Errors
+    /// Ends the connection.
+    fn answer<'a>(&'a mut self, bytes: &'a [u8]) -> io::Result<&'a [u8]>;
+}
+
+/// Says the same.
+#[derive(Default)]
+pub(crate) struct Echo;
+
+impl Service for Echo {
+    fn answer<'a>(&'a mut self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+        Ok(bytes)
+    }
+}
+
 /// Runs the command.
-pub(crate) fn run(port: u16) -> io::Result<()> {
+pub(crate) fn run<S: Service>(port: u16) -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
     epoll.add(io::stdin(), EpollEvent::new(EpollFlags::EPOLLIN, INPUT))?;
     report::print(&Listening { port: listener.local_addr()?.port() })?;
-    serve(&listener, &epoll)
+    serve::<S>(&listener, &epoll)
 }
 
-fn serve(listener: &TcpListener, epoll: &Epoll) -> io::Result<()> {
-    let mut connections: Vec<Option<Connection>> = Vec::new();
+fn serve<S: Service>(listener: &TcpListener, epoll: &Epoll) -> io::Result<()> {
+    let mut connections: Vec<Option<Connection<S>>> = Vec::new();
     let mut buffer = vec![0; 256 * 1024];
     let mut events = [EpollEvent::empty(); 256];
     loop {
@@ -62,10 +82,10 @@ fn serve(listener: &TcpListener, epoll: &Epoll) -> io::Result<()> {
     }
 }
 
-fn accept(
+fn accept<S: Service>(
     listener: &TcpListener,
     epoll: &Epoll,
-    connections: &mut Vec<Option<Connection>>,
+    connections: &mut Vec<Option<Connection<S>>>,
 ) -> io::Result<()> {
     loop {
         match listener.accept() {
@@ -73,7 +93,7 @@ fn accept(
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, FIRST + connections.len() as u64))?;
-                connections.push(Some(Connection { stream, pending: Vec::new() }));
+                connections.push(Some(Connection { stream, service: S::default(), pending: Vec::new() }));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error),
@@ -82,12 +102,13 @@ fn accept(
 }
 
 /// A connection, and what could not be written back yet. While something is pending nothing is read.
-struct Connection {
+struct Connection<S> {
     stream: TcpStream,
+    service: S,
     pending: Vec<u8>,
 }
 
-impl Connection {
+impl<S: Service> Connection<S> {
     /// Answers one event; false when the client is done.
     fn handle(
         &mut self,
@@ -98,14 +119,15 @@ impl Connection {
     ) -> io::Result<bool> {
         if events.contains(EpollFlags::EPOLLOUT) {
             let pending = std::mem::take(&mut self.pending);
-            self.reply(&pending)?;
+            Self::reply(&mut self.stream, &mut self.pending, &pending)?;
             if self.pending.is_empty() {
                 epoll.modify(&self.stream, &mut EpollEvent::new(EpollFlags::EPOLLIN, data))?;
             }
             return Ok(true);
         }
         let count = self.stream.read(buffer)?;
-        self.reply(&buffer[..count])?;
+        let answer = self.service.answer(&buffer[..count])?;
+        Self::reply(&mut self.stream, &mut self.pending, answer)?;
         if !self.pending.is_empty() {
             epoll.modify(&self.stream, &mut EpollEvent::new(EpollFlags::EPOLLOUT, data))?;
         }
@@ -113,12 +135,12 @@ impl Connection {
     }
 
     /// Writes what the socket takes and keeps the rest.
-    fn reply(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = match self.stream.write(bytes) {
+    fn reply(stream: &mut TcpStream, pending: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
+        let written = match stream.write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             result => result?,
         };
-        self.pending.extend_from_slice(&bytes[written..]);
+        pending.extend_from_slice(&bytes[written..]);
         Ok(())
     }
 }

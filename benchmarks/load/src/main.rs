@@ -1,5 +1,5 @@
-//! The load side of the benchmarks: a closed-loop client for echo, over streams and datagrams, and HTTP, a holder of idle connections, and the
-//! raw epoll echo server that the network rows take as their floor.
+//! The load side of the benchmarks: a closed-loop client for echo, over streams and datagrams, and HTTP, a holder of idle
+//! connections, the raw epoll echo server that the network rows take as their floor, and a server for HTTP clients.
 //!
 //! Compiled and single-threaded, so that it is never slower than the server it drives. It assumes Linux and a server
 //! on this machine. `python -m benchmarks` calls it; each command also works by hand. A command that succeeds prints
@@ -7,12 +7,14 @@
 //! Nothing here is part of Tulipa.
 
 mod address;
+mod burst;
 mod connect;
 mod datagrams;
 mod drive;
 mod exchange;
 mod floor;
 mod hold;
+mod http;
 mod report;
 mod wire;
 
@@ -88,6 +90,12 @@ enum Command {
     },
     /// Serve raw epoll echo: what the network rows cannot go below with this design. Ends when standard input closes.
     Floor {
+        /// Port to listen on; 0 picks a free one, which is printed.
+        #[arg(long, default_value_t = 0)]
+        port: u16,
+    },
+    /// Answer GET requests over HTTP/1.1 with thirteen bytes of text. Ends when standard input closes.
+    HttpServer {
         /// Port to listen on; 0 picks a free one, which is printed.
         #[arg(long, default_value_t = 0)]
         port: u16,
@@ -178,7 +186,8 @@ fn run(command: Command) -> io::Result<()> {
             report::print(&drive::run(&target.server()?, &Http::new(&target.host, &path), &load.plan())?)
         }
         Command::Connections { target, count, echo } => hold::run(&target.server()?, count as usize, echo),
-        Command::Floor { port } => floor::run(port),
+        Command::Floor { port } => floor::run::<floor::Echo>(port),
+        Command::HttpServer { port } => floor::run::<http::Requests>(port),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Functions of asyncio's that are native here, each standing for the one that it replaces.
+//! Functions of asyncio's that are native here, and coroutine methods of its classes, each standing for the one that it
+//! replaces.
 //!
 //! Such a function shows the stock one's name, text, signature and code object, so that `inspect`, `mock` and
 //! `iscoroutinefunction` find what they find there. A call whose arguments it does not understand is made to the stock
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::ffi::args::Args;
 use crate::ffi::class::{NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
@@ -26,9 +27,12 @@ struct Function {
     header: ffi::PyObject,
     vectorcall: Option<ffi::vectorcallfunc>,
     weak_references: *mut ffi::PyObject,
-    entry: Entry,
+    /// None: it is a method.
+    entry: Option<Entry>,
     /// The function that this one stands for.
     stock: Slot,
+    /// The native class's own method descriptor, of a method.
+    method: Slot,
     /// Where the function is found, for pickling by name.
     module: Slot,
 }
@@ -56,24 +60,92 @@ pub(crate) fn stand_for(
     home: &str,
     (name, module, entry): (&str, &str, Entry),
 ) -> Result<Object> {
+    let object = allocate(vectorcall, Some(entry))?;
+    // SAFETY: just made.
+    let function = unsafe { function(object.as_ptr()) };
+    function.stock.put(py.import(module)?.getattr(name)?.into());
+    function.module.put(PyString::intern(py, home).into_any().into());
+    Ok(object)
+}
+
+/// Has the methods of `class` that are coroutine functions in `module`'s class of the same name show themselves as such;
+/// called when the class is made. `mock` asks for it before it makes something to be awaited.
+pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) -> PyResult<()> {
+    let py = class.py();
+    let stock = py.import(module)?.getattr(class.name()?)?;
+    let coroutine: u32 = py.import("inspect")?.getattr("CO_COROUTINE")?.extract()?;
+    let own = class.getattr("__dict__")?.call_method0("copy")?.cast_into::<PyDict>()?;
+    for (name, method) in own {
+        if method.get_type_ptr() != &raw mut PyMethodDescr_Type {
+            continue;
+        }
+        let name = name.cast_into::<PyString>()?;
+        let Some(original) = stock.getattr_opt(&name)? else { continue };
+        let Some(code) = original.getattr_opt("__code__")? else { continue };
+        if code.getattr("co_flags")?.extract::<u32>()? & coroutine != 0 {
+            let object = allocate(forward, None)?;
+            // SAFETY: just made.
+            let function = unsafe { function(object.as_ptr()) };
+            function.stock.put(original.into());
+            function.method.put(method.into());
+            function.module.put(class.getattr("__module__")?.into());
+            class.setattr(name, object.bound(py))?;
+        }
+    }
+    Ok(())
+}
+
+/// A function that stands for nothing yet.
+fn allocate(vectorcall: ffi::vectorcallfunc, entry: Option<Entry>) -> Result<Object> {
     if CLASS.get().is_none() {
         let _ = CLASS.set(Class(make_class()?.into_ptr().cast()));
     }
     let class = CLASS.get().expect("it was set just before").0;
-    let stock = py.import(module)?.getattr(name)?;
-    // SAFETY: the class is ours; allocation zeroes the instance.
+    // SAFETY: the class is ours; allocation zeroes the instance, of which every field may be zero.
     let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
     let place = object.as_ptr().cast::<Function>();
-    // SAFETY: just made, and seen by nobody else; a zeroed entry is overwritten before anybody calls it.
+    // SAFETY: just made, and seen by nobody else.
     unsafe {
         (&raw mut (*place).vectorcall).write(Some(vectorcall));
         (&raw mut (*place).entry).write(entry);
     }
-    // SAFETY: whole now.
-    let function = unsafe { function(object.as_ptr()) };
-    function.stock.put(stock.into());
-    function.module.put(PyString::intern(py, home).into_any().into());
     Ok(object)
+}
+
+/// Calls a method: what has no arguments at once, which locks are fast by, and everything else by CPython's own way of
+/// calling the descriptor, which checks the arguments.
+unsafe extern "C" fn forward(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance, which owns its method as long as it lives.
+    let method = unsafe { function(object) }.method.as_ptr();
+    // SAFETY: exactly a method descriptor.
+    let descriptor = unsafe { &*method.cast::<ffi::PyMethodDescrObject>() };
+    // SAFETY: a descriptor's definition lives as long as its class.
+    let definition = unsafe { &*descriptor.d_method };
+    if definition.ml_flags == ffi::METH_NOARGS
+        && count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET == 1
+        && names.is_null()
+    {
+        // SAFETY: there is one argument.
+        let this = unsafe { *arguments };
+        // SAFETY: two live objects, a class being one.
+        if unsafe { ffi::PyObject_TypeCheck(this, descriptor.d_common.d_type) } != 0 {
+            // SAFETY: the flags say which of the functions it is.
+            let call = unsafe { definition.ml_meth.PyCFunction };
+            // SAFETY: called on an instance of the class that defines it, as the descriptor would.
+            return unsafe { call(this, std::ptr::null_mut()) };
+        }
+    }
+    match descriptor.vectorcall {
+        // SAFETY: this call's arguments.
+        Some(call) => unsafe { call(method, arguments, count, names) },
+        // SAFETY: as above.
+        None => unsafe { ffi::PyObject_Vectorcall(method, arguments, count, names) },
+    }
 }
 
 unsafe extern "C" fn vectorcall(
@@ -88,7 +160,11 @@ unsafe extern "C" fn vectorcall(
         let positional = (count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET).cast_signed();
         // SAFETY: this call's arguments.
         let args = unsafe { Args::new(arguments, positional, names) };
-        match (function.entry)(&args)? {
+        let answer = match function.entry {
+            Some(entry) => entry(&args)?,
+            None => None,
+        };
+        match answer {
             Some(answer) => Ok(answer),
             // SAFETY: as above; the stock function gets the arguments as they came, but for the free place before them.
             None => unsafe {
@@ -140,6 +216,7 @@ unsafe extern "C" fn bind(
 }
 
 unsafe extern "C" {
+    static mut PyMethodDescr_Type: ffi::PyTypeObject;
     fn PyMethod_New(function: *mut ffi::PyObject, instance: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 
@@ -156,7 +233,11 @@ unsafe extern "C" fn module(object: *mut ffi::PyObject, _: *mut c_void) -> *mut 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
-        let name = unsafe { function(object) }.stock.or_none().bound(py).getattr("__name__")?;
+        let function = unsafe { function(object) };
+        if let Some(method) = function.method.get() {
+            return Ok(Object::from(method.bound(py).repr()?.into_any()));
+        }
+        let name = function.stock.or_none().bound(py).getattr("__name__")?;
         Ok(Object::from(PyString::new(py, &format!("<built-in function tulipa.{name}>")).into_any()))
     })
 }
@@ -164,7 +245,9 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 /// Pickled by name, as functions are.
 unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| Ok(Object::from(unsafe { function(object) }.stock.or_none().bound(py).getattr("__name__")?)))
+    enter(|py| {
+        Ok(Object::from(unsafe { function(object) }.stock.or_none().bound(py).getattr("__qualname__")?))
+    })
 }
 
 unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
@@ -172,6 +255,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
     unsafe {
         gc::visit_all(object, visit, data, |each| {
             each(function(object).stock.as_ptr());
+            each(function(object).method.as_ptr());
             each(function(object).module.as_ptr());
         })
     }
@@ -183,6 +267,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         ffi::PyObject_GC_UnTrack(object.cast());
         ffi::PyObject_ClearWeakRefs(object);
         function(object).stock.set(None);
+        function(object).method.set(None);
         function(object).module.set(None);
         gc::free(object);
     }

@@ -13,7 +13,6 @@ mod locks;
 mod names;
 mod operations;
 mod queues;
-mod special;
 mod sslproto;
 mod stdlib;
 mod streams;
@@ -70,8 +69,8 @@ mod _tulipa {
         crate::locks::add_to(module)?;
         crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
-        crate::special::quicken(&py.get_type::<crate::taskgroups::TaskGroup>(), crate::special::ASYNC_WITH)?;
         add("Timeout", crate::timeouts::initialise(py)?)?;
+        crate::functions::show_coroutine_methods(&py.get_type::<crate::taskgroups::TaskGroup>(), "asyncio")?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {

@@ -25,7 +25,7 @@ pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 
 use crate::ffi::Object;
 use crate::ffi::class::name_plainly;
-use crate::special;
+use crate::functions::show_coroutine_methods;
 
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -41,8 +41,7 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 pub(crate) fn add<T: PyClass>(module: &Bound<'_, PyModule>, name: &'static CStr) -> PyResult<()> {
     module.add_class::<T>()?;
     name_plainly(T::type_object_raw(module.py()), name);
-    special::quicken(&module.py().get_type::<T>(), special::ASYNC_WITH)?;
-    Ok(())
+    show_coroutine_methods(&module.py().get_type::<T>(), "asyncio")
 }
 
 /// `object.__repr__`'s text with `extra` in it, as these classes have it: `<module.Class object at 0x... [extra]>`.

@@ -10,6 +10,7 @@
 
 mod binding;
 mod class;
+mod frames;
 mod outsider;
 mod sleep;
 mod waiter;
@@ -53,6 +54,11 @@ pub(crate) enum Step {
 pub(crate) trait Machine {
     /// The name in messages and reprs, such as `Lock.acquire`.
     fn qualified_name(&self) -> &'static str;
+
+    /// The functions of asyncio's that would be waiting here, outermost first, where it is not the one of that name alone.
+    fn waits_in(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The coroutine's beginning, up to its first `await` that must wait.
     fn start(&self) -> Result<Step>;

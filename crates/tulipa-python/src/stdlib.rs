@@ -28,6 +28,7 @@ macro_rules! names {
 names! {
     current_task = "current_task",
     acquire = "acquire",
+    obj = "obj",
     add_done_callback = "add_done_callback",
     arg = "arg",
     call_soon_threadsafe = "call_soon_threadsafe",

@@ -26,7 +26,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
-pub(crate) use class::{Arguments, create, is_coroutine, make_class};
+pub(crate) use class::{Arguments, create, is_coroutine, iscoroutine, make_class};
 pub(crate) use step::{run_step, run_wakeup};
 
 use crate::ffi::{Object, Result, Slot, call};

@@ -21,7 +21,7 @@ pub(crate) mod sending;
 mod stream;
 mod writing;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pyo3::ffi;
 use tulipa::Readiness;
@@ -32,7 +32,7 @@ pub(crate) use kind::Kind;
 pub(crate) use listener::{Serving, start_serving};
 pub(crate) use reading::RECEIVE_SIZE;
 use stream::Stream;
-pub(crate) use stream::{Chunk, Opening, is_buffered, open};
+pub(crate) use stream::{Chunk, Opening, Released, is_buffered, open};
 pub(crate) use writing::{copy_bytes, is_bytes_like};
 
 use crate::event_loop::core::Core;
@@ -135,10 +135,15 @@ pub(crate) fn callable(target: &Object, event: Event) -> Result<Object> {
     unsafe { Object::steal(ffi::PyCFunction_New(definition, target.as_ptr())) }
 }
 
+/// A list for more connections than this is not kept from turn to turn.
+const MOST_SPARE: usize = 1024;
+
 /// Connections that were written to in this turn and go out at its end.
 #[derive(Default)]
 pub(crate) struct Flushing {
     streams: RefCell<Vec<Object>>,
+    /// An empty list with the room that an earlier turn has needed.
+    spare: Cell<Vec<Object>>,
     batch: batch::Batch,
 }
 
@@ -154,7 +159,15 @@ impl Flushing {
     }
 
     pub(crate) fn take(&self) -> Vec<Object> {
-        std::mem::take(&mut self.streams.borrow_mut())
+        self.streams.replace(self.spare.take())
+    }
+
+    /// Lets go of what was sent, and keeps the list for the next turn.
+    fn keep(&self, mut streams: Vec<Object>) {
+        streams.clear();
+        if streams.capacity() <= MOST_SPARE {
+            self.spare.set(streams);
+        }
     }
 
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Object)) {
@@ -182,6 +195,7 @@ pub(crate) fn flush(core: &Core) -> Result<()> {
         for stream in &streams {
             outcome = finally(outcome, || writing::flush_scheduled(stream));
         }
+        core.flushing.keep(streams);
     }
     outcome
 }

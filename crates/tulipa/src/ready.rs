@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+/// A queue that has room for no more than this keeps it when it empties: as much as a busy server's turns fill.
+const KEPT: usize = 4096;
+
 /// A growing ring of jobs. Pushing and popping move one job and touch one index each.
 #[derive(Debug)]
 pub struct ReadyQueue<J> {
@@ -37,6 +40,15 @@ impl<J> ReadyQueue<J> {
             std::mem::swap(&mut self.jobs, other);
         }
         self.jobs.append(other);
+    }
+
+    /// Gives back the memory of a burst that is over: of a hundred thousand tasks that were started at once, say.
+    /// For the end of a turn; one comparison where there is nothing to give.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.jobs.capacity() > KEPT.max(8 * self.jobs.len()) {
+            self.jobs.shrink_to(KEPT);
+        }
     }
 
     /// How many jobs wait.
@@ -89,6 +101,24 @@ mod tests {
         }
         assert_eq!(next_out, 1000);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn pure_a_burst_gives_its_memory_back_and_a_turn_keeps_it() {
+        let mut queue = ReadyQueue::new();
+        (0..KEPT).for_each(|job| queue.push(job));
+        let kept = queue.jobs.capacity();
+        while queue.pop().is_some() {}
+        queue.settle();
+        assert_eq!(queue.jobs.capacity(), kept);
+
+        (0..10 * KEPT).for_each(|job| queue.push(job));
+        while queue.len() > 3 {
+            queue.pop();
+        }
+        queue.settle();
+        assert!(queue.jobs.capacity() <= 2 * KEPT);
+        assert_eq!(queue.take_all().len(), 3);
     }
 
     #[test]

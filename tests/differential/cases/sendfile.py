@@ -204,6 +204,44 @@ def case_another_sendfile(log: Log) -> None:
     asyncio.run(main())
 
 
+def case_another_sendfile_under_a_transport(log: Log) -> None:
+    """The same for a transport: it is called again whenever the socket has room, and not after a cancellation."""
+    original, calls = os.sendfile, []
+
+    def counting(*args: Any) -> int:
+        calls.append(args)
+        return original(*args)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for cancelled in (False, True):
+            with file_of(DATA * 10) as file, socket_pair() as (left, right):
+                _, writer = await asyncio.open_connection(sock=left)
+                sending = asyncio.create_task(loop.sendfile(writer.transport, file))
+                while not calls:
+                    await asyncio.sleep(0)
+                log(writer.transport.is_reading())
+                if cancelled:
+                    sending.cancel()
+                    await log.attempt_await("cancelled", sending)
+                    made = len(calls)
+                    right.recv(len(DATA))
+                    await asyncio.sleep(0)
+                    log(len(calls) == made)
+                else:
+                    log((await receive(right, 10 * len(DATA))) == DATA * 10, await sending, len(calls) > 1)
+                log(writer.transport.is_reading())
+                writer.write(b"and more")
+                while not (await loop.sock_recv(right, len(DATA))).endswith(b"and more"):
+                    pass
+                writer.close()
+                await writer.wait_closed()
+                calls.clear()
+
+    os.sendfile = counting  # type: ignore[assignment]
+    asyncio.run(main())
+
+
 def case_readers_of_the_same_socket(log: Log) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -12,11 +12,13 @@ pub(crate) mod class;
 pub(crate) mod context;
 pub(crate) mod draft;
 pub(crate) mod fields;
+pub(crate) mod method;
 pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod raised;
 pub(crate) mod slot;
 
+pub(crate) use method::Method;
 pub(crate) use native::native;
 pub(crate) use object::Object;
 pub(crate) use raised::{Raised, Result};

@@ -92,6 +92,10 @@ impl Machine for Acquire {
         if self.entering { "_ContextManagerMixin.__aenter__" } else { "Lock.acquire" }
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        if self.entering { &["_ContextManagerMixin.__aenter__", "Lock.acquire"] } else { &[] }
+    }
+
     fn start(&self) -> Result<Step> {
         let object = self.lock.or_none();
         // SAFETY: made for locks only, and not started once it is cleared.

@@ -154,6 +154,10 @@ impl Machine for Acquire {
         if self.entering { "_ContextManagerMixin.__aenter__" } else { "Semaphore.acquire" }
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        if self.entering { &["_ContextManagerMixin.__aenter__", "Semaphore.acquire"] } else { &[] }
+    }
+
     fn start(&self) -> Result<Step> {
         let object = self.semaphore.or_none();
         // SAFETY: made for semaphores only, and not started once it is cleared.

@@ -9,7 +9,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{Life, Machine, Operation, Sent, waiter_class};
+use super::{Life, Machine, Operation, Sent, frames, waiter_class};
 use crate::ffi::args::Args;
 use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
@@ -201,10 +201,20 @@ unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ff
     })
 }
 
-/// The awaitable that an `await` inside would show: one of another make, or the waiter.
+/// The awaitable that an `await` inside would show: an inner function of asyncio's, one of another make, or the waiter.
 unsafe extern "C" fn awaited(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { this(object) }.pending.or_none()))
+    enter(|py| frames::awaited(py, &unsafe { Object::borrow(object) }, unsafe { this(object) }))
+}
+
+unsafe extern "C" fn frame(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|py| frames::frame(py, &unsafe { Object::borrow(object) }, unsafe { this(object) }))
+}
+
+unsafe extern "C" fn code(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|py| frames::code(py, unsafe { this(object) }))
 }
 
 unsafe extern "C" fn running(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -217,7 +227,7 @@ unsafe extern "C" fn suspended(object: *mut ffi::PyObject, _: *mut c_void) -> *m
     enter(|_| Ok(boolean(unsafe { this(object) }.life.get() == Life::Suspended)))
 }
 
-/// There is no frame, no code and no record of where the call was, as in a compiled coroutine of Cython's.
+/// There is no record of where the call was.
 unsafe extern "C" fn absent(_object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     enter(|_| Ok(Object::none()))
 }
@@ -303,8 +313,8 @@ static mut PROPERTIES: [ffi::PyGetSetDef; 9] = [
     property(c"cr_await", awaited, None),
     property(c"cr_running", running, None),
     property(c"cr_suspended", suspended, None),
-    property(c"cr_frame", absent, None),
-    property(c"cr_code", absent, None),
+    property(c"cr_frame", frame, None),
+    property(c"cr_code", code, None),
     property(c"cr_origin", absent, None),
     NO_PROPERTY,
 ];

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::window::Windows;
-use crate::ffi::{Object, Raised, Result, call};
+use crate::ffi::{Method, Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
 /// Classes, functions and constants of `ssl`, `_ssl` and `asyncio`.
@@ -29,12 +29,11 @@ pub(super) struct Library {
     /// `read` and `write` of `ssl.SSLObject`, to notice when somebody has put others in their place.
     session_methods: [Object; 2],
     c_session: Object,
-    c_read: Object,
-    c_write: Object,
+    c_read: Method,
+    c_write: Method,
     c_pending: Object,
-    bio_read: Object,
-    bio_write: Object,
-    zero: Object,
+    bio_read: Method,
+    bio_write: Method,
 }
 
 static LIBRARY: OnceLock<Library> = OnceLock::new();
@@ -71,15 +70,14 @@ impl Library {
             want_read: of(&ssl, "SSLWantReadError")?,
             system_call: of(&ssl, "SSLSyscallError")?,
             session_methods: [of(&session, "read")?, of(&session, "write")?],
-            c_read: of(&c_session, "read")?,
-            c_write: of(&c_session, "write")?,
+            c_read: Method::new(of(&c_session, "read")?),
+            c_write: Method::new(of(&c_session, "write")?),
             c_pending: of(&c_session, "pending")?,
-            bio_read: of(&memory_bio, "read")?,
-            bio_write: of(&memory_bio, "write")?,
+            bio_read: Method::new(of(&memory_bio, "read")?),
+            bio_write: Method::new(of(&memory_bio, "write")?),
             session: session.into(),
             memory_bio: memory_bio.into(),
             c_session: c_session.into(),
-            zero: 0_i32.into_pyobject(py).map_err(PyErr::from)?.into_any().into(),
         })
     }
 
@@ -140,20 +138,20 @@ impl Session {
         let library = library()?;
         // SAFETY: the buffer's C code reads `data` while it is borrowed here.
         unsafe {
-            windows.lend(data.as_ptr().cast_mut(), data.len(), |window| {
-                call::call2(&library.bio_write, &self.incoming, window).map(drop)
+            windows.lend(data.as_ptr().cast_mut(), data.len(), |window, _| {
+                library.bio_write.call1(&self.incoming, window).map(drop)
             })
         }
     }
 
     /// What the session wants to be sent.
     pub(super) fn take_outgoing(&self) -> Result<Object> {
-        call::call1(&library()?.bio_read, &self.outgoing)
+        library()?.bio_read.call0(&self.outgoing)
     }
 
     /// What was put in and not taken yet.
     pub(super) fn take_incoming(&self) -> Result<Object> {
-        call::call1(&library()?.bio_read, &self.incoming)
+        library()?.bio_read.call0(&self.incoming)
     }
 
     /// Reads data into `room`.
@@ -166,15 +164,9 @@ impl Session {
             // SAFETY: passed on.
             return unsafe { self.read_copied(start, room) };
         };
-        // SAFETY: the memory is the caller's, and `_ssl` writes no more than the window shows. A size of zero asks for
-        // as much as there is room.
+        // SAFETY: the memory is the caller's, and `_ssl` writes no more than the window shows.
         let count = unsafe {
-            windows.lend(start, room, |window| {
-                call::vectorcall(
-                    &library.c_read,
-                    &[c_object.as_ptr(), library.zero.as_ptr(), window.as_ptr()],
-                )
-            })
+            windows.lend(start, room, |_, arguments| library.c_read.call_tuple(c_object, arguments))
         };
         moved(library, count)
     }
@@ -200,8 +192,8 @@ impl Session {
         let Some(c_object) = &self.c_object else { return self.write_copied(data) };
         // SAFETY: `_ssl` reads `data` while it is borrowed here.
         let count = unsafe {
-            windows.lend(data.as_ptr().cast_mut(), data.len(), |window| {
-                call::call2(&library.c_write, c_object, window)
+            windows.lend(data.as_ptr().cast_mut(), data.len(), |window, _| {
+                library.c_write.call1(c_object, window)
             })
         };
         moved(library, count)

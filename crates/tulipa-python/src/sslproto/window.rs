@@ -4,48 +4,71 @@
 //! are done with a buffer when they return; a class of the program's gets bytes objects instead.
 
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::ffi::{Object, Raised, Result, Slot};
+use crate::ffi::class::{new_class, slot};
+use crate::ffi::{Object, Result, Slot};
 
 /// An object with the buffer protocol, whose memory is set for one call.
-#[pyclass(frozen, name = "_Window", module = "tulipa._tulipa")]
+#[repr(C)]
 struct Window {
+    head: ffi::PyObject,
     start: Cell<*mut u8>,
-    len: Cell<usize>,
+    len: Cell<isize>,
 }
 
-// SAFETY: S1: set and used by the attached thread that makes the call.
-unsafe impl Send for Window {}
-// SAFETY: as above.
-unsafe impl Sync for Window {}
-
-#[pymethods]
 impl Window {
-    #[allow(clippy::needless_pass_by_value, reason = "the signature that PyO3 asks for")]
-    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let (start, len) = (slf.get().start.get(), slf.get().len.get().cast_signed());
-        // SAFETY: CPython's view to fill; `lend` keeps the memory alive for the call.
-        if unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start.cast(), len, 0, flags) } < 0 {
-            return Err(Raised.into());
-        }
-        Ok(())
+    /// A new one, on nothing.
+    fn create() -> Result<Object> {
+        let class = class()?.as_ptr().cast();
+        // SAFETY: a class whose instances are allocated like this; what is behind the head is zero.
+        unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }
     }
+
+    fn show(&self, start: *mut u8, len: usize) {
+        self.start.set(start);
+        self.len.set(len.cast_signed());
+    }
+}
+
+fn class() -> Result<&'static Object> {
+    static CLASS: OnceLock<Object> = OnceLock::new();
+    if let Some(class) = CLASS.get() {
+        return Ok(class);
+    }
+    let slots = vec![slot(ffi::Py_bf_getbuffer, fill as *mut c_void)];
+    let flags = ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+    let name = c"tulipa._tulipa._Window";
+    // SAFETY: a function of the slot's type, and the size of all that an instance holds.
+    let class = unsafe { new_class(name, std::ptr::null_mut(), size_of::<Window>(), flags, slots) }?;
+    Ok(CLASS.get_or_init(|| class))
+}
+
+/// The buffer protocol's one function: CPython's view is filled, and needs no release.
+unsafe extern "C" fn fill(object: *mut ffi::PyObject, view: *mut ffi::Py_buffer, flags: c_int) -> c_int {
+    // SAFETY: called on an instance.
+    let window = unsafe { &*object.cast::<Window>() };
+    let (start, len) = (window.start.get().cast(), window.len.get());
+    // SAFETY: CPython's view to fill; `lend` keeps the memory alive for the call.
+    unsafe { ffi::PyBuffer_FillInfo(view, object, start, len, 0, flags) }
 }
 
 /// The windows of a loop: nearly always one, and another where a callback of the ssl module's uses TLS itself.
 pub(crate) struct Windows {
     window: Slot,
+    /// The arguments of a read: as many bytes as there is room for (which zero stands for), and the window.
+    arguments: Slot,
     /// Where small writes are put together.
     scratch: Cell<Vec<u8>>,
 }
 
 impl Windows {
     pub(crate) const fn new() -> Self {
-        Self { window: Slot::empty(), scratch: Cell::new(Vec::new()) }
+        Self { window: Slot::empty(), arguments: Slot::empty(), scratch: Cell::new(Vec::new()) }
     }
 
     /// An empty vector, with the room that was needed last.
@@ -59,7 +82,7 @@ impl Windows {
         self.scratch.set(scratch);
     }
 
-    /// Calls `body` with a window on `len` bytes at `start`.
+    /// Calls `body` with a window on `len` bytes at `start`, and the arguments of a read into it.
     ///
     /// # Safety
     /// The memory is valid for `body`, and writable if what `body` calls writes to it. `body` hands the window to
@@ -68,23 +91,28 @@ impl Windows {
         &self,
         start: *mut u8,
         len: usize,
-        body: impl FnOnce(&Object) -> Result<T>,
+        body: impl FnOnce(&Object, &Object) -> Result<T>,
     ) -> Result<T> {
-        // SAFETY: attached.
-        let py = unsafe { Python::assume_attached() };
-        let object = match self.window.take() {
-            Some(object) => object,
-            None => Bound::new(py, Window { start: Cell::default(), len: Cell::new(0) })?.into_any().into(),
+        let (object, arguments) = match (self.window.take(), self.arguments.take()) {
+            (Some(object), Some(arguments)) => (object, arguments),
+            _ => new_window()?,
         };
-        let bound = object.bound(py);
-        // SAFETY: only windows are kept here.
-        let window = unsafe { bound.cast_unchecked::<Window>() };
-        window.get().start.set(start);
-        window.get().len.set(len);
-        let answer = body(&object);
-        window.get().start.set(std::ptr::null_mut());
-        window.get().len.set(0);
+        // SAFETY: only windows are kept here, and the reference outlives the call.
+        let window = unsafe { &*object.as_ptr().cast::<Window>() };
+        window.show(start, len);
+        let answer = body(&object, &arguments);
+        window.show(std::ptr::null_mut(), 0);
         self.window.put(object);
+        self.arguments.put(arguments);
         answer
     }
+}
+
+#[cold]
+fn new_window() -> Result<(Object, Object)> {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let window = Window::create()?;
+    let arguments = Object::from((0, window.bound(py)).into_pyobject(py)?.into_any());
+    Ok((window, arguments))
 }

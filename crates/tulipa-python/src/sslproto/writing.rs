@@ -12,17 +12,18 @@ use std::io::IoSlice;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use tulipa::stream::MAX_SLICES;
+use tulipa::stream::{MAX_SLICES, WriteQueue};
 
 use super::library::{Moved, Session, library};
 use super::machine::{Machine, State};
+use super::window::Windows;
 use super::{life, lower};
 use crate::event_loop::core::current_thread;
 use crate::ffi::buffer::bytes_of;
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
-use crate::transports::{self, Chunk};
+use crate::transports::{self, Chunk, Released};
 
 /// The data of one record, and what waits for the end of the turn at most.
 const RECORD: usize = 16 * 1024;
@@ -150,9 +151,10 @@ pub(super) fn encrypt(this: &Object, machine: &Machine) -> Result<()> {
     let session = machine.session()?;
     let mut going = !machine.lower_full.get();
     while going {
+        let native = machine.lower_is_native.get();
         for _ in 0..TOGETHER {
             going = encrypt_record(machine, &session)? > 0;
-            if machine.lower_is_native.get() {
+            if native {
                 put_outgoing(machine, &session)?;
             }
             going = going && !machine.backlog.borrow().is_empty();
@@ -160,7 +162,9 @@ pub(super) fn encrypt(this: &Object, machine: &Machine) -> Result<()> {
                 break;
             }
         }
-        put_outgoing(machine, &session)?;
+        if !native {
+            put_outgoing(machine, &session)?;
+        }
         lower::send(machine)?;
     }
     control_app(this, machine)
@@ -170,34 +174,37 @@ pub(super) fn encrypt(this: &Object, machine: &Machine) -> Result<()> {
 fn encrypt_record(machine: &Machine, session: &Session) -> Result<usize> {
     let windows = machine.windows()?;
     let queue = machine.backlog.borrow();
-    let Some(chunk) = queue.iter().next().map(|chunk| chunk.0.clone()) else { return Ok(0) };
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-    let count = queue.slices(&mut slices);
-    let moved = match &slices[..count] {
-        [] => return Ok(0),
-        [first, others @ ..] if others.is_empty() || first.len() >= RECORD => {
-            let (start, len) = (first.as_ptr(), first.len().min(RECORD));
-            drop(queue);
-            // SAFETY: bytes of the first chunk, which is kept alive below: empty ones are never queued.
-            session.write(windows, unsafe { std::slice::from_raw_parts(start, len) })?
-        }
-        several => {
-            let mut scratch = windows.scratch();
-            for slice in several {
-                let room = RECORD - scratch.len();
-                scratch.extend_from_slice(&slice[..slice.len().min(room)]);
-            }
-            drop(queue);
-            let moved = session.write(windows, &scratch);
-            windows.keep_scratch(scratch);
-            moved?
-        }
+    let Some((chunk, first)) = queue.iter().next().zip(queue.first()) else { return Ok(0) };
+    let moved = if queue.count() == 1 || first.len() >= RECORD {
+        let (chunk, start, len) = (chunk.0.clone(), first.as_ptr(), first.len().min(RECORD));
+        drop(queue);
+        // SAFETY: bytes of the first chunk, which is kept alive for the call.
+        let moved = session.write(windows, unsafe { std::slice::from_raw_parts(start, len) });
+        drop(chunk);
+        moved
+    } else {
+        let scratch = gather(&queue, windows);
+        drop(queue);
+        let moved = session.write(windows, &scratch);
+        windows.keep_scratch(scratch);
+        moved
     };
-    drop(chunk);
-    let Moved::Bytes(count) = moved else { return Ok(0) };
-    let mut released = Vec::new();
+    let Moved::Bytes(count) = moved? else { return Ok(0) };
+    let mut released = Released::default();
     let _ = machine.backlog.borrow_mut().advance(count, &mut |chunk| released.push(chunk));
     Ok(count)
+}
+
+/// Small writes put together, up to one record.
+fn gather(queue: &WriteQueue<Chunk>, windows: &Windows) -> Vec<u8> {
+    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let count = queue.slices(&mut slices);
+    let mut scratch = windows.scratch();
+    for slice in &slices[..count] {
+        let room = RECORD - scratch.len();
+        scratch.extend_from_slice(&slice[..slice.len().min(room)]);
+    }
+    scratch
 }
 
 /// Gives the stream below what the session wants to be sent, without having it sent.

@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use super::originals::Originals;
 use crate::ffi::class::{new_class, slot, with_attributes};
 use crate::ffi::{Object, Result, Slot};
+use crate::functions::show_coroutine_methods;
 use crate::gc;
 
 /// A native class, made once.
@@ -51,6 +53,7 @@ impl NativeClass {
         let class = unsafe { new_class(blueprint.name, base, blueprint.size, flags, slots) }?;
         // SAFETY: attached.
         let class = class.bound(unsafe { Python::assume_attached() });
+        show_coroutine_methods(class.cast::<PyType>().map_err(PyErr::from)?, "asyncio.streams")?;
         let _ = self.0.set(Originals::new(&class, "tulipa._tulipa", blueprint.watched)?);
         Ok(())
     }

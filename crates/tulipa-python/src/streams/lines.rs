@@ -30,6 +30,20 @@ impl Kind {
             Self::Next => "StreamReader.__anext__",
         }
     }
+
+    fn waits_in(self) -> &'static [&'static str] {
+        const UNTIL: &[&str] = &[
+            "StreamReader.__anext__",
+            "StreamReader.readline",
+            "StreamReader.readuntil",
+            "StreamReader._wait_for_data",
+        ];
+        match self {
+            Self::Until => &UNTIL[2..],
+            Self::Line => &UNTIL[1..],
+            Self::Next => UNTIL,
+        }
+    }
 }
 
 const NOT_FOUND: &str = "Separator is not found, and chunk exceed the limit";
@@ -136,6 +150,10 @@ fn drop_line(reader: &Reader, consumed: usize) -> Result<()> {
 impl Machine for ReadUntil {
     fn qualified_name(&self) -> &'static str {
         self.kind.qualified_name()
+    }
+
+    fn waits_in(&self) -> &'static [&'static str] {
+        self.kind.waits_in()
     }
 
     fn start(&self) -> Result<Step> {

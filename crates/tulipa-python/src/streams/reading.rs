@@ -51,6 +51,10 @@ impl Machine for Read {
         "StreamReader.read"
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        &["StreamReader.read", "StreamReader._wait_for_data"]
+    }
+
     fn start(&self) -> Result<Step> {
         let reader = self.reader.or_none();
         let reader = state(&reader);
@@ -115,6 +119,10 @@ impl ReadAll {
 impl Machine for ReadAll {
     fn qualified_name(&self) -> &'static str {
         "StreamReader.read"
+    }
+
+    fn waits_in(&self) -> &'static [&'static str] {
+        &["StreamReader.read", "StreamReader._wait_for_data"]
     }
 
     fn start(&self) -> Result<Step> {
@@ -221,6 +229,10 @@ impl ReadExactly {
 impl Machine for ReadExactly {
     fn qualified_name(&self) -> &'static str {
         "StreamReader.readexactly"
+    }
+
+    fn waits_in(&self) -> &'static [&'static str] {
+        &["StreamReader.readexactly", "StreamReader._wait_for_data"]
     }
 
     fn start(&self) -> Result<Step> {

@@ -127,6 +127,10 @@ impl Machine for Drain {
         "StreamWriter.drain"
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        if self.flow.is_empty() { &[] } else { &["StreamWriter.drain", "FlowControlMixin._drain_helper"] }
+    }
+
     fn start(&self) -> Result<Step> {
         let writer = self.writer.or_none();
         // SAFETY: made for writers, and not stepped once the slot is cleared.

@@ -38,6 +38,10 @@ impl Machine for Exit {
         "TaskGroup.__aexit__"
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        if cfg!(Py_3_13) { &["TaskGroup.__aexit__", "TaskGroup._aexit"] } else { &[] }
+    }
+
     fn start(&self) -> Result<Step> {
         self.with_group(|group| {
             group.exiting.set(true);

@@ -292,6 +292,16 @@ impl Machine for Next {
         }
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        match self.form {
+            Form::Plain if cfg!(Py_3_13) => &["_AsCompletedIterator._wait_for_one", "Queue.get"],
+            Form::Plain => &["as_completed.<locals>._wait_for_one", "Queue.get"],
+            Form::Asynchronous => {
+                &["_AsCompletedIterator.__anext__", "_AsCompletedIterator._wait_for_one", "Queue.get"]
+            }
+        }
+    }
+
     fn start(&self) -> Result<Step> {
         self.with_iterator(|iterator| {
             if self.form == Form::Asynchronous {

@@ -183,6 +183,12 @@ pub(crate) fn is_coroutine(object: &Object) -> Result<bool> {
     call::truth(&call::call1(&stdlib().iscoroutine, object)?)
 }
 
+/// `iscoroutine(obj)`.
+pub(crate) fn iscoroutine(args: &args::Args<'_>) -> Result<Option<Object>> {
+    let Some([Some(object)]) = args.bind(1, 1, [&stdlib().names.obj]) else { return Ok(None) };
+    is_coroutine(&object).map(|answer| Some(methods::boolean(answer)))
+}
+
 #[cfg(Py_3_12)]
 fn is_running(state: &TaskState) -> Result<bool> {
     if let Some(core) = state.future.core() {

@@ -97,6 +97,17 @@ pub(crate) fn running() -> Result<(Option<Object>, Option<Object>)> {
     Ok((Some(event_loop), task))
 }
 
+/// `current_task(loop=None)`.
+#[cfg(not(Py_3_12))]
+pub(crate) fn current_task(args: &crate::ffi::args::Args<'_>) -> Result<Option<Object>> {
+    let Some([given]) = args.bind(1, 0, [&stdlib().names.loop_]) else { return Ok(None) };
+    let event_loop = match given.filter(|given| !given.is_none()) {
+        Some(given) => given,
+        None => crate::operations::running_loop()?,
+    };
+    of(&event_loop).map(|task| Some(task.unwrap_or_else(Object::none)))
+}
+
 /// `current_task(event_loop)`.
 #[cfg(not(Py_3_14))]
 pub(crate) fn of(event_loop: &Object) -> Result<Option<Object>> {

@@ -8,12 +8,20 @@
 use std::cell::Cell;
 use std::ptr;
 
+#[cfg(not(Py_3_14))]
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySet};
 use pyo3::{PyTraverseError, PyVisit};
 
+#[cfg(not(Py_3_14))]
+use crate::ffi::args::Args;
 use crate::ffi::{Object, Result, call};
+#[cfg(not(Py_3_14))]
+use crate::futures::any;
+#[cfg(not(Py_3_14))]
+use crate::operations::running_loop;
 use crate::stdlib::stdlib;
 
 /// A task's links; unlinked ones point nowhere. Read and written only while attached (S1).
@@ -172,16 +180,67 @@ impl ScheduledTasks {
     }
 }
 
+/// The names of asyncio's sets of tasks in its module.
+const SCHEDULED: &str = if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" };
+#[cfg(Py_3_12)]
+const EAGER: &str = "_eager_tasks";
+
+/// `all_tasks(loop=None)`. A set that changes while it is iterated is left to the stock function, which tries again.
+#[cfg(not(Py_3_14))]
+pub(crate) fn all_tasks(args: &Args<'_>) -> Result<Option<Object>> {
+    let Some([given]) = args.bind(1, 0, [&stdlib().names.loop_]) else { return Ok(None) };
+    let event_loop = match given.filter(|given| !given.is_none()) {
+        Some(given) => given,
+        None => running_loop()?,
+    };
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let Some(everything) = known_tasks(py)? else { return Ok(None) };
+    let tasks = PySet::empty(py)?;
+    for task in everything {
+        if any::loop_of(&task)?.is(event_loop.as_ptr()) && !any::done(&task)? {
+            tasks.add(task.bound(py))?;
+        }
+    }
+    Ok(Some(tasks.into_any().into()))
+}
+
+/// Every task that asyncio or Tulipa knows of; `None` where another thread has changed a set meanwhile.
+#[cfg(not(Py_3_14))]
+fn known_tasks(py: Python<'_>) -> Result<Option<Vec<Object>>> {
+    let module = py.import("asyncio.tasks")?;
+    let mut tasks = Vec::new();
+    // Eager ones first, as one that becomes an ordinary task meanwhile is found there then.
+    #[cfg(Py_3_12)]
+    let sets = [module.getattr(EAGER)?, module.getattr(SCHEDULED)?];
+    #[cfg(not(Py_3_12))]
+    let sets = [module.getattr(SCHEDULED)?];
+    for set in sets {
+        let stock = match set.cast::<ScheduledTasks>() {
+            Ok(spliced) => spliced.get().stock.bind(py).clone(),
+            Err(_) => set.clone(),
+        };
+        for task in stock.try_iter()? {
+            match task {
+                Ok(task) => tasks.push(task.into()),
+                Err(error) if error.is_instance_of::<PyRuntimeError>(py) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    tasks.extend(linked());
+    Ok(Some(tasks))
+}
+
 /// Puts the stand-in where `all_tasks()` looks; called when the first loop or task is made. Idempotent.
 pub(crate) fn splice(py: Python<'_>) -> PyResult<()> {
     if cfg!(Py_3_14) {
         return Ok(());
     }
-    let name = if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" };
     let module = py.import("asyncio.tasks")?;
-    let found = module.getattr(name)?;
+    let found = module.getattr(SCHEDULED)?;
     if found.is_instance_of::<ScheduledTasks>() {
         return Ok(());
     }
-    module.setattr(name, Bound::new(py, ScheduledTasks { stock: found.unbind() })?)
+    module.setattr(SCHEDULED, Bound::new(py, ScheduledTasks { stock: found.unbind() })?)
 }

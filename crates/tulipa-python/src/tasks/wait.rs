@@ -72,6 +72,10 @@ impl Machine for Boxed {
         "wait"
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        &["wait", "_wait"]
+    }
+
     fn start(&self) -> Result<Step> {
         let when = self.0.check()?;
         self.0.begin(when)

@@ -15,10 +15,10 @@ use crate::ffi::args::{self, Args};
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, new_class, noargs, property, slot, with_attributes};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot};
+use crate::functions::show_coroutine_methods;
 use crate::futures::methods::boolean;
 use crate::gc::{self, FreeList};
 use crate::operations;
-use crate::special;
 use crate::stdlib::stdlib;
 
 struct Class(*mut ffi::PyTypeObject);
@@ -39,7 +39,7 @@ fn class() -> *mut ffi::PyTypeObject {
 pub(crate) fn initialise(py: Python<'_>) -> Result<*mut ffi::PyTypeObject> {
     if CLASS.get().is_none() {
         let made = make_class()?;
-        special::quicken(made.bound(py).cast::<PyType>().map_err(PyErr::from)?, special::ASYNC_WITH)?;
+        show_coroutine_methods(made.bound(py).cast::<PyType>().map_err(PyErr::from)?, "asyncio")?;
         let _ = CLASS.set(Class(made.into_ptr().cast()));
     }
     Ok(class())

@@ -66,6 +66,10 @@ impl Machine for Boxed {
         "wait_for"
     }
 
+    fn waits_in(&self) -> &'static [&'static str] {
+        if self.0.stage.get() == Stage::Cancelling { &["wait_for", "_cancel_and_wait"] } else { &[] }
+    }
+
     fn start(&self) -> Result<Step> {
         self.0.start()
     }

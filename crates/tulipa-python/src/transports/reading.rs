@@ -53,14 +53,11 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
         receive_whole(stream, &protocol, room)?
     } else {
         let Some(core) = stream.core() else { return Ok(false) };
-        let mut buffer = core.receive_buffer.take();
-        if buffer.is_empty() {
-            buffer.resize(RECEIVE_SIZE, 0);
-        }
-        let received = stream.kind.get().receive(stream.fd.get(), &mut buffer);
-        let rest = feed(stream, &protocol, &buffer[..*received.as_ref().unwrap_or(&0)]);
-        core.receive_buffer.set(buffer);
-        (received, rest)
+        core.with_receive_buffer(RECEIVE_SIZE, |buffer| {
+            let received = stream.kind.get().receive(stream.fd.get(), buffer);
+            let rest = feed(stream, &protocol, &buffer[..*received.as_ref().unwrap_or(&0)]);
+            (received, rest)
+        })
     };
     let size = match received {
         Ok(0) => return end_of_stream(transport, stream),
@@ -142,22 +139,19 @@ fn feed(stream: &Stream, protocol: &Object, data: &[u8]) -> Result<Option<Object
 /// One `recv` for a TLS session; whether another is worth while.
 fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
     let Some(core) = stream.core() else { return Ok(false) };
-    let mut buffer = core.receive_buffer.take();
-    if buffer.is_empty() {
-        buffer.resize(RECEIVE_SIZE, 0);
-    }
-    let received = sys::recv(stream.fd.get(), &mut buffer);
-    let size = *received.as_ref().unwrap_or(&0);
-    let told = match size {
-        0 => Ok(()),
-        size => sslproto::received(&stream.protocol.or_none(), &buffer[..size]),
-    };
-    core.receive_buffer.set(buffer);
-    match received {
+    let (received, told) = core.with_receive_buffer(RECEIVE_SIZE, |buffer| {
+        let received = sys::recv(stream.fd.get(), buffer);
+        let told = match received {
+            Ok(size) if size > 0 => sslproto::received(&stream.protocol.or_none(), &buffer[..size]),
+            _ => Ok(()),
+        };
+        (received, told)
+    });
+    let size = match received {
         Ok(0) => return end_of_stream(transport, stream),
-        Ok(_) => {}
+        Ok(size) => size,
         Err(error) => return receive_failed(transport, stream, error),
-    }
+    };
     if let Err(raised) = told {
         fatal_error(transport, stream, raised, "Fatal error: protocol.buffer_updated() call failed.")?;
         return Ok(false);

@@ -18,7 +18,7 @@ use tulipa::sys;
 use super::class;
 use super::datagram;
 use super::kind::Kind;
-use super::stream::{Chunk, Stream, emptied, fatal_error, protocol_failed};
+use super::stream::{Chunk, Released, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
 use crate::ffi::raised::{finally, leaves_the_loop};
@@ -291,7 +291,7 @@ pub(super) fn drop_queue(stream: &Stream) {
 /// The kernel took something. A short write means that its buffer is full.
 fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
     let mut queue = stream.queue.borrow_mut();
-    let mut released = Vec::new();
+    let mut released = Released::default();
     let pressure = queue.advance(sent.written, &mut |chunk| released.push(chunk));
     drop(queue);
     // Exactly bytes objects: letting go of them runs no foreign code, but costs; it happens outside the borrow.

@@ -111,6 +111,7 @@ impl<H: Host> Loop<H> {
             let Some(job) = job else { break };
             host.run(self, job)?;
         }
+        self.ready.borrow_mut().settle();
         ControlFlow::Continue(())
     }
 

@@ -140,9 +140,18 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     /// What is left to write, where it lies in one piece.
     #[inline]
     pub fn sole(&self) -> Option<&[u8]> {
+        if self.chunks.len() == 1 {
+            return self.first().filter(|piece| !piece.is_empty());
+        }
         let mut pieces = self.pieces();
         let only = pieces.next()?;
         pieces.next().is_none().then_some(only)
+    }
+
+    /// What is left of the first chunk.
+    #[inline]
+    pub fn first(&self) -> Option<&[u8]> {
+        self.chunks.front().map(|first| &first.as_ref()[self.offset..])
     }
 
     /// What is left of each chunk, oldest first, without empty ones.
