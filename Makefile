@@ -36,16 +36,21 @@ with_python = scripts/with-python $(1) sh -c 'exec $(MAKE) $(2) PYTHON="$$PYTHON
 help:  ## List the commands
 	@sed -nE 's/^([a-z0-9.%-]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
 	@echo
-	@echo '  PYTHON=python3.13 chooses the interpreter of any of them; PYTHON_VERSION=3.14 also finds one for test-python.'
+	@echo '  PYTHON=python3.13 chooses the interpreter of any of them; PYTHON_VERSION=3.14 also finds one for test-python and bench.'
 
 # ---- Programs ----------------------------------------------------------------------------------------------------
 
 run: $(BUILT) $(VENV)/.examples  ## Fetch ten articles in every style of concurrency, on Tulipa
 	$(BIN)/tulipa run examples/crawler.py
 
+ifdef PYTHON_VERSION
+bench:
+	$(call with_python,$(PYTHON_VERSION),bench)
+else
 bench: $(BUILT) $(VENV)/.bench  ## Compare with the other event loops (ARGS=... are passed on)
 	scripts/require redis-server initdb:postgresql || echo 'bench: going without servers' >&2
 	$(BIN)/python -m benchmarks $(ARGS)
+endif
 
 # ---- Tests -------------------------------------------------------------------------------------------------------
 

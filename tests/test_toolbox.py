@@ -12,7 +12,6 @@ import math
 import pickle
 import sys
 import types
-import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
@@ -687,7 +686,7 @@ def test_iscoroutinefunction_knows_native_methods() -> None:
     for function in (
         *(python, generator, functools.partial(python), tulipa.sleep, tulipa.wait, tulipa.wait_for),
         *(tulipa.Lock.acquire, tulipa.Lock().acquire, Lock().acquire, Lock().__aenter__, Queue().get),
-        *(tulipa.StreamReader.readline, tulipa.EventLoop.sock_recv, tulipa.TaskGroup.__aexit__),
+        *(tulipa.StreamReader.readline, tulipa.TaskGroup.__aexit__),
     ):
         assert tulipa.iscoroutinefunction(function), function
     for other in (
@@ -695,16 +694,6 @@ def test_iscoroutinefunction_knows_native_methods() -> None:
         *([].append, "".join, len, None, (each for each in ())),
     ):
         assert not tulipa.iscoroutinefunction(other), other
-
-
-def test_iscoroutinefunction_is_deprecated_where_asyncios_is() -> None:
-    def warned(module: Any) -> list[tuple[str, str]]:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            module.iscoroutinefunction(len)
-        return [(str(each.message), each.filename) for each in caught]
-
-    assert warned(tulipa) == warned(asyncio)
 
 
 @pytest.mark.parametrize("loop", [tulipa.EventLoop, STOCK_LOOP])

@@ -14,6 +14,7 @@ import sys
 from asyncio import *  # noqa: F403  # every public name of the running Python's asyncio, then ours over them
 from typing import TYPE_CHECKING, Any
 
+from . import _frames as _frames  # now, as it keeps what asyncio has before anything is swapped
 from ._coroutines import coroutine as coroutine
 from ._event_loop import EventLoop as EventLoop
 from ._event_loop import SelectorEventLoop as SelectorEventLoop

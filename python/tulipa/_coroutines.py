@@ -1,20 +1,14 @@
-"""`coroutine` and `iscoroutinefunction`: generators as coroutines, and native methods that return coroutines.
+"""`coroutine`: coroutines written as generators, as asyncio had them until Python 3.10.
 
-The decorator makes a coroutine function of the generator function, as asyncio had them until Python 3.10, so whatever
-takes coroutines takes what it returns: tasks of any make, `iscoroutine`, `iscoroutinefunction`, `await`. Called by
-programs, when their functions are defined or looked at.
+The decorator makes a coroutine function of the generator function, so whatever takes coroutines takes what it returns:
+tasks of any make, `iscoroutine`, `iscoroutinefunction`, `await`. Called by programs, when their functions are defined.
 """
 
 import functools
 import inspect
-import sys
 import types
-import warnings
-from asyncio import coroutines as _stock
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, ParamSpec
-
-from ._frames import stock_function
 
 _P = ParamSpec("_P")
 
@@ -36,32 +30,6 @@ def coroutine(function: Callable[_P, Any]) -> Callable[_P, Coroutine[Any, Any, A
         return await generator_function(*args, **kwargs)
 
     return coroutine_function
-
-
-_is_stock: Callable[[Any], bool] = vars(_stock).get("_iscoroutinefunction", _stock.iscoroutinefunction)
-
-
-def iscoroutinefunction(func: Any) -> bool:
-    """Return True if func is a coroutine function, as asyncio does, or a native method in the place of one."""
-    if sys.version_info >= (3, 14):
-        message = (
-            "'asyncio.iscoroutinefunction' is deprecated and slated for removal in Python 3.16; "
-            "use inspect.iscoroutinefunction() instead"
-        )
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
-    return _is_stock(func) or _is_native(func)
-
-
-def _is_native(func: Any) -> bool:
-    """Return whether this is a builtin method, and asyncio's method of that name a coroutine function."""
-    if not isinstance(func, types.BuiltinMethodType | types.MethodDescriptorType):
-        return False
-    owner = func.__objclass__ if isinstance(func, types.MethodDescriptorType) else type(func.__self__)
-    return any(
-        stock_function(f"{base.__name__}.{func.__name__}") is not None
-        for base in owner.__mro__
-        if base.__module__.partition(".")[0] in {"tulipa", _stock.__name__.partition(".")[0]}
-    )
 
 
 def _as_generator_function(function: Callable[..., Any]) -> Callable[..., Generator[Any, Any, Any]]:

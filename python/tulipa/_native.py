@@ -9,10 +9,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-from . import _coroutines, _staggered, _streams, _subprocess, _tulipa
+from . import _staggered, _streams, _subprocess, _tulipa
 
 NATIVE: Final[dict[str, tuple[str, ...]]] = {
-    "coroutines": ("iscoroutine", "iscoroutinefunction"),
+    "coroutines": ("iscoroutine",),
     "futures": ("Future", "wrap_future"),
     "locks": ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"),
     "queues": ("LifoQueue", "PriorityQueue", "Queue"),
@@ -41,19 +41,14 @@ NATIVE: Final[dict[str, tuple[str, ...]]] = {
 
 
 # Where those are that the extension module does not have.
-_HOLDERS: Final = {
-    "coroutines": _coroutines,
-    "staggered": _staggered,
-    "streams": _streams,
-    "subprocess": _subprocess,
-}
+_HOLDERS: Final = {"staggered": _staggered, "streams": _streams, "subprocess": _subprocess}
 
 
 def native_names(module: str) -> Iterator[tuple[str, Any]]:
     """Yield the native names that asyncio's module of that name defines, and what they stand for here."""
     holder = _HOLDERS.get(module, _tulipa)
     for name in NATIVE.get(module, ()):
-        yield name, getattr(holder, name, None) or getattr(_tulipa, name)
+        yield name, getattr(holder, name)
     if module == "tasks" and eager_task_factory is not None:
         yield "eager_task_factory", eager_task_factory
 

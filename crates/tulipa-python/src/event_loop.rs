@@ -5,6 +5,8 @@
 //! what is set-up work and differs between Pythons. Attributes by which that code keeps the loop's state
 //! (`_closed`, `_stopping`, `_thread_id`, `_debug`) are properties here, so there is one state, not two.
 
+mod bare;
+pub(crate) mod contexts;
 pub(crate) mod core;
 pub(crate) mod descriptors;
 pub(crate) mod handles;

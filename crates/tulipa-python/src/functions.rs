@@ -76,7 +76,7 @@ pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) ->
     let coroutine: u32 = py.import("inspect")?.getattr("CO_COROUTINE")?.extract()?;
     let own = class.getattr("__dict__")?.call_method0("copy")?.cast_into::<PyDict>()?;
     for (name, method) in own {
-        if method.get_type_ptr() != &raw mut PyMethodDescr_Type {
+        if method.get_type_ptr() != &raw mut ffi::PyMethodDescr_Type {
             continue;
         }
         let name = name.cast_into::<PyString>()?;
@@ -216,7 +216,6 @@ unsafe extern "C" fn bind(
 }
 
 unsafe extern "C" {
-    static mut PyMethodDescr_Type: ffi::PyTypeObject;
     fn PyMethod_New(function: *mut ffi::PyObject, instance: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 
@@ -244,9 +243,10 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 /// Pickled by name, as functions are.
 unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called on an instance.
     enter(|py| {
-        Ok(Object::from(unsafe { function(object) }.stock.or_none().bound(py).getattr("__qualname__")?))
+        // SAFETY: called on an instance.
+        let stock = unsafe { function(object) }.stock.or_none();
+        Ok(Object::from(stock.bound(py).getattr("__qualname__")?))
     })
 }
 

@@ -130,10 +130,10 @@ impl FreeList {
     }
 }
 
-/// Whether an instance that is being freed may have weak references to it.
+/// Whether there are weak references to an object, which may be being freed.
 ///
 /// # Safety
-/// `object` is allocated, and of a class made at run time.
+/// `object` is allocated.
 #[inline]
 pub(crate) unsafe fn is_weakly_referenced(object: *mut ffi::PyObject) -> bool {
     // SAFETY: an allocated object.

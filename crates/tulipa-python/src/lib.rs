@@ -69,8 +69,8 @@ mod _tulipa {
         crate::locks::add_to(module)?;
         crate::queues::add_to(module)?;
         module.add_class::<crate::taskgroups::TaskGroup>()?;
-        add("Timeout", crate::timeouts::initialise(py)?)?;
         crate::functions::show_coroutine_methods(&py.get_type::<crate::taskgroups::TaskGroup>(), "asyncio")?;
+        add("Timeout", crate::timeouts::initialise(py)?)?;
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {

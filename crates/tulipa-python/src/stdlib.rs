@@ -310,6 +310,8 @@ pub(crate) struct Behaviour {
     /// Whether sending a file moves its position also when nothing was sent.
     pub(crate) sendfile_always_seeks: bool,
     pub(crate) socket: crate::event_loop::sock::Members,
+    /// Where contexts keep their variables, and threads their context.
+    pub(crate) context_fields: Option<crate::event_loop::contexts::Fields>,
 }
 
 impl Behaviour {
@@ -344,6 +346,7 @@ impl Behaviour {
             format_takes_debug: found("format_takes_debug")?.is_truthy()?,
             sendfile_always_seeks: found("sendfile_always_seeks")?.is_truthy()?,
             socket: crate::event_loop::sock::Members::find(py)?,
+            context_fields: crate::event_loop::contexts::Fields::find(py)?,
         };
         // The class in there refers to the scope: without this its objects would wait for the collector.
         scope.clear();

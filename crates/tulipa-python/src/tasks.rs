@@ -29,6 +29,7 @@ pub(crate) use callables::{call_soon, wakeup_callable};
 pub(crate) use class::{Arguments, create, is_coroutine, iscoroutine, make_class};
 pub(crate) use step::{run_step, run_wakeup};
 
+use crate::event_loop::contexts::Context;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::{self, FutureState};
 use crate::gather;
@@ -53,6 +54,10 @@ pub(crate) struct TaskState {
     must_cancel: Cell<bool>,
     /// Whether being destroyed while pending is reported; not for a task that never had a coroutine.
     log_destroy_pending: Cell<bool>,
+    /// Whether the context is a template, which others share.
+    shares_context: Cell<bool>,
+    /// Whether a step was made in a context lent for it.
+    has_borrowed: Cell<bool>,
     /// The place in the list of all native tasks.
     pub(crate) links: Links,
 }
@@ -69,6 +74,8 @@ impl TaskState {
             cancels: Cell::new(0),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(false),
+            shares_context: Cell::new(false),
+            has_borrowed: Cell::new(false),
             links: Links::new(),
         }
     }
@@ -92,6 +99,27 @@ impl TaskState {
         self.cancels.set(0);
         self.must_cancel.set(false);
         self.log_destroy_pending.set(false);
+    }
+
+    /// The context, for eyes and hands other than the loop's: from now on the task has one to itself.
+    pub(crate) fn own_context(&self) -> Result<Object> {
+        let context = self.context.or_none();
+        if !self.shares_context.get() {
+            return Ok(context);
+        }
+        let own = Context::Shared(context).into_own()?;
+        self.set_context(Context::Own(own.clone()));
+        Ok(own)
+    }
+
+    #[inline]
+    fn set_context(&self, context: Context) {
+        let (shares, context) = match context {
+            Context::Own(context) => (false, context),
+            Context::Shared(template) => (true, template),
+        };
+        self.shares_context.set(shares);
+        self.context.put(context);
     }
 
     /// The task's name, made from its number the first time it is needed.
@@ -226,7 +254,7 @@ pub(crate) fn forgive_destruction(task: &Object) -> Result<()> {
 }
 
 /// The context that a native task's steps run in.
-pub(crate) fn context_of(task: &Object) -> Object {
+pub(crate) fn context_of(task: &Object) -> Result<Object> {
     // SAFETY: callers hold native tasks.
-    unsafe { state_of(task.as_ptr()) }.context.or_none()
+    unsafe { state_of(task.as_ptr()) }.own_context()
 }

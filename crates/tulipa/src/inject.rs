@@ -73,19 +73,27 @@ impl<J, N: Notify> Inbox<J, N> {
         Ok(())
     }
 
+    /// Whether the loop has been told and has not looked yet, so that telling it again is no use. For a caller
+    /// that excludes the loop by a lock of its own, which the loop lets go of only to sleep: to others the answer
+    /// may be out of date.
+    #[inline]
+    pub fn is_notified(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED
+    }
+
     /// Leaves a job without waking the loop, for a thread that calls [`Inbox::notify`] itself soon after. The
-    /// loop may find the job before that. Says how many jobs wait, this one included.
+    /// loop may find the job before that.
     ///
     /// # Errors
     ///
     /// Hands the job back when the loop is closed.
-    pub fn leave(&self, job: J) -> Result<usize, J> {
+    pub fn leave(&self, job: J) -> Result<(), J> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(job);
         }
         queue.jobs.push_back(job);
-        Ok(queue.jobs.len())
+        Ok(())
     }
 
     /// Wakes the loop if it sleeps; otherwise it looks at its inbox once more before it does. Takes no lock,

@@ -27,6 +27,14 @@ impl<J> ReadyQueue<J> {
         self.jobs.push_back(job);
     }
 
+    /// The two youngest jobs, the elder of them first.
+    #[inline]
+    pub fn last_two(&mut self) -> [Option<&mut J>; 2] {
+        let mut jobs = self.jobs.iter_mut();
+        let last = jobs.next_back();
+        [jobs.next_back(), last]
+    }
+
     /// Takes the oldest job.
     #[inline]
     pub fn pop(&mut self) -> Option<J> {
@@ -119,6 +127,20 @@ mod tests {
         queue.settle();
         assert!(queue.jobs.capacity() <= 2 * KEPT);
         assert_eq!(queue.take_all().len(), 3);
+    }
+
+    #[test]
+    fn pure_the_two_youngest_can_be_changed_in_place() {
+        let mut queue = ReadyQueue::new();
+        assert_eq!(queue.last_two(), [None, None]);
+        queue.push(1);
+        assert_eq!(queue.last_two(), [None, Some(&mut 1)]);
+        queue.push(2);
+        queue.push(3);
+        if let [Some(elder), Some(youngest)] = queue.last_two() {
+            (*elder, *youngest) = (20, 30);
+        }
+        assert_eq!(queue.take_all(), [1, 20, 30]);
     }
 
     #[test]

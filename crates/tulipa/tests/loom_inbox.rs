@@ -126,3 +126,42 @@ fn a_job_is_either_drained_or_handed_back_by_close() {
         assert_eq!(sender.join().unwrap(), kept == 1);
     });
 }
+
+/// What an interpreter's lock allows: its holder puts jobs on the loop's own queue, and the loop lets go of the lock
+/// only to sleep.
+#[test]
+fn whoever_excludes_the_loop_need_not_repeat_a_notification() {
+    loom::model(|| {
+        let signal = Signal::leak();
+        let inbox = Arc::new(Inbox::new(signal));
+        let queue = Arc::new(Mutex::new(Vec::new()));
+        let sender = {
+            let (inbox, queue) = (Arc::clone(&inbox), Arc::clone(&queue));
+            thread::spawn(move || {
+                for job in [1, 2] {
+                    let mut held = queue.lock().unwrap();
+                    held.push(job);
+                    if !inbox.is_notified() {
+                        inbox.notify();
+                    }
+                }
+            })
+        };
+        let (mut none, mut seen) = (ReadyQueue::<()>::new(), Vec::new());
+        let mut held = queue.lock().unwrap();
+        // As above, a lost wake-up would be a deadlock.
+        while seen.len() < 2 {
+            if !inbox.drain_into(&mut none) && held.is_empty() && inbox.begin_park() {
+                drop(held);
+                signal.wait();
+                held = queue.lock().unwrap();
+                inbox.end_park();
+            }
+            inbox.drain_into(&mut none);
+            seen.append(&mut held);
+        }
+        drop(held);
+        sender.join().unwrap();
+        assert_eq!(seen, [1, 2]);
+    });
+}

@@ -17,13 +17,14 @@ use pyo3::{PyTraverseError, PyVisit};
 use tulipa::sys::Burst;
 use tulipa::{Interest, Remote, Token};
 
+use super::contexts::Contexts;
 use super::host::PyHost;
 use super::job::{Job, Source};
 use super::sock::{self, Resting};
 use super::{EventLoop, handles};
 use crate::addresses;
 use crate::errors::os_error;
-use crate::ffi::{Object, Slot, attached};
+use crate::ffi::{Object, Slot};
 use crate::sslproto::Windows;
 use crate::tasks;
 use crate::transports::{Flushing, RECEIVE_SIZE};
@@ -40,11 +41,6 @@ mod reason {
 
 /// The class that `Core::note_class` found.
 static USUAL_CLASS: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
-
-/// A thread that has left so many jobs lets the loop run before it leaves more. Otherwise it goes on for the
-/// interpreter's whole switch interval, and ten thousand callbacks and more are out of the caches and in the
-/// collector's way before they run: 280 ns of processor time each instead of 173, and 196 with 256 in place of 1000.
-const CROWD: usize = 1000;
 
 #[inline]
 fn is_native(event_loop: &Object) -> bool {
@@ -82,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) work_queue: Slot,
     /// The task whose step ran last and which `current_task()` would still name: see `tasks::current`.
     pub(crate) idle_task: Slot,
+    /// What tasks and done-callbacks share of their contexts.
+    pub(crate) contexts: Contexts,
     /// Registrations by descriptor: handles of `add_reader` and `add_writer`, transports, listeners.
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,
     /// What all streams of the loop receive into; taken out while in use, made when first needed.
@@ -119,6 +117,7 @@ impl Core {
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
             idle_task: Slot::empty(),
+            contexts: Contexts::new(),
             descriptors: RefCell::default(),
             receive_buffer: Cell::default(),
             burst: Cell::default(),
@@ -256,27 +255,33 @@ impl Core {
         self.engine.schedule(job);
     }
 
-    /// Schedules from whatever thread this is. On the loop's own, and while no thread runs it, the job takes its
-    /// place behind those of `call_soon`.
+    /// Schedules from whatever thread this is. The job takes its place behind those of `call_soon`, as in asyncio: who
+    /// holds the GIL may touch the queue, since the loop's thread borrows nothing while it is without. The inbox is for
+    /// threads that are not attached, and for builds without a GIL.
     pub(crate) fn schedule_from_anywhere(&self, job: Job) -> PyResult<()> {
-        let owner = self.thread.get();
-        let direct = owner == 0 || owner == current_thread();
-        if direct {
-            self.engine.schedule(job);
-            // Between the turn's look at the ready queue and its sleep no Python code runs, save a clock of the
-            // program's own, under which a signal handler may have come here.
-            if self.own_clock.get() {
-                self.remote.notify();
-            }
-            return Ok(());
+        if cfg!(Py_GIL_DISABLED) && self.is_foreign() {
+            let refused = |_job| PyRuntimeError::new_err("Event loop is closed");
+            return self.remote.schedule(job).map_err(refused);
         }
-        let waiting =
-            self.remote.leave(job).map_err(|_job| PyRuntimeError::new_err("Event loop is closed"))?;
-        self.remote.notify();
-        if waiting % CROWD == 0 {
-            attached::release(std::thread::yield_now);
-        }
+        self.engine.schedule(job);
+        self.wake_if_needed();
         Ok(())
+    }
+
+    /// Whether another thread runs the loop.
+    #[inline]
+    fn is_foreign(&self) -> bool {
+        let owner = self.thread.get();
+        owner != 0 && owner != current_thread()
+    }
+
+    /// The loop has been given a job, perhaps while it sleeps. Between its own thread's look at the ready queue and its
+    /// sleep no Python code runs, save a clock of the program's own, under which a signal handler may have come here.
+    #[inline]
+    fn wake_if_needed(&self) {
+        if (self.is_foreign() || self.own_clock.get()) && !self.remote.is_notified() {
+            self.remote.notify();
+        }
     }
 
     /// As `schedule_from_anywhere`, for a worker thread: what wakes the loop is handed back, to be notified once the
@@ -285,11 +290,11 @@ impl Core {
         if self.is_closed() {
             return None;
         }
-        if self.thread.get() == 0 {
-            self.engine.schedule(job);
-            return None;
+        if cfg!(Py_GIL_DISABLED) && self.is_running() {
+            return self.remote.leave(job).is_ok().then(|| self.remote.clone());
         }
-        self.remote.leave(job).is_ok().then(|| self.remote.clone())
+        self.engine.schedule(job);
+        self.is_running().then(|| self.remote.clone())
     }
 
     /// Lends `size` bytes to receive into: the loop's own, or for more than it has, some that are given back at once.
@@ -352,8 +357,9 @@ impl Core {
         drop(self.flushing.take());
     }
 
-    fn slots(&self) -> [&Slot; 4] {
-        [&self.task_factory, &self.default_executor, &self.work_queue, &self.idle_task]
+    fn slots(&self) -> [&Slot; 6] {
+        let [template, spare] = self.contexts.slots();
+        [&self.task_factory, &self.default_executor, &self.work_queue, &self.idle_task, template, spare]
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyTuple};
 use tulipa::TimerKey;
 
 use super::EventLoop;
+use super::bare::{self, Bare};
 use super::core::Core;
 use super::thread_safe::ThreadSafe;
 use crate::ffi::class::{extension_offset, member_offset, new_class, noargs, slot};
@@ -223,9 +224,7 @@ pub(crate) fn new_handle(
 /// A Handle for the ready queue of a loop; see `show`.
 #[inline]
 pub(crate) fn new_queued_handle(event_loop: *mut ffi::PyObject, core: &Core, parts: Parts) -> Result<Object> {
-    let handle = fill(&HANDLES, layout().handle, event_loop, core, parts)?;
-    show_unless_running(&handle, core);
-    Ok(handle)
+    queued(&HANDLES, layout().handle, event_loop, core, parts)
 }
 
 /// The same for `call_soon_threadsafe`.
@@ -235,9 +234,82 @@ pub(crate) fn new_thread_safe_handle(
     parts: Parts,
 ) -> Result<Object> {
     let Some(thread_safe) = &layout().thread_safe else { return new_queued_handle(event_loop, core, parts) };
-    let handle = fill(&THREAD_SAFE_HANDLES, thread_safe.class, event_loop, core, parts)?;
-    gc::track(&handle);
+    queued(&THREAD_SAFE_HANDLES, thread_safe.class, event_loop, core, parts)
+}
+
+#[inline]
+fn queued(
+    free: &gc::FreeList,
+    class: *mut ffi::PyTypeObject,
+    event_loop: *mut ffi::PyObject,
+    core: &Core,
+    parts: Parts,
+) -> Result<Object> {
+    if !core.is_debug()
+        && let Some(handle) = bare::take_last_handle(event_loop, core)
+        && handle.class() == class
+    {
+        return refill(handle, parts);
+    }
+    let handle = fill(free, class, event_loop, core, parts)?;
+    show_unless_running(&handle, core);
     Ok(handle)
+}
+
+/// Puts new parts where `take_parts` has left none.
+#[inline]
+fn refill(handle: Object, parts: Parts) -> Result<Object> {
+    let context = context_for(parts.context)?;
+    let layout = layout();
+    let put = |offset: usize, value: Object| {
+        // SAFETY: a handle.
+        unsafe { at(handle.as_ptr(), offset) }.put(value);
+    };
+    put(layout.callback, parts.callback);
+    put(layout.arguments, parts.arguments);
+    put(layout.context, context);
+    Ok(handle)
+}
+
+#[inline]
+fn context_for(given: Option<Object>) -> Result<Object> {
+    match given {
+        Some(context) if !context.is_none() => Ok(context),
+        _ => context::copy_current(),
+    }
+}
+
+/// Empties a Handle of the loop's that only the queue refers to; `None` if there is more to it than can be made again.
+#[inline]
+pub(super) fn take_parts(handle: &Object, event_loop: *mut ffi::PyObject) -> Option<Bare> {
+    let (object, layout) = (handle.as_ptr(), layout());
+    let thread_safe = match handle.class() {
+        class if class == layout.handle => false,
+        class if layout.thread_safe.as_ref().is_some_and(|kind| kind.class == class) => true,
+        _ => return None,
+    };
+    // SAFETY: a handle; the constants live as long as the interpreter.
+    let is_plain = unsafe {
+        at(object, layout.cancelled).as_ptr() == ffi::Py_False()
+            && at(object, layout.source_traceback).as_ptr() == ffi::Py_None()
+            && at(object, layout.repr).as_ptr() == ffi::Py_None()
+            && at(object, layout.event_loop).as_ptr() == event_loop
+    };
+    if !is_plain || !is_hidden(handle) {
+        return None;
+    }
+    // SAFETY: a handle.
+    let take = |offset: usize| unsafe { at(object, offset) }.take().unwrap_or_else(Object::none);
+    Some(Bare::new(take(layout.callback), take(layout.arguments), take(layout.context), thread_safe))
+}
+
+/// A Handle for what was taken out of one.
+#[cold]
+pub(super) fn restore(event_loop: &Object, core: &Core, bare: Bare) -> Result<Object> {
+    let Bare { callback, arguments, context, thread_safe, .. } = bare;
+    let parts = Parts { callback, arguments, context: Some(context) };
+    let make = if thread_safe { new_thread_safe_handle } else { new_queued_handle };
+    make(event_loop.as_ptr(), core, parts)
 }
 
 #[inline]
@@ -306,10 +378,7 @@ fn fill(
     core: &Core,
     parts: Parts,
 ) -> Result<Object> {
-    let context = match parts.context {
-        Some(context) if !context.is_none() => context,
-        _ => context::copy_current()?,
-    };
+    let context = context_for(parts.context)?;
     let traceback = if core.is_debug() { call::call0(&stdlib().extract_stack)? } else { Object::none() };
     let handle = allocate(free, class)?;
     let layout = layout();
@@ -365,6 +434,9 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
 #[inline]
 fn call_back(handle: &Object, layout: &Layout) -> Result<()> {
     let object = handle.as_ptr();
+    if handle.class() == layout.handle && is_hidden(handle) {
+        return call_back_hidden(object, layout);
+    }
     // References of our own: the callback may cancel its handle, which lets all three go.
     // SAFETY: a handle.
     let (callback, arguments, context) = unsafe {
@@ -379,6 +451,31 @@ fn call_back(handle: &Object, layout: &Layout) -> Result<()> {
         Some(thread_safe) if handle.class() == thread_safe.class => thread_safe.run(handle, body),
         _ => body(),
     }
+}
+
+/// `call_back` for a handle that nobody can see, and so nobody misses anything in it meanwhile: its references are lent
+/// to the call.
+#[inline]
+fn call_back_hidden(object: *mut ffi::PyObject, layout: &Layout) -> Result<()> {
+    let places = [layout.callback, layout.arguments, layout.context];
+    // SAFETY: a handle.
+    let lent = places.map(|offset| unsafe { at(object, offset) }.take().unwrap_or_else(Object::none));
+    let [callback, arguments, context] = &lent;
+    let outcome = context::run_in(context, || call::call_tuple(callback, arguments.as_ptr()).map(drop));
+    for (offset, value) in places.into_iter().zip(lent) {
+        // SAFETY: a handle.
+        unsafe { at(object, offset) }.put(value);
+    }
+    outcome
+}
+
+/// Whether there is only the one reference to the handle, and no other way to come by it.
+#[inline]
+fn is_hidden(handle: &Object) -> bool {
+    // SAFETY: a live collected object.
+    bare::is_sole(handle)
+        && bare::is_unobserved(handle)
+        && unsafe { ffi::PyObject_GC_IsTracked(handle.as_ptr()) } == 0
 }
 
 /// What the exception handler is told when the handle's callback raised.

@@ -8,6 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use tulipa::{Host, Instant, Loop, Readiness, Token};
 
+use super::bare::Bare;
+use super::contexts::{self, Context};
 use super::core::Core;
 use super::job::{Job, Source};
 use super::{EventLoop, handles, sock, timers};
@@ -66,18 +68,12 @@ impl PyHost {
     fn run_other(&self, job: Job) -> Result<()> {
         match job {
             Job::Handle(handle) if self.core.is_debug() => self.run_timed(&handle),
+            Job::Bare(bare) if self.core.is_debug() => self.run_timed(&self.restore(bare)?),
             Job::Handle(handle) => {
                 handles::run(&handle).or_else(|raised| self.handle_failed(raised, &handle))
             }
-            Job::Call { function, argument, context } => {
-                let outcome = context::run_in(&context, || match &argument {
-                    Some(argument) => call::call1(&function, argument),
-                    None => call::call0(&function),
-                });
-                outcome
-                    .map(drop)
-                    .or_else(|raised| self.callback_failed(raised, &function, argument.as_ref(), &context))
-            }
+            Job::Call { function, argument, context } => self.run_call(&function, argument.as_ref(), context),
+            Job::Bare(mut bare) => bare.run().or_else(|raised| self.bare_failed(raised, bare)),
             Job::Ready { waiter, token } => sock::ready(self.core, &waiter, token),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
@@ -93,6 +89,26 @@ impl PyHost {
             }
             Job::Step { .. } | Job::Wakeup { .. } => unreachable!("steps are run before"),
         }
+    }
+
+    fn run_call(&self, function: &Object, argument: Option<&Object>, context: Context) -> Result<()> {
+        let (context, template) = match context {
+            Context::Own(context) => (context, None),
+            Context::Shared(template) => (self.core.contexts.lend(&template)?, Some(template)),
+        };
+        let outcome = context::run_in(&context, || match argument {
+            Some(argument) => call::call1(function, argument),
+            None => call::call0(function),
+        });
+        if let Err(raised) = outcome {
+            return self.callback_failed(raised, function, argument, &context);
+        }
+        if let Some(template) = template
+            && contexts::is_unused(&context, 1, &template)
+        {
+            self.core.contexts.take_back(context);
+        }
+        Ok(())
     }
 
     /// Settles a future with what another thread has found out for it.
@@ -136,7 +152,7 @@ impl PyHost {
             Some(_) => callables::wakeup_callable(task)?,
             None => callables::step_callable(task, None)?,
         };
-        self.report_call(&exception, &callable, woken_by, &tasks::context_of(task))
+        self.report_call(&exception, &callable, woken_by, &tasks::context_of(task)?)
     }
 
     #[cold]
@@ -205,6 +221,20 @@ impl PyHost {
         self.report(handles::failure_context(self.py(), handle, &exception)?)
     }
 
+    #[cold]
+    fn bare_failed(&self, raised: Raised, bare: Bare) -> Result<()> {
+        if raised.leaves_the_loop() {
+            return Err(raised);
+        }
+        let exception = raised.take_object();
+        let handle = self.restore(bare)?;
+        self.report(handles::failure_context(self.py(), &handle, &exception)?)
+    }
+
+    fn restore(&self, bare: Bare) -> Result<Object> {
+        handles::restore(&self.event_loop, self.core, bare)
+    }
+
     fn report(&self, context: Bound<'_, PyDict>) -> Result<()> {
         call::method1(&self.event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
             .map(drop)
@@ -265,6 +295,12 @@ impl Host for PyHost {
     #[inline]
     fn flush(&self, _event_loop: &Loop<Self>) -> ControlFlow<PyErr> {
         let core = self.core;
+        if core.contexts.are_idle() {
+            if core.contexts.may_free() {
+                into_flow(self.settle())?;
+            }
+            core.contexts.tidy();
+        }
         if core.flushing.is_empty() && core.resting.is_empty() {
             return ControlFlow::Continue(());
         }

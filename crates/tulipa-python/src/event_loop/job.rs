@@ -5,6 +5,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::Token;
 
+use super::bare::Bare;
+use super::contexts::Context;
 use super::handles;
 use crate::executors::Outcome;
 use crate::ffi::Object;
@@ -17,6 +19,8 @@ use crate::transports::Event;
 pub(crate) enum Job {
     /// A Handle or TimerHandle: what `call_soon` and `call_later` were given.
     Handle(Object),
+    /// What is left of a Handle that nobody kept.
+    Bare(Bare),
     /// A native task's next step; with an exception to throw into the coroutine.
     Step { task: Object, exception: Option<Object> },
     /// A native task whose native future, or waiter, is done.
@@ -24,7 +28,7 @@ pub(crate) enum Job {
     /// A native object that waits for a future, which is done.
     Notify { observer: Object, kind: &'static Kind, future: Object },
     /// `function(argument)` in `context`, without a Handle: done-callbacks, and steps of stock tasks.
-    Call { function: Object, argument: Option<Object>, context: Object },
+    Call { function: Object, argument: Option<Object>, context: Context },
     /// Who waits for a `sock_*` operation, and the registration of its socket, which is ready.
     Ready { waiter: Object, token: Token },
     /// The waiter of a native operation whose time has come.
@@ -41,6 +45,7 @@ impl Job {
     pub(super) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         match self {
             Self::Handle(object) | Self::Ready { waiter: object, .. } | Self::Expire(object) => see(object),
+            Self::Bare(bare) => bare.visit(see),
             Self::Step { task, exception } => {
                 see(task);
                 exception.iter().for_each(see);
@@ -49,7 +54,7 @@ impl Job {
                 [object, future].into_iter().for_each(see);
             }
             Self::Call { function, argument, context } => {
-                [function, context].into_iter().chain(argument).for_each(see);
+                [function, context.object()].into_iter().chain(argument).for_each(see);
             }
             Self::Answer { future, outcome } => {
                 see(future);
@@ -107,7 +112,7 @@ pub(super) fn from_stock_task(
         [argument] if is_stock_wakeup(callback) => Some(unsafe { Object::borrow(*argument) }),
         _ => return None,
     };
-    Some(Job::Call { function: callback.clone(), argument, context: context.clone() })
+    Some(Job::Call { function: callback.clone(), argument, context: Context::Own(context.clone()) })
 }
 
 /// Whether `callback` is the builtin by which a future wakes a stock C task.

@@ -52,6 +52,7 @@ fn set_up(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
 fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<()> {
     let (py, core) = (slf.py(), &slf.get().core);
     let settled = current::settle(core, &Object::from_bound(slf.as_any()));
+    core.contexts.tidy();
     core.engine.take_stop();
     core.set_thread(None);
     core.show_queued();

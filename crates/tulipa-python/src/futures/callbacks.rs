@@ -5,6 +5,7 @@ use std::cell::{Cell, UnsafeCell};
 use pyo3::ffi;
 
 use super::observers::Kind;
+use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::{Object, Result, Slot, call, context};
@@ -18,16 +19,16 @@ pub(crate) enum Callback {
     /// A native object, to be told by a Rust function.
     Notify { observer: Object, kind: &'static Kind },
     /// What `add_done_callback` was given.
-    Call { function: Object, context: Object },
+    Call { function: Object, context: Context },
 }
 
 impl Callback {
     /// The callable and the context, as Python code may see them.
     pub(crate) fn visible(&self) -> Result<(Object, Object)> {
         match self {
-            Self::Wake(task) => Ok((tasks::wakeup_callable(task)?, tasks::context_of(task))),
+            Self::Wake(task) => Ok((tasks::wakeup_callable(task)?, tasks::context_of(task)?)),
             Self::Notify { observer, kind } => Ok((kind.callable(observer)?, context::copy_current()?)),
-            Self::Call { function, context } => Ok((function.clone(), context.clone())),
+            Self::Call { function, context } => Ok((function.clone(), context.clone().into_own()?)),
         }
     }
 
@@ -38,7 +39,7 @@ impl Callback {
                 observer.is(other.as_ptr()) && std::ptr::eq(*kind, *other_kind)
             }
             (Self::Call { function, context }, Self::Call { function: other, context: other_context }) => {
-                function.is(other.as_ptr()) && context.is(other_context.as_ptr())
+                function.is(other.as_ptr()) && context.object().is(other_context.object().as_ptr())
             }
             _ => false,
         }
@@ -53,7 +54,7 @@ impl Callback {
             Self::Wake(object) | Self::Notify { observer: object, .. } => visit(object.as_ptr()),
             Self::Call { function, context } => {
                 visit(function.as_ptr());
-                visit(context.as_ptr());
+                visit(context.object().as_ptr());
             }
         }
     }
@@ -98,6 +99,20 @@ impl Callbacks {
         // SAFETY: S1: cloning entries increments counts and calls nobody.
         let rest = unsafe { (*self.rest.get()).iter().cloned() };
         copy.into_iter().chain(rest).collect()
+    }
+
+    /// Gives every entry a context of its own, which somebody is about to see.
+    pub(crate) fn own_contexts(&self) -> Result<()> {
+        let (first, rest) = self.take();
+        for callback in first.into_iter().chain(rest) {
+            self.push(match callback {
+                Callback::Call { function, context } => {
+                    Callback::Call { function, context: Context::Own(context.into_own()?) }
+                }
+                other => other,
+            });
+        }
+        Ok(())
     }
 
     fn take(&self) -> (Option<Callback>, Vec<Callback>) {

@@ -9,8 +9,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use super::callbacks::{self, Callback};
+use super::callbacks::{self, Callback, OnLoop};
 use super::{FutureState, Phase, classes, iterator, state_of};
+use crate::event_loop::contexts::Context;
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
 use crate::ffi::raised::{enter, raise};
@@ -153,7 +154,11 @@ unsafe extern "C" fn add_done_callback(
         if !state.is_alive() {
             return Err(PyRuntimeError::new_err("uninitialized Future object").into());
         }
-        let context = given.map_or_else(context::copy_current, Ok)?;
+        let context = match (given, state.direct()) {
+            (Some(given), _) => Context::Own(given),
+            (None, Some(core)) => core.contexts.current()?,
+            (None, None) => Context::Own(context::copy_current()?),
+        };
         let callback = Callback::Call { function, context };
         if state.is_pending() {
             state.callbacks.push(callback);
@@ -259,6 +264,7 @@ unsafe extern "C" fn visible_callbacks(object: *mut ffi::PyObject, _: *mut c_voi
         // SAFETY: called on an instance.
         let state = unsafe { state_of(object) };
         ensure_alive(state)?;
+        state.callbacks.own_contexts()?;
         let entries = state.callbacks.snapshot();
         if entries.is_empty() {
             return Ok(Object::none());

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::Waiter;
+use crate::event_loop::contexts::Context;
 use crate::ffi::args::Args;
 use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
@@ -149,7 +150,7 @@ unsafe extern "C" fn add_done_callback(
         // SAFETY: called on an instance, with this call's arguments.
         let ((this, waiter), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let (function, given) = done_callback(&args)?;
-        let context = given.map_or_else(context::copy_current, Ok)?;
+        let context = Context::Own(given.map_or_else(context::copy_current, Ok)?);
         let callback = Callback::Call { function, context };
         if waiter.is_pending() {
             waiter.add(callback);

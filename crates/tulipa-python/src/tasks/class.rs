@@ -8,10 +8,12 @@ use pyo3::prelude::*;
 
 use super::methods::{TASK_METHODS, TASK_PROPERTIES};
 use super::{TaskState, registry, state_of, step};
+use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::ffi::class::{new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call, context};
+use crate::futures::callbacks::OnLoop;
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
 use crate::futures::{classes, methods};
 use crate::gc::FreeList;
@@ -145,7 +147,11 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
         return Err(PyTypeError::new_err(text).into());
     }
     state.log_destroy_pending.set(true);
-    state.context.put(context_for(arguments.context)?);
+    #[cfg(Py_3_12)]
+    let is_eager = arguments.eager_start && is_running(state)?;
+    #[cfg(not(Py_3_12))]
+    let is_eager = false;
+    state.set_context(context_for(state, arguments.context, is_eager)?);
     state.coroutine.put(arguments.coroutine);
     match arguments.name.filter(|name| !name.is_none()) {
         Some(name) => state.set_name(py, &name)?,
@@ -154,20 +160,25 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
     #[cfg(Py_3_14)]
     super::base_fields::show(task, state)?;
     #[cfg(Py_3_12)]
-    if arguments.eager_start && is_running(state)? {
+    if is_eager {
         return step::eager_start(task, state);
     }
     step::schedule(task, state, None)?;
     registry::register(task, &state.links)
 }
 
-fn context_for(given: Option<Object>) -> Result<Object> {
-    let Some(given) = given.filter(|given| !given.is_none()) else { return context::copy_current() };
+fn context_for(state: &TaskState, given: Option<Object>, is_eager: bool) -> Result<Context> {
+    let Some(given) = given.filter(|given| !given.is_none()) else {
+        return match state.future.direct() {
+            Some(core) if !is_eager => core.contexts.current(),
+            _ => context::copy_current().map(Context::Own),
+        };
+    };
     if cfg!(Py_3_15) && !context::is_context(&given) {
         let text = format!("a contextvars.Context was expected, got {}", class_name(&given)?);
         return Err(PyTypeError::new_err(text).into());
     }
-    Ok(given)
+    Ok(Context::Own(given))
 }
 
 fn class_name(object: &Object) -> PyResult<String> {

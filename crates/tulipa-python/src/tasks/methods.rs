@@ -53,7 +53,7 @@ unsafe extern "C" fn get_coro(object: *mut ffi::PyObject, _: *mut ffi::PyObject)
 #[cfg(Py_3_12)]
 unsafe extern "C" fn get_context(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.context.or_none()))
+    enter(|_| unsafe { state_of(object) }.own_context())
 }
 
 unsafe extern "C" fn get_name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {

@@ -182,7 +182,7 @@ impl ScheduledTasks {
 
 /// The names of asyncio's sets of tasks in its module.
 const SCHEDULED: &str = if cfg!(Py_3_12) { "_scheduled_tasks" } else { "_all_tasks" };
-#[cfg(Py_3_12)]
+#[cfg(all(Py_3_12, not(Py_3_14)))]
 const EAGER: &str = "_eager_tasks";
 
 /// `all_tasks(loop=None)`. A set that changes while it is iterated is left to the stock function, which tries again.

@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::{TaskState, callables, cancel_future, current, registry, state_of};
+use crate::event_loop::contexts::{self, Context};
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
@@ -23,13 +24,53 @@ pub(crate) fn run_step(core: &Core, task: &Object, exception: Option<Object>) ->
     // SAFETY: the queue holds steps of native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
     let event_loop = state.future.event_loop.or_none();
-    let context = state.context.or_none();
-    context::run_in(&context, || {
+    let (context, template) = state.enter_context(core)?;
+    let result = context::run_in(&context, || {
         current::enter_native(core, &event_loop, task)?;
         let result = step(task, state, exception);
         current::leave_native(core, task);
         result
-    })
+    });
+    if let Some(template) = template {
+        state.leave_context(core, context, template);
+    }
+    result
+}
+
+impl TaskState {
+    /// The context for a step, and the template that it was lent for.
+    #[inline]
+    fn enter_context(&self, core: &Core) -> Result<(Object, Option<Object>)> {
+        if !self.shares_context.get() {
+            return Ok((self.context.or_none(), None));
+        }
+        // Taken, so that it does not count among the references.
+        let template = self.context.take().unwrap_or_else(Object::none);
+        match core.contexts.lend(&template) {
+            Ok(context) => {
+                self.set_context(Context::Own(context.clone()));
+                let is_lent = !context.is(template.as_ptr());
+                Ok((context, is_lent.then_some(template)))
+            }
+            Err(raised) => {
+                self.set_context(Context::Shared(template));
+                Err(raised)
+            }
+        }
+    }
+
+    /// The step is over. What it ran in is the task's own from now on, if it has changed it, somebody keeps it, or the
+    /// task goes on for the second time: it is likely to go on for long, and borrowing takes longer than having. A task
+    /// that is done, or waits after its first step, gives it back.
+    #[inline]
+    fn leave_context(&self, core: &Core, context: Object, template: Object) {
+        let goes_on = self.has_borrowed.replace(true) && self.future.is_pending();
+        let is_own = !self.shares_context.get() && context.is(self.context.as_ptr());
+        if !goes_on && is_own && contexts::is_unused(&context, 2, &template) {
+            self.set_context(Context::Shared(template));
+            core.contexts.take_back(context);
+        }
+    }
 }
 
 /// A wake-up taken from the ready queue: the native future or waiter that the task waited on is done.
@@ -105,7 +146,7 @@ pub(super) fn schedule(task: &Object, state: &TaskState, exception: Option<Objec
         return Ok(());
     }
     let callable = callables::step_callable(task, exception.as_ref())?;
-    callables::call_soon(&state.future.event_loop.or_none(), &callable, None, &state.context.or_none())
+    callables::call_soon(&state.future.event_loop.or_none(), &callable, None, &state.own_context()?)
 }
 
 /// What the coroutine did when it was resumed.
@@ -315,7 +356,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
     call::setattr(&value, &names.asyncio_future_blocking, &futures::methods::boolean(false))?;
     remember_awaited_by(&value, task)?;
     let wakeup = callables::wakeup_callable(task)?;
-    callables::add_done_callback(&value, &wakeup, &state.context.or_none())?;
+    callables::add_done_callback(&value, &wakeup, &state.own_context()?)?;
     await_cancellable(task, state, value)
 }
 

@@ -21,6 +21,7 @@ use tulipa::{Readiness, sys};
 use super::stream::{Chunk, Stream, emptied, fatal_error};
 use super::{Event, writing};
 use crate::errors::os_error;
+use crate::event_loop::contexts::Context;
 use crate::event_loop::core::{Core, current_thread};
 use crate::event_loop::job::Job;
 use crate::ffi::buffer::{Buffer, new_bytes};
@@ -343,7 +344,7 @@ fn schedule_error(stream: &Stream, error: PyErr) -> Result<()> {
     let (Some(core), Some(own)) = (stream.core(), stream.context.get()) else { return Ok(()) };
     let function = call::getattr(&stream.protocol.or_none(), &stdlib().names.error_received)?;
     let argument = Some(Raised::from(error).take_object());
-    core.schedule(Job::Call { function, argument, context: context::copy(&own)? });
+    core.schedule(Job::Call { function, argument, context: Context::Own(context::copy(&own)?) });
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use super::stream::{self, Opening, Stream};
 use super::{extra, writing};
 use crate::errors::os_error;
 use crate::event_loop::EventLoop;
+use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::{Object, Result, call, context};
@@ -88,7 +89,7 @@ pub(super) fn end_of_file(transport: &Object, stream: &Stream) -> Result<()> {
     let eof_received = call::getattr(&stream.protocol.or_none(), &stdlib().names.eof_received)?;
     if let Some(core) = stream.core() {
         core.ensure_open()?;
-        let context = context::copy_current()?;
+        let context = Context::Own(context::copy_current()?);
         core.schedule(Job::Call { function: eof_received, argument: None, context });
     }
     stream::close(transport, stream)

@@ -17,6 +17,7 @@ use super::datagram::{self, Datagram};
 use super::kind::Kind;
 use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
+use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source};
 use crate::ffi::raised::{finally, leaves_the_loop};
@@ -255,7 +256,11 @@ pub(crate) fn open(
     stream.fd.set(fd);
     stream.number.set(fd);
     attach(stream, &transport, opening.server)?;
-    core.schedule(Job::Call { function: connection_made, argument: Some(transport.clone()), context: made });
+    core.schedule(Job::Call {
+        function: connection_made,
+        argument: Some(transport.clone()),
+        context: Context::Own(made),
+    });
     core.schedule(Job::Io { target: transport.clone(), event: Event::Opened, context: None });
     Ok(transport)
 }

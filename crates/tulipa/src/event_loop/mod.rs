@@ -122,6 +122,12 @@ impl<H: Host> Loop<H> {
         self.ready.borrow_mut().push(job);
     }
 
+    /// Lends the ready queue to `f`, which must neither call out nor drop a job.
+    #[inline]
+    pub fn with_ready<R>(&self, f: impl FnOnce(&mut ReadyQueue<H::Job>) -> R) -> R {
+        f(&mut self.ready.borrow_mut())
+    }
+
     /// How many jobs are ready, not counting those that other threads have sent since the turn began.
     #[inline]
     pub fn ready_len(&self) -> usize {

@@ -28,14 +28,20 @@ impl<J> Remote<J> {
     }
 
     /// As [`Remote::schedule`], but leaves waking the loop to a [`Remote::notify`] that must follow: a thread
-    /// that first lets go of a lock which the loop will want spares both a wait for it. Says how many jobs wait
-    /// for the loop, this one included.
+    /// that first lets go of a lock which the loop will want spares both a wait for it.
     ///
     /// # Errors
     ///
     /// Hands the job back when the loop is closed.
-    pub fn leave(&self, job: J) -> Result<usize, J> {
+    pub fn leave(&self, job: J) -> Result<(), J> {
         self.inbox.leave(job)
+    }
+
+    /// Whether [`Remote::notify`] would change nothing, for a thread that excludes the loop by a lock which the
+    /// loop lets go of only to sleep.
+    #[inline]
+    pub fn is_notified(&self) -> bool {
+        self.inbox.is_notified()
     }
 
     /// Wakes the loop if it sleeps. Takes no lock and does not allocate: a signal handler may call it.

@@ -245,6 +245,24 @@ mod tests {
     }
 
     #[test]
+    fn pure_the_sole_and_the_first_piece_are_what_is_left_of_them() {
+        let mut queue = WriteQueue::new();
+        assert_eq!((queue.sole(), queue.first()), (None, None));
+        queue.append(b"abcd".to_vec());
+        let _ = queue.advance(1, &mut drop);
+        assert_eq!((queue.sole(), queue.first()), (Some(&b"bcd"[..]), Some(&b"bcd"[..])));
+        queue.append(b"ef".to_vec());
+        assert_eq!((queue.sole(), queue.first()), (None, Some(&b"bcd"[..])));
+        let _ = queue.advance(4, &mut drop);
+        assert_eq!((queue.sole(), queue.first()), (Some(&b"f"[..]), Some(&b"f"[..])));
+        queue.append(Vec::new());
+        assert_eq!(queue.sole(), Some(&b"f"[..]), "an empty chunk is no piece");
+        let _ = queue.advance(1, &mut drop);
+        queue.append(Vec::new());
+        assert_eq!(queue.sole(), None);
+    }
+
+    #[test]
     fn pure_marks_are_crossed_as_in_asyncio() {
         let mut queue = WriteQueue::new();
         assert_eq!(queue.limits(), (65536, 16384));

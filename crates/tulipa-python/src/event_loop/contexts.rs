@@ -1,0 +1,209 @@
+//! Contexts that tasks and done-callbacks share for as long as none of them changes a variable.
+//!
+//! Each task and each done-callback has a context of its own: a copy of the one that was current. Most never set a
+//! variable, so their copies stay equal, and making, collecting and freeing them was a sixth of what a short task
+//! cost. Here what is made in one context shares one copy, the template, in which nothing ever runs; and what runs
+//! does so in a copy of the template, which the next one gets if it comes back as it went. Who has set a variable
+//! keeps that copy for himself, and so does everyone whose context somebody else holds or asks for.
+//!
+//! Whether a context was changed is seen by the map of variables in it, which is immutable: a change puts another in
+//! its place. Where contexts keep it, and threads their current context, is found out once; where that fails, and on
+//! builds without a GIL, everyone gets a copy at once.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::ffi::{Object, Result, Slot, context};
+use crate::stdlib::stdlib;
+
+/// What a task or a callback is to run in.
+#[derive(Clone)]
+pub(crate) enum Context {
+    /// Nobody else's.
+    Own(Object),
+    /// A template.
+    Shared(Object),
+}
+
+impl Context {
+    /// The context itself, for eyes and hands other than the loop's.
+    pub(crate) fn into_own(self) -> Result<Object> {
+        match self {
+            Self::Own(context) => Ok(context),
+            Self::Shared(template) => context::copy(&template),
+        }
+    }
+
+    /// The object, whichever it is.
+    pub(crate) fn object(&self) -> &Object {
+        let (Self::Own(context) | Self::Shared(context)) = self;
+        context
+    }
+}
+
+/// One loop's.
+pub(crate) struct Contexts {
+    /// A copy of the context that was current last.
+    template: Slot,
+    /// A copy of a template that nobody runs in.
+    spare: Slot,
+}
+
+impl Contexts {
+    pub(super) const fn new() -> Self {
+        Self { template: Slot::empty(), spare: Slot::empty() }
+    }
+
+    pub(super) fn slots(&self) -> [&Slot; 2] {
+        [&self.template, &self.spare]
+    }
+
+    /// The current context as it is now.
+    #[inline]
+    pub(crate) fn current(&self) -> Result<Context> {
+        let Some(variables) = fields().and_then(Fields::current) else {
+            return context::copy_current().map(Context::Own);
+        };
+        if let Some(template) = self.template.get().filter(|template| variables == variables_of(template)) {
+            return Ok(Context::Shared(template));
+        }
+        let template = context::copy_current()?;
+        self.template.put(template.clone());
+        Ok(Context::Shared(template))
+    }
+
+    /// A context to run in, equal to `template`: the template itself where the caller has the only reference to it.
+    #[inline]
+    pub(crate) fn lend(&self, template: &Object) -> Result<Object> {
+        if references(template) == 1 {
+            return Ok(template.clone());
+        }
+        match self.spare.take() {
+            Some(spare) if variables_of(&spare) == variables_of(template) => Ok(spare),
+            _ => context::copy(template),
+        }
+    }
+
+    /// Takes a lent context back that `is_unused`.
+    #[inline]
+    pub(crate) fn take_back(&self, lent: Object) {
+        self.spare.put(lent);
+    }
+
+    /// Whether nobody shares what is kept: what has one holder is the holder's.
+    #[inline]
+    pub(super) fn are_idle(&self) -> bool {
+        match self.template.peek() {
+            Some(template) => references(template) <= 2,
+            None => !self.spare.is_empty(),
+        }
+    }
+
+    /// Whether `tidy` gives up more than references, and so may run finalizers.
+    pub(super) fn may_free(&self) -> bool {
+        !self.spare.is_empty() || self.template.peek().is_some_and(|template| references(template) == 1)
+    }
+
+    /// Keeps nothing alive that nobody shares.
+    pub(super) fn tidy(&self) {
+        drop((self.template.take(), self.spare.take()));
+    }
+}
+
+/// Whether a context that was lent for `template` is as it was, and nobody has it but `holders`.
+#[inline]
+pub(crate) fn is_unused(lent: &Object, holders: isize, template: &Object) -> bool {
+    references(lent) == holders && variables_of(lent) == variables_of(template)
+}
+
+#[inline]
+fn references(object: &Object) -> isize {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) }
+}
+
+/// The map of variables that a context made by the functions of this file has.
+#[inline]
+fn variables_of(context: &Object) -> usize {
+    fields().map_or(0, |fields| fields.variables_of(context.as_ptr()))
+}
+
+#[inline]
+fn fields() -> Option<&'static Fields> {
+    stdlib().behaviour.context_fields.as_ref()
+}
+
+/// Where CPython keeps what is read here (C7).
+pub(crate) struct Fields {
+    /// In a thread's state: its current context.
+    current: usize,
+    /// In a context: the map of its variables.
+    variables: usize,
+}
+
+/// How much of a thread's state is searched. The field lies within, in all releases so far.
+const SEARCHED: usize = 64;
+
+impl Fields {
+    /// Looks for known objects in memory: nothing if they are not found, or found where they should not be.
+    pub(crate) fn find(py: Python<'_>) -> PyResult<Option<Self>> {
+        if cfg!(Py_GIL_DISABLED) {
+            return Ok(None);
+        }
+        let variable = py.import("contextvars")?.call_method1("ContextVar", ("probe",))?;
+        let first = context::copy_current().map_err(PyErr::from)?;
+        first.bound(py).call_method1("run", (variable.getattr("set")?, 1))?;
+        let second = context::copy(&first).map_err(PyErr::from)?;
+        let Some(variables) = variables_in(&first, &second) else { return Ok(None) };
+        let place = |context: &Object| context::run_in(context, || Ok(current_in(context)));
+        let (place, other) = (place(&first).map_err(PyErr::from)?, place(&second).map_err(PyErr::from)?);
+        let Some(current) = place.filter(|_| place == other) else { return Ok(None) };
+        let fields = Self { current, variables };
+        // A change must show, and in the changed one alone.
+        let before = fields.variables_of(first.as_ptr());
+        first.bound(py).call_method1("run", (variable.getattr("set")?, 2))?;
+        let shows =
+            fields.variables_of(first.as_ptr()) != before && fields.variables_of(second.as_ptr()) == before;
+        Ok(shows.then_some(fields))
+    }
+
+    /// The variables of the thread's current context; none where it never had one.
+    #[inline]
+    fn current(&self) -> Option<usize> {
+        // SAFETY: attached.
+        let thread = unsafe { ffi::PyThreadState_Get() };
+        // SAFETY: C7: the thread's state has a nullable pointer to a context there.
+        let context = unsafe { thread.byte_add(self.current).cast::<*mut ffi::PyObject>().read() };
+        (!context.is_null()).then(|| self.variables_of(context))
+    }
+
+    #[inline]
+    fn variables_of(&self, context: *mut ffi::PyObject) -> usize {
+        // SAFETY: C7: the callers pass live contexts.
+        unsafe { context.byte_add(self.variables).cast::<usize>().read() }
+    }
+}
+
+/// The one word that a context and its copy have in common, behind their headers.
+fn variables_in(context: &Object, copy: &Object) -> Option<usize> {
+    let header = size_of::<ffi::PyObject>() / size_of::<usize>();
+    // SAFETY: a live class.
+    let size = unsafe { (*context.class()).tp_basicsize }.cast_unsigned() / size_of::<usize>();
+    let word = |object: &Object, index: usize| {
+        // SAFETY: an instance has as many bytes as its class says.
+        unsafe { object.as_ptr().cast::<usize>().add(index).read() }
+    };
+    let mut places = (header..size)
+        .filter(|&index| word(context, index) != 0 && word(context, index) == word(copy, index));
+    places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>())
+}
+
+/// Where the state of this thread names `context`, which it is in.
+fn current_in(context: &Object) -> Option<usize> {
+    // SAFETY: attached.
+    let thread = unsafe { ffi::PyThreadState_Get() }.cast::<usize>();
+    (0..SEARCHED)
+        // SAFETY: the search ends at the field, which is within the state.
+        .find(|&index| unsafe { thread.add(index).read() } == context.as_ptr() as usize)
+        .map(|index| index * size_of::<usize>())
+}
