@@ -74,6 +74,8 @@ struct Extras {
     cancel_message: Slot,
     /// A task's name, once there is one that is not its number.
     name: Slot,
+    /// What a task waited on that somebody else ended meanwhile, as by `Future.set_result(task, ...)`.
+    awaited: Slot,
     /// `cancel()` calls of a task not taken back by `uncancel()`.
     cancels: Cell<i32>,
 }
@@ -86,12 +88,13 @@ impl Extras {
             source_traceback: Slot::empty(),
             cancel_message: Slot::empty(),
             name: Slot::empty(),
+            awaited: Slot::empty(),
             cancels: Cell::new(0),
         })
     }
 
-    fn slots(&self) -> [&Slot; 4] {
-        [&self.exception_traceback, &self.source_traceback, &self.cancel_message, &self.name]
+    fn slots(&self) -> [&Slot; 5] {
+        [&self.exception_traceback, &self.source_traceback, &self.cancel_message, &self.name, &self.awaited]
     }
 }
 
@@ -160,20 +163,32 @@ impl FutureState {
         }
     }
 
-    /// The future that a pending task waits on.
+    /// The future that a task waits on.
     #[inline]
     pub(crate) fn awaited(&self) -> Option<Object> {
-        if self.is_pending() { self.outcome.get() } else { None }
+        if self.is_pending() { self.outcome.get() } else { self.extras()?.awaited.get() }
     }
 
     #[inline]
     pub(crate) fn set_awaited(&self, future: Object) {
-        self.outcome.put(future);
+        if self.is_pending() {
+            self.outcome.put(future);
+        } else {
+            self.extras_or_new().awaited.put(future);
+        }
     }
 
     #[inline]
     pub(crate) fn take_awaited(&self) -> Option<Object> {
-        if self.is_pending() { self.outcome.take() } else { None }
+        if self.is_pending() { self.outcome.take() } else { self.extras()?.awaited.take() }
+    }
+
+    /// Makes room for how the future ends. A task that ends by itself waits on nothing.
+    #[inline]
+    fn put_awaited_aside(&self) {
+        if let Some(future) = self.outcome.take() {
+            self.extras_or_new().awaited.put(future);
+        }
     }
 
     /// The N of `Task-N`, for a task that was given no name; else zero.
@@ -351,6 +366,7 @@ impl FutureState {
     #[inline]
     pub(crate) fn set_result(&self, future: &Object, result: Object) -> Result<()> {
         self.ensure_pending()?;
+        self.put_awaited_aside();
         self.outcome.put(result);
         self.settle(future, Phase::Finished)
     }
@@ -364,6 +380,7 @@ impl FutureState {
         if let Ok(traceback) = unsafe { Object::steal(traceback) } {
             self.extras_or_new().exception_traceback.put(traceback);
         }
+        self.put_awaited_aside();
         self.outcome.put(exception);
         self.bits.set(Bit::Failed, true);
         // The callbacks are queued first: a loop that refuses them must not leave a warning behind as well.
@@ -379,6 +396,7 @@ impl FutureState {
             return Ok(false);
         }
         self.set_cancel_message(message);
+        self.put_awaited_aside();
         self.settle(future, Phase::Cancelled)?;
         Ok(true)
     }

@@ -87,10 +87,7 @@ impl TaskState {
 
     #[inline]
     fn set_context(&self, context: Context) {
-        let (shares, context) = match context {
-            Context::Own(context) => (false, context),
-            Context::Shared(template) => (true, template),
-        };
+        let (shares, context) = context.split();
         self.future.bits.set(Bit::SharedContext, shares);
         self.context.put(context);
     }

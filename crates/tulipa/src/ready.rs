@@ -27,12 +27,10 @@ impl<J> ReadyQueue<J> {
         self.jobs.push_back(job);
     }
 
-    /// The two youngest jobs, the elder of them first.
+    /// The youngest job, to be changed in its place.
     #[inline]
-    pub fn last_two(&mut self) -> [Option<&mut J>; 2] {
-        let mut jobs = self.jobs.iter_mut();
-        let last = jobs.next_back();
-        [jobs.next_back(), last]
+    pub fn last_mut(&mut self) -> Option<&mut J> {
+        self.jobs.back_mut()
     }
 
     /// Takes the oldest job.
@@ -130,17 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn pure_the_two_youngest_can_be_changed_in_place() {
+    fn pure_the_youngest_can_be_changed_in_place() {
         let mut queue = ReadyQueue::new();
-        assert_eq!(queue.last_two(), [None, None]);
-        queue.push(1);
-        assert_eq!(queue.last_two(), [None, Some(&mut 1)]);
-        queue.push(2);
-        queue.push(3);
-        if let [Some(elder), Some(youngest)] = queue.last_two() {
-            (*elder, *youngest) = (20, 30);
-        }
-        assert_eq!(queue.take_all(), [1, 20, 30]);
+        assert_eq!(queue.last_mut(), None);
+        (1..4).for_each(|job| queue.push(job));
+        *queue.last_mut().unwrap() = 30;
+        assert_eq!(queue.take_all(), [1, 2, 30]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! Contexts that tasks and done-callbacks share for as long as none of them changes a variable.
+//! Contexts that tasks, Handles and done-callbacks share for as long as none of them changes a variable.
 //!
-//! Each task and each done-callback has a context of its own: a copy of the one that was current. Most never set a
-//! variable, so their copies stay equal, and making, collecting and freeing them was a sixth of what a short task
-//! cost. Here what is made in one context shares one copy, the template, in which nothing ever runs; and what runs
+//! Each of them has a context of its own: a copy of the one that was current. Most never set a variable, so their
+//! copies stay equal, and making, collecting and freeing them was a sixth of what a short task cost. Here what is made in one context shares one copy, the template, in which nothing ever runs; and what runs
 //! does so in a copy of the template, which the next one gets if it comes back as it went. Who has set a variable
 //! keeps that copy for himself, and so does everyone whose context somebody else holds or asks for.
 //!
@@ -13,7 +12,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::ffi::{Object, Result, Slot, context};
+use crate::ffi::{Object, Raised, Result, Slot, context};
 use crate::stdlib::stdlib;
 
 /// What a task or a callback is to run in.
@@ -32,6 +31,21 @@ impl Context {
             Self::Own(context) => Ok(context),
             Self::Shared(template) => context::copy(&template),
         }
+    }
+
+    /// Whether it is a template, and the object.
+    #[inline]
+    pub(crate) fn split(self) -> (bool, Object) {
+        match self {
+            Self::Own(context) => (false, context),
+            Self::Shared(template) => (true, template),
+        }
+    }
+
+    /// What `split` gave.
+    #[inline]
+    pub(crate) fn join(shared: bool, context: Object) -> Self {
+        if shared { Self::Shared(context) } else { Self::Own(context) }
     }
 
     /// The object, whichever it is.
@@ -82,6 +96,31 @@ impl Contexts {
             Some(spare) if variables_of(&spare) == variables_of(template) => Ok(spare),
             _ => context::copy(template),
         }
+    }
+
+    /// Runs `body` in `context`, which nobody else refers to by now. Where it fails, says in what it ran.
+    #[inline]
+    pub(crate) fn run(
+        &self,
+        context: Context,
+        body: impl FnOnce() -> Result<()>,
+    ) -> std::result::Result<(), (Raised, Object)> {
+        let (context, template) = match context {
+            Context::Own(context) => (context, None),
+            Context::Shared(template) => match self.lend(&template) {
+                Ok(lent) => (lent, Some(template)),
+                Err(raised) => return Err((raised, template)),
+            },
+        };
+        if let Err(raised) = context::run_in(&context, body) {
+            return Err((raised, context));
+        }
+        if let Some(template) = template
+            && is_unused(&context, 1, &template)
+        {
+            self.take_back(context);
+        }
+        Ok(())
     }
 
     /// Takes a lent context back that `is_unused`.

@@ -15,9 +15,10 @@ use tulipa::TimerKey;
 
 use super::EventLoop;
 use super::bare::{self, Bare};
+use super::contexts::{self, Context};
 use super::core::Core;
 use super::thread_safe::ThreadSafe;
-use crate::ffi::class::{extension_offset, member_offset, new_class, noargs, slot};
+use crate::ffi::class::{NO_PROPERTY, extension_offset, member_offset, new_class, noargs, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call, context};
 use crate::futures::methods::boolean;
@@ -37,6 +38,10 @@ pub(crate) struct Layout {
     context: usize,
     scheduled: usize,
     when: usize,
+    /// Where a Handle notes whether its context is a template, which others share.
+    sharing: usize,
+    /// The same of a TimerHandle.
+    timer_sharing: usize,
     /// Where a TimerHandle keeps its place in the engine's timers.
     key: usize,
     /// The class of what `call_soon_threadsafe` returns, where asyncio tells it apart.
@@ -49,6 +54,9 @@ unsafe impl Send for Layout {}
 unsafe impl Sync for Layout {}
 
 static LAYOUT: OnceLock<Layout> = OnceLock::new();
+
+/// What noting whether a context is shared takes of an instance, so that what comes behind it is aligned.
+pub(super) const SHARING_SIZE: usize = size_of::<usize>();
 
 #[inline]
 pub(crate) fn layout() -> &'static Layout {
@@ -70,17 +78,20 @@ impl Layout {
             let name = pyo3::types::PyString::intern(py, name).into_any();
             member_offset(class, &name.into())
         };
+        let sharing = extension_offset(base.as_ptr().cast());
         let key = extension_offset(timer_base.as_ptr().cast());
+        let timer_sharing = key + size_of::<Cell<Option<TimerKey>>>();
+        let make = |name, base, sharing, methods| {
+            make(name, base, sharing + SHARING_SIZE, methods).map(|class| class.into_ptr().cast())
+        };
         Ok(Self {
-            handle: make(c"tulipa._tulipa.Handle", base, 0, &raw mut METHODS)?.into_ptr().cast(),
+            handle: make(c"tulipa._tulipa.Handle", base, sharing, &raw mut METHODS)?,
             timer_handle: make(
                 c"tulipa._tulipa.TimerHandle",
                 timer_base,
-                key + size_of::<Cell<Option<TimerKey>>>(),
+                timer_sharing,
                 &raw mut TIMER_METHODS,
-            )?
-            .into_ptr()
-            .cast(),
+            )?,
             callback: offset(base, "_callback")?,
             arguments: offset(base, "_args")?,
             cancelled: offset(base, "_cancelled")?,
@@ -90,6 +101,8 @@ impl Layout {
             context: offset(base, "_context")?,
             scheduled: offset(timer_base, "_scheduled")?,
             when: offset(timer_base, "_when")?,
+            sharing,
+            timer_sharing,
             key,
             thread_safe: ThreadSafe::new(py, life_cycle())?,
         })
@@ -129,6 +142,62 @@ impl Layout {
         }
     }
 
+    /// Whether the instance's context is a template; `None` for a Handle of asyncio's own, which never has one.
+    ///
+    /// # Safety
+    /// `object` is a handle, live for the use of the result.
+    #[inline]
+    unsafe fn sharing<'a>(&self, object: *mut ffi::PyObject) -> Option<&'a Cell<bool>> {
+        // SAFETY: a live object.
+        let class = unsafe { ffi::Py_TYPE(object) };
+        let offset = if class == self.handle {
+            self.sharing
+        } else if class == self.timer_handle {
+            self.timer_sharing
+        } else {
+            self.inherited_sharing(object)?
+        };
+        // SAFETY: a part of the extension that every native class of handles has; zeroed bytes are `false`.
+        Some(unsafe { &*object.byte_add(offset).cast() })
+    }
+
+    fn inherited_sharing(&self, object: *mut ffi::PyObject) -> Option<usize> {
+        // SAFETY: a live object and class.
+        let is = |class| unsafe { ffi::PyObject_TypeCheck(object, class) } != 0;
+        match &self.thread_safe {
+            Some(class) if is(class.class) => Some(class.sharing),
+            _ if is(self.timer_handle) => Some(self.timer_sharing),
+            _ => is(self.handle).then_some(self.sharing),
+        }
+    }
+
+    /// Gives a handle its context.
+    ///
+    /// # Safety
+    /// `object` is a native handle.
+    #[inline]
+    unsafe fn put_context(&self, object: *mut ffi::PyObject, context: Context) {
+        let (shared, context) = context.split();
+        // SAFETY: passed on.
+        if let Some(sharing) = unsafe { self.sharing(object) } {
+            sharing.set(shared);
+        }
+        // SAFETY: a handle.
+        unsafe { at(object, self.context) }.put(context);
+    }
+
+    /// Takes a handle's context, and leaves it none.
+    ///
+    /// # Safety
+    /// `object` is a handle.
+    #[inline]
+    unsafe fn take_context(&self, object: *mut ffi::PyObject) -> Context {
+        // SAFETY: passed on.
+        let shared = unsafe { self.sharing(object) }.is_some_and(|sharing| sharing.replace(false));
+        // SAFETY: a handle.
+        Context::join(shared, unsafe { at(object, self.context) }.take().unwrap_or_else(Object::none))
+    }
+
     /// The same for the other classes, whose bases have to be walked through.
     fn inherited_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
         match &self.thread_safe {
@@ -148,6 +217,7 @@ fn life_cycle() -> Vec<ffi::PyType_Slot> {
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_traverse, traverse as *mut c_void),
         slot(ffi::Py_tp_clear, clear as *mut c_void),
+        slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
     ]
 }
 
@@ -160,7 +230,7 @@ fn make(
     let mut slots = life_cycle();
     slots.push(slot(ffi::Py_tp_methods, methods.cast()));
     let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
-    // SAFETY: the slots are of the documented types and static; size 0 stands for the base's.
+    // SAFETY: the slots are of the documented types and static; the size covers base and extension.
     unsafe { new_class(name, base.as_ptr(), size, flags, slots) }
 }
 
@@ -211,10 +281,12 @@ pub(crate) fn new_handle(
     args: &Bound<'_, PyTuple>,
     context: Option<&Bound<'_, PyAny>>,
 ) -> Result<Object> {
+    let context = context.map(Object::from_bound).filter(|context| !context.is_none());
     let parts = Parts {
         callback: Object::from_bound(callback),
         arguments: Object::from_bound(args.as_any()),
-        context: context.map(Object::from_bound),
+        // Run more than once, it would borrow a shared one each time.
+        context: Some(context.map_or_else(context::copy_current, Ok)?),
     };
     let handle = fill(&HANDLES, layout().handle, event_loop.as_ptr(), &event_loop.get().core, parts)?;
     gc::track(&handle);
@@ -249,7 +321,7 @@ fn queued(
         && let Some(handle) = bare::take_last_handle(event_loop, core)
         && handle.class() == class
     {
-        return refill(handle, parts);
+        return refill(handle, core, parts);
     }
     let handle = fill(free, class, event_loop, core, parts)?;
     show_unless_running(&handle, core);
@@ -258,8 +330,8 @@ fn queued(
 
 /// Puts new parts where `take_parts` has left none.
 #[inline]
-fn refill(handle: Object, parts: Parts) -> Result<Object> {
-    let context = context_for(parts.context)?;
+fn refill(handle: Object, core: &Core, parts: Parts) -> Result<Object> {
+    let context = context_for(core, parts.context)?;
     let layout = layout();
     let put = |offset: usize, value: Object| {
         // SAFETY: a handle.
@@ -267,15 +339,16 @@ fn refill(handle: Object, parts: Parts) -> Result<Object> {
     };
     put(layout.callback, parts.callback);
     put(layout.arguments, parts.arguments);
-    put(layout.context, context);
+    // SAFETY: a handle.
+    unsafe { layout.put_context(handle.as_ptr(), context) };
     Ok(handle)
 }
 
 #[inline]
-fn context_for(given: Option<Object>) -> Result<Object> {
+fn context_for(core: &Core, given: Option<Object>) -> Result<Context> {
     match given {
-        Some(context) if !context.is_none() => Ok(context),
-        _ => context::copy_current(),
+        Some(context) if !context.is_none() => Ok(Context::Own(context)),
+        _ => core.contexts.current(),
     }
 }
 
@@ -300,14 +373,17 @@ pub(super) fn take_parts(handle: &Object, event_loop: *mut ffi::PyObject) -> Opt
     }
     // SAFETY: a handle.
     let take = |offset: usize| unsafe { at(object, offset) }.take().unwrap_or_else(Object::none);
-    Some(Bare::new(take(layout.callback), take(layout.arguments), take(layout.context), thread_safe))
+    let (callback, arguments) = (take(layout.callback), take(layout.arguments));
+    // SAFETY: as above.
+    Some(Bare::new(callback, arguments, unsafe { layout.take_context(object) }, thread_safe))
 }
 
 /// A Handle for what was taken out of one.
 #[cold]
 pub(super) fn restore(event_loop: &Object, core: &Core, bare: Bare) -> Result<Object> {
-    let Bare { callback, arguments, context, thread_safe, .. } = bare;
-    let parts = Parts { callback, arguments, context: Some(context) };
+    let context = Some(bare.own_context()?);
+    let Bare { callback, arguments, thread_safe, .. } = bare;
+    let parts = Parts { callback, arguments, context };
     let make = if thread_safe { new_thread_safe_handle } else { new_queued_handle };
     make(event_loop.as_ptr(), core, parts)
 }
@@ -378,7 +454,7 @@ fn fill(
     core: &Core,
     parts: Parts,
 ) -> Result<Object> {
-    let context = context_for(parts.context)?;
+    let context = context_for(core, parts.context)?;
     let traceback = if core.is_debug() { call::call0(&stdlib().extract_stack)? } else { Object::none() };
     let handle = allocate(free, class)?;
     let layout = layout();
@@ -393,7 +469,8 @@ fn fill(
     put(layout.event_loop, unsafe { Object::borrow(event_loop) });
     put(layout.source_traceback, traceback);
     put(layout.repr, Object::none());
-    put(layout.context, context);
+    // SAFETY: a handle.
+    unsafe { layout.put_context(handle.as_ptr(), context) };
     Ok(handle)
 }
 
@@ -414,7 +491,7 @@ pub(crate) fn is_cancelled(handle: &Object) -> bool {
 
 /// Runs the callback in its context, unless it was cancelled.
 #[inline]
-pub(crate) fn run(handle: &Object) -> Result<()> {
+pub(crate) fn run(core: &Core, handle: &Object) -> Result<()> {
     let (object, layout) = (handle.as_ptr(), layout());
     if handle.class() == layout.timer_handle {
         // SAFETY: a TimerHandle: it has left the engine's timers.
@@ -422,7 +499,7 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
         // SAFETY: as above.
         unsafe { at(object, layout.scheduled) }.put(boolean(false));
     }
-    let outcome = if is_cancelled(handle) { Ok(()) } else { call_back(handle, layout) };
+    let outcome = if is_cancelled(handle) { Ok(()) } else { call_back(core, handle, layout) };
     // Asked after the call, which may have found the handle by a weak reference.
     // SAFETY: a live object.
     if unsafe { ffi::Py_REFCNT(object) } > 1 {
@@ -432,21 +509,22 @@ pub(crate) fn run(handle: &Object) -> Result<()> {
 }
 
 #[inline]
-fn call_back(handle: &Object, layout: &Layout) -> Result<()> {
+fn call_back(core: &Core, handle: &Object, layout: &Layout) -> Result<()> {
     let object = handle.as_ptr();
-    if handle.class() == layout.handle && is_hidden(handle) {
-        return call_back_hidden(object, layout);
+    // In debug mode the handle is formatted afterwards.
+    if handle.class() == layout.handle && is_hidden(handle) && !core.is_debug() {
+        return call_back_hidden(core, object, layout);
     }
-    // References of our own: the callback may cancel its handle, which lets all three go.
+    // References of our own: the callback may cancel its handle, which lets both go.
     // SAFETY: a handle.
-    let (callback, arguments, context) = unsafe {
-        (
-            at(object, layout.callback).or_none(),
-            at(object, layout.arguments).or_none(),
-            at(object, layout.context).or_none(),
-        )
+    let (callback, arguments) =
+        unsafe { (at(object, layout.callback).or_none(), at(object, layout.arguments).or_none()) };
+    let body = || {
+        // SAFETY: a handle.
+        unsafe {
+            run_in_context(core, object, layout, || call::call_tuple(&callback, arguments.as_ptr()).map(drop))
+        }
     };
-    let body = || context::run_in(&context, || call::call_tuple(&callback, arguments.as_ptr()).map(drop));
     match &layout.thread_safe {
         Some(thread_safe) if handle.class() == thread_safe.class => thread_safe.run(handle, body),
         _ => body(),
@@ -456,15 +534,59 @@ fn call_back(handle: &Object, layout: &Layout) -> Result<()> {
 /// `call_back` for a handle that nobody can see, and so nobody misses anything in it meanwhile: its references are lent
 /// to the call.
 #[inline]
-fn call_back_hidden(object: *mut ffi::PyObject, layout: &Layout) -> Result<()> {
-    let places = [layout.callback, layout.arguments, layout.context];
+fn call_back_hidden(core: &Core, object: *mut ffi::PyObject, layout: &Layout) -> Result<()> {
+    let places = [layout.callback, layout.arguments];
     // SAFETY: a handle.
     let lent = places.map(|offset| unsafe { at(object, offset) }.take().unwrap_or_else(Object::none));
-    let [callback, arguments, context] = &lent;
-    let outcome = context::run_in(context, || call::call_tuple(callback, arguments.as_ptr()).map(drop));
-    for (offset, value) in places.into_iter().zip(lent) {
-        // SAFETY: a handle.
-        unsafe { at(object, offset) }.put(value);
+    // SAFETY: as above.
+    let context = unsafe { layout.take_context(object) };
+    let [callback, arguments] = &lent;
+    let outcome = core.contexts.run(context, || call::call_tuple(callback, arguments.as_ptr()).map(drop));
+    // Without its parts the handle is only good for being freed; the exception handler is shown a whole one.
+    outcome.map_err(|(raised, context)| {
+        for (offset, value) in places.into_iter().zip(lent) {
+            // SAFETY: a handle.
+            unsafe { at(object, offset) }.put(value);
+        }
+        // SAFETY: as above.
+        unsafe { layout.put_context(object, Context::Own(context)) };
+        raised
+    })
+}
+
+/// Runs `body` in the handle's context. A lent one is the handle's for that long, and for good if a variable was changed
+/// in it or somebody keeps it.
+///
+/// # Safety
+/// `object` is a handle, kept alive by the caller.
+unsafe fn run_in_context(
+    core: &Core,
+    object: *mut ffi::PyObject,
+    layout: &Layout,
+    body: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    // SAFETY: passed on.
+    let (sharing, held) = unsafe { (layout.sharing(object), at(object, layout.context)) };
+    let Some(sharing) = sharing.filter(|sharing| sharing.get()) else {
+        return context::run_in(&held.or_none(), body);
+    };
+    // Taken, so that it does not count among the references.
+    let template = held.take().unwrap_or_else(Object::none);
+    let lent = match core.contexts.lend(&template) {
+        Ok(lent) => lent,
+        Err(raised) => {
+            held.put(template);
+            return Err(raised);
+        }
+    };
+    sharing.set(false);
+    held.put(lent.clone());
+    let outcome = context::run_in(&lent, body);
+    let is_held = !sharing.get() && held.as_ptr() == lent.as_ptr();
+    if is_held && contexts::is_unused(&lent, 2, &template) {
+        held.put(template);
+        sharing.set(true);
+        core.contexts.take_back(lent);
     }
     outcome
 }
@@ -508,6 +630,36 @@ pub(crate) fn failure_context<'py>(
         context.set_item("source_traceback", traceback.bound(py))?;
     }
     Ok(context)
+}
+
+static mut PROPERTIES: [ffi::PyGetSetDef; 2] =
+    [property(c"_context", context_of, Some(set_context)), NO_PROPERTY];
+
+/// What is in the slot, and never a template: whoever looks may run something in it.
+unsafe extern "C" fn context_of(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance.
+        let held = unsafe { layout().take_context(object) };
+        let own = held.clone().into_own();
+        let context = own.as_ref().map_or(held, |own| Context::Own(own.clone()));
+        // SAFETY: as above.
+        unsafe { layout().put_context(object, context) };
+        own
+    })
+}
+
+unsafe extern "C" fn set_context(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
+    enter(|_| {
+        // SAFETY: null, or a live object.
+        let value = if value.is_null() { Object::none() } else { unsafe { Object::borrow(value) } };
+        // SAFETY: called on an instance.
+        unsafe { layout().put_context(object, Context::Own(value)) };
+        Ok(())
+    })
 }
 
 static mut METHODS: [ffi::PyMethodDef; 2] = [

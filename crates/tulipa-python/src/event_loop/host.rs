@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 use tulipa::{Host, Instant, Loop, Readiness, Token};
 
 use super::bare::Bare;
-use super::contexts::{self, Context};
+use super::contexts::Context;
 use super::core::Core;
 use super::job::{Job, Source};
 use super::{EventLoop, handles, sock, timers};
@@ -70,10 +70,10 @@ impl PyHost {
             Job::Handle(handle) if self.core.is_debug() => self.run_timed(&handle),
             Job::Bare(bare) if self.core.is_debug() => self.run_timed(&self.restore(bare)?),
             Job::Handle(handle) => {
-                handles::run(&handle).or_else(|raised| self.handle_failed(raised, &handle))
+                handles::run(self.core, &handle).or_else(|raised| self.handle_failed(raised, &handle))
             }
             Job::Call { function, argument, context } => self.run_call(&function, argument.as_ref(), context),
-            Job::Bare(mut bare) => bare.run().or_else(|raised| self.bare_failed(raised, bare)),
+            Job::Bare(bare) => bare.run(self.core).or_else(|(raised, bare)| self.bare_failed(raised, bare)),
             Job::Ready { waiter, token } => sock::ready(self.core, &waiter, token),
             Job::Answer { future, outcome } => self.answer(&future, outcome),
             Job::Resolved { future, answer } => self.answer(&future, answer.into_outcome()),
@@ -92,23 +92,14 @@ impl PyHost {
     }
 
     fn run_call(&self, function: &Object, argument: Option<&Object>, context: Context) -> Result<()> {
-        let (context, template) = match context {
-            Context::Own(context) => (context, None),
-            Context::Shared(template) => (self.core.contexts.lend(&template)?, Some(template)),
-        };
-        let outcome = context::run_in(&context, || match argument {
-            Some(argument) => call::call1(function, argument),
-            None => call::call0(function),
+        let outcome = self.core.contexts.run(context, || {
+            match argument {
+                Some(argument) => call::call1(function, argument),
+                None => call::call0(function),
+            }
+            .map(drop)
         });
-        if let Err(raised) = outcome {
-            return self.callback_failed(raised, function, argument, &context);
-        }
-        if let Some(template) = template
-            && contexts::is_unused(&context, 1, &template)
-        {
-            self.core.contexts.take_back(context);
-        }
-        Ok(())
+        outcome.or_else(|(raised, context)| self.callback_failed(raised, function, argument, &context))
     }
 
     /// Settles a future with what another thread has found out for it.
@@ -121,11 +112,11 @@ impl PyHost {
     /// Debug mode: a callback that holds the loop up is named in the log.
     fn run_timed(&self, handle: &Object) -> Result<()> {
         if handles::is_cancelled(handle) {
-            return handles::run(handle);
+            return handles::run(self.core, handle);
         }
         let py = self.py();
         let started = self.clock(py)?;
-        let outcome = handles::run(handle).or_else(|raised| self.handle_failed(raised, handle));
+        let outcome = handles::run(self.core, handle).or_else(|raised| self.handle_failed(raised, handle));
         outcome?;
         let taken = self.clock(py)? - started;
         let event_loop = self.event_loop.bound(py);

@@ -12,7 +12,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::core::current_thread;
-use super::handles::{self, at, layout};
+use super::handles::{self, SHARING_SIZE, at, layout};
 use crate::ffi::class::{extension_offset, member_offset, new_class, noargs, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call};
@@ -25,6 +25,8 @@ pub(super) struct ThreadSafe {
     pub(super) lock: usize,
     /// The number of the thread that runs the callback; zero for none.
     running: usize,
+    /// Whether the context is a template: see `handles`.
+    pub(super) sharing: usize,
     /// asyncio's `Handle._run`.
     plain_run: Object,
     allocate_lock: Object,
@@ -41,7 +43,8 @@ impl ThreadSafe {
         let mut slots = slots;
         slots.push(slot(ffi::Py_tp_methods, (&raw mut METHODS).cast::<c_void>()));
         let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
-        let size = running + size_of::<Cell<u64>>();
+        let sharing = running + size_of::<Cell<u64>>();
+        let size = sharing + SHARING_SIZE;
         // SAFETY: the slots are of the documented types and static; the size covers base and extension.
         let class =
             unsafe { new_class(c"tulipa._tulipa._ThreadSafeHandle", base.as_ptr(), size, flags, slots) }?;
@@ -49,6 +52,7 @@ impl ThreadSafe {
             class: class.into_ptr().cast(),
             lock: member_offset(&base, &name)?,
             running,
+            sharing,
             plain_run: events.getattr("Handle")?.getattr("_run")?.into(),
             allocate_lock: py.import("_thread")?.getattr("allocate_lock")?.into(),
         }))
