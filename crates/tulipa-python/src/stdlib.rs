@@ -421,11 +421,11 @@ condition_passes_on = hasattr(Condition, "_notify")
 
 /// A stock future that `task` awaits.
 #[cfg(Py_3_14)]
-const PROBE_AWAITED: &std::ffi::CStr = cr#"
+const PROBE_AWAITED: &std::ffi::CStr = cr"
 from _asyncio import future_add_to_awaited_by
 awaited = Future(loop=recorder)
 future_add_to_awaited_by(awaited, task)
-"#;
+";
 
 static STDLIB: OnceLock<Stdlib> = OnceLock::new();
 
