@@ -149,8 +149,9 @@ pub(crate) unsafe fn is_weakly_referenced(object: *mut ffi::PyObject) -> bool {
 #[inline]
 pub(crate) unsafe fn has_no_attributes(object: *mut ffi::PyObject) -> bool {
     // SAFETY: an allocated object.
-    let class = unsafe { &*ffi::Py_TYPE(object) };
-    if !cfg!(Py_3_14) || class.tp_flags & INLINE_VALUES == 0 {
+    let class = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: a live class.
+    if !cfg!(Py_3_14) || unsafe { ffi::PyType_GetFlags(class) } & INLINE_VALUES == 0 {
         // SAFETY: a class with a dict; without inline values nothing is made by asking.
         let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
         return dict.is_none_or(|dict| dict.is_null());
@@ -160,8 +161,10 @@ pub(crate) unsafe fn has_no_attributes(object: *mut ffi::PyObject) -> bool {
     // part of an object, whether they are still used.
     // SAFETY: an object with a managed dict has these words before it.
     let dict = unsafe { object.cast::<*mut ffi::PyObject>().sub(3).read() };
+    // SAFETY: a live class.
+    let size = unsafe { (*class).tp_basicsize };
     // SAFETY: an object with inline values has at least one word of them.
-    let [_, used, _, valid] = unsafe { object.byte_offset(class.tp_basicsize).cast::<[u8; 4]>().read() };
+    let [_, used, _, valid] = unsafe { object.byte_offset(size).cast::<[u8; 4]>().read() };
     dict.is_null() && used == 0 && valid == 1
 }
 

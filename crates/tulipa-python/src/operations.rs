@@ -109,7 +109,7 @@ impl Life {
 }
 
 // The allocator deals in multiples of sixteen bytes, and the collector takes sixteen more for each object.
-const _: () = assert!(size_of::<Operation>() == 64);
+const _: () = assert!(size_of::<Operation>() == size_of::<ffi::PyObject>() + 48);
 
 /// Finds the machine in an operation's room.
 type Find = unsafe fn(*mut ()) -> *mut dyn Machine;
