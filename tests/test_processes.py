@@ -262,6 +262,31 @@ def test_a_child_whose_status_the_program_has_taken(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.usefixtures("nothing_left")
+def test_a_child_that_cannot_be_waited_for_leaves_no_descriptor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong is reported, as by asyncio, which is not told of the child's end then."""
+
+    async def main() -> None:
+        reports: asyncio.Queue[Any] = asyncio.Queue()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: reports.put_nowait(context))
+        process: Any = await asyncio.create_subprocess_exec("cat", stdin=PIPE)
+
+        def fails(*_args: Any) -> Any:
+            raise OSError("unexpected")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "waitid", fails)
+            process.stdin.close()
+            report = await reports.get()
+        assert str(report["exception"]) == "unexpected"
+        assert "anon_inode:[pidfd]" not in {what for _, what in descriptors()}
+        os.waitpid(process.pid, 0)
+        process._transport._process_exited(0)
+        await process.wait()
+
+    run(main())
+
+
+@pytest.mark.usefixtures("nothing_left")
 def test_a_child_that_is_gone_before_it_is_watched(
     caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:

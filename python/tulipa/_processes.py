@@ -88,7 +88,8 @@ class Children:
             status = _exit_status(os.waitid(os.P_PIDFD, pidfd, os.WEXITED))
         except ChildProcessError:
             status = _status_of_collected(transport)
-        self._forget(pidfd)
+        finally:
+            self._forget(pidfd)
         self._loop._child_watcher_callback(transport.get_pid(), status, transport)
 
     def _forget(self, pidfd: int) -> None:
