@@ -2,18 +2,15 @@
 //!
 //! Three phases: warm-up, measured, draining. Draining waits for what is in flight, so that the server sees orderly
 //! closes, and proves that no reply was lost. Level-triggered epoll; interest in writing only while a write is blocked.
-//! What a turn asks goes out at its end, by `burst`.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::burst::Burst;
 use crate::connect::{self, Server};
 use crate::exchange::Exchange;
 use crate::report::{self, Measured};
@@ -100,9 +97,6 @@ struct Driver<E> {
     buffer: Vec<u8>,
     /// False while draining: replies no longer lead to requests.
     sending: bool,
-    /// The connections on which this turn asks for something.
-    asking: Vec<usize>,
-    burst: Burst,
 }
 
 impl<E: Exchange> Driver<E> {
@@ -119,14 +113,7 @@ impl<E: Exchange> Driver<E> {
             epoll.add(&stream.socket, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
             connections.push(Connection::new(stream, exchange.clone(), Rc::clone(&requests)));
         }
-        let mut driver = Self {
-            epoll,
-            connections,
-            buffer: vec![0; 256 * 1024],
-            sending: true,
-            asking: Vec::new(),
-            burst: Burst::open(),
-        };
+        let mut driver = Self { epoll, connections, buffer: vec![0; 256 * 1024], sending: true };
         let now = Instant::now();
         for index in 0..plan.connections {
             driver.connections[index].ask(plan.depth, now);
@@ -159,17 +146,6 @@ impl<E: Exchange> Driver<E> {
         for event in &events[..count] {
             self.handle(event.data() as usize, event.events(), latencies)?;
         }
-        self.send()
-    }
-
-    /// Sends what this turn asks. What did not go out in the burst is flushed, and then waits where it blocks.
-    fn send(&mut self) -> io::Result<()> {
-        self.burst.send(&mut self.connections, &self.asking)?;
-        let mut asking = std::mem::take(&mut self.asking);
-        for index in asking.drain(..) {
-            self.flush(index)?;
-        }
-        self.asking = asking;
         Ok(())
     }
 
@@ -189,7 +165,7 @@ impl<E: Exchange> Driver<E> {
         connection.answered(replies, now, latencies)?;
         if self.sending {
             connection.ask(replies, now);
-            self.asking.push(index);
+            self.flush(index)?;
         }
         Ok(())
     }
@@ -209,7 +185,7 @@ impl<E: Exchange> Driver<E> {
 }
 
 /// One connection and what is in flight on it.
-pub(crate) struct Connection<E> {
+struct Connection<E> {
     stream: Wire,
     exchange: E,
     /// `depth + 1` requests in a row, shared by all connections.
@@ -269,23 +245,14 @@ impl<E: Exchange> Connection<E> {
         Ok(())
     }
 
-    /// The socket and what is to be written to it next, unless a session stands between the two.
-    pub(crate) fn plain(&self) -> Option<(RawFd, &[u8])> {
-        let bytes = &self.requests[self.at..self.at + self.owed];
-        (self.stream.is_plain() && !self.blocked).then(|| (self.stream.socket.as_raw_fd(), bytes))
-    }
-
-    /// So much of what was owed has been written.
-    pub(crate) fn wrote(&mut self, count: usize) {
-        self.owed -= count;
-        self.at = (self.at + count) % self.exchange.request().len();
-    }
-
     /// Writes until nothing is owed (true) or the socket is full (false).
     fn write(&mut self) -> io::Result<bool> {
         while self.owed > 0 {
             match self.stream.write(&self.requests[self.at..self.at + self.owed]) {
-                Ok(count) => self.wrote(count),
+                Ok(count) => {
+                    self.owed -= count;
+                    self.at = (self.at + count) % self.exchange.request().len();
+                }
                 Err(error) if is_retry(&error) => return Ok(false),
                 Err(error) => return Err(error),
             }

@@ -7,7 +7,6 @@
 //! Nothing here is part of Tulipa.
 
 mod address;
-mod burst;
 mod connect;
 mod datagrams;
 mod drive;

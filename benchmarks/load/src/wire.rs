@@ -50,11 +50,6 @@ impl Wire {
         Ok(Self { socket, tls: Some(Box::new(Session { client, buffer: Vec::new(), ciphertext: 0..0 })) })
     }
 
-    /// Whether the bytes go to the socket as they are.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.tls.is_none()
-    }
-
     /// Reads some of what came; 0 is the end of the stream.
     ///
     /// # Errors
