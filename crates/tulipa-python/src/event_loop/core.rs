@@ -78,7 +78,7 @@ pub(crate) struct Core {
     pub(crate) work_queue: Slot,
     /// The task whose step ran last and which `current_task()` would still name: see `tasks::current`.
     pub(crate) idle_task: Slot,
-    /// What tasks and done-callbacks share of their contexts.
+    /// What tasks, Handles and done-callbacks share of their contexts.
     pub(crate) contexts: Contexts,
     /// Registrations by descriptor: handles of `add_reader` and `add_writer`, transports, listeners.
     pub(crate) descriptors: RefCell<HashMap<RawFd, Token>>,

@@ -20,6 +20,18 @@ pub(crate) fn extension_offset(base: *mut ffi::PyTypeObject) -> usize {
     size.next_multiple_of(ALIGNMENT)
 }
 
+/// Zeroed memory for an instance of `class`.
+///
+/// # Safety
+/// `class` is a native class or a subclass.
+#[inline]
+pub(crate) unsafe fn allocate(class: *mut ffi::PyTypeObject) -> Result<Object> {
+    // SAFETY: classes always have `tp_alloc`.
+    let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
+    // SAFETY: a new instance or null.
+    unsafe { Object::steal(allocate(class, 0)) }
+}
+
 /// One `PyType_Slot`.
 pub(crate) fn slot(id: c_int, function: *mut c_void) -> ffi::PyType_Slot {
     ffi::PyType_Slot { slot: id, pfunc: function }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::methods::{self, FUTURE_METHODS, PROPERTIES};
 use super::{Bit, FutureState, iterator, state_of};
-use crate::ffi::class::{extension_offset, new_class, slot};
+use crate::ffi::class::{self, extension_offset, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call};
 use crate::gather;
@@ -113,10 +113,8 @@ pub(crate) const FLAGS: std::ffi::c_ulong =
 /// `class` is a native class (or a subclass) whose extension is an `S`.
 #[inline]
 pub(crate) unsafe fn allocate<S>(class: *mut ffi::PyTypeObject, offset: usize, state: S) -> Result<Object> {
-    // SAFETY: classes always have `tp_alloc`.
-    let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
-    // SAFETY: a new instance or null.
-    let object = unsafe { Object::steal(allocate(class, 0)) }?;
+    // SAFETY: passed on.
+    let object = unsafe { class::allocate(class) }?;
     // SAFETY: the class's size covers the extension.
     unsafe { object.as_ptr().byte_add(offset).cast::<S>().write(state) };
     Ok(object)

@@ -82,17 +82,6 @@ impl NativeClass {
     }
 }
 
-/// Zeroed memory for an instance of `class`.
-///
-/// # Safety
-/// `class` is a native class or a subclass.
-pub(super) unsafe fn allocate(class: *mut ffi::PyTypeObject) -> Result<Object> {
-    // SAFETY: classes always have `tp_alloc`.
-    let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
-    // SAFETY: a new instance or null.
-    unsafe { Object::steal(allocate(class, 0)) }
-}
-
 /// `tp_traverse`, for an instance with these references.
 ///
 /// # Safety

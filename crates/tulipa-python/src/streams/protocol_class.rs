@@ -11,7 +11,7 @@ use super::flow::{DrainHelper, Flow};
 use super::instance::{self, Blueprint, NativeClass};
 use super::protocol::Protocol;
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
+use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
 use crate::ffi::fields::{flag_field, slot_field, slot_view};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
@@ -91,7 +91,7 @@ unsafe extern "C" fn new(
     _keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython passes the class itself or a subclass.
-    enter(|_| unsafe { instance::allocate(class) })
+    enter(|_| unsafe { class::allocate(class) })
 }
 
 fn loop_or_default(event_loop: Option<Object>) -> Result<Object> {

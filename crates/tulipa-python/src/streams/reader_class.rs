@@ -14,7 +14,7 @@ use super::reading::{Read, ReadAll, ReadExactly, ReadPieces, WaitForData};
 use super::{Data, bytearray};
 use crate::event_loop::core::Core;
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, property, slot};
+use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, property, slot};
 use crate::ffi::fields::{flag_field, given, slot_field};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
@@ -51,7 +51,7 @@ unsafe extern "C" fn new(
 ) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: CPython passes the class itself or a subclass.
-        let object = unsafe { instance::allocate(class) }?;
+        let object = unsafe { class::allocate(class) }?;
         // SAFETY: just made, and zeroed.
         unsafe { Reader::prepare(object.as_ptr()) };
         Ok(object)

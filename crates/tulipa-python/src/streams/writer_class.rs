@@ -12,7 +12,7 @@ use super::instance::{self, Blueprint, NativeClass};
 use super::reader_class::is_reader;
 use super::writer::{self, Drain, StartTls, WaitClosed, Writer};
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, slot};
+use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, slot};
 use crate::ffi::fields::{slot_field, slot_view};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, call};
@@ -39,7 +39,7 @@ pub(in super::super) fn create(
     event_loop: &Object,
 ) -> Result<Object> {
     // SAFETY: the class is ours.
-    let object = unsafe { instance::allocate(CLASS.class()) }?;
+    let object = unsafe { class::allocate(CLASS.class()) }?;
     // SAFETY: just made; zeroed cells are empty ones.
     fill(unsafe { Writer::of(object.as_ptr()) }, transport, protocol, reader, event_loop);
     Ok(object)
@@ -60,7 +60,7 @@ unsafe extern "C" fn new(
     _keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython passes the class itself or a subclass.
-    enter(|_| unsafe { instance::allocate(class) })
+    enter(|_| unsafe { class::allocate(class) })
 }
 
 unsafe extern "C" fn init(

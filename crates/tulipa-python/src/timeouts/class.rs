@@ -12,7 +12,9 @@ use pyo3::types::PyType;
 use super::State;
 use super::timeout::{Enter, Exit, Timeout};
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, new_class, noargs, property, slot, with_attributes};
+use crate::ffi::class::{
+    DICT, NO_PROPERTY, allocate, fastcall, new_class, noargs, property, slot, with_attributes,
+};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot};
 use crate::functions::show_coroutine_methods;
@@ -73,10 +75,8 @@ unsafe extern "C" fn new(
     _keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     enter(|_| {
-        // SAFETY: CPython passes the class itself or a subclass; classes always have `tp_alloc`.
-        let allocate = unsafe { (*class).tp_alloc }.unwrap_or(ffi::PyType_GenericAlloc);
-        // SAFETY: a new instance or null; zeroed bytes are empty slots.
-        let object = unsafe { Object::steal(allocate(class, 0)) }?;
+        // SAFETY: CPython passes the class itself or a subclass; zeroed bytes are empty slots.
+        let object = unsafe { allocate(class) }?;
         // SAFETY: just made.
         unsafe { Timeout::prepare(object.as_ptr()) };
         Ok(object)
