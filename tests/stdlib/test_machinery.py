@@ -102,6 +102,12 @@ def test_an_entry_that_names_only_passing_tests_is_stale() -> None:
     assert problem.startswith("m.C.fixed")
 
 
+def test_an_entry_that_races_is_stale_only_when_its_tests_are_gone() -> None:
+    expectations = Expectations([entry("m.C.fast", races=True), entry("m.C.gone", races=True)])
+    (problem,) = expectations.stale([module_run(fast="pass")])
+    assert problem.startswith("m.C.gone")
+
+
 def test_a_partial_run_makes_no_entry_stale() -> None:
     run = module_run(fixed="pass")
     run.complete = False
