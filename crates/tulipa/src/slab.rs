@@ -82,7 +82,7 @@ impl<T> Slab<T> {
     /// # Panics
     ///
     /// With more than 2^32 - 2 values at once, which no memory of today holds.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, value: T) -> Key {
         self.len += 1;
         let index = self.free;

@@ -99,7 +99,7 @@ impl<J> Timers<J> {
 
     /// Schedules `job`. O(log n) at worst; one comparison when the deadline is the latest so far, as
     /// timeouts' mostly are.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, deadline: Instant, job: J) -> TimerKey {
         let position = self.heap.len();
         let key = self.jobs.insert(Timer { position: position as u32, job });

@@ -24,8 +24,21 @@ pub(crate) fn deadline(when: f64) -> Instant {
     if when.is_nan() || when <= 0.0 {
         return Instant::from_nanos(0);
     }
-    // The product is rounded, and cut off; at most a few steps lead from it to the exact place.
-    let mut nanos = (when * 1e9) as u64;
+    // The product is rounded, and cut off: mostly the place is here or next to it.
+    let nanos = (when * 1e9) as u64;
+    let shows = |nanos: u64| seconds(Instant::from_nanos(nanos)) >= when;
+    if shows(nanos) {
+        Instant::from_nanos(nanos)
+    } else if shows(nanos.saturating_add(1)) {
+        Instant::from_nanos(nanos.saturating_add(1))
+    } else {
+        far_deadline(when, nanos)
+    }
+}
+
+/// As `deadline`, from somewhat below it: a float that counts months steps over several nanoseconds at once.
+#[cold]
+fn far_deadline(when: f64, mut nanos: u64) -> Instant {
     while nanos < u64::MAX && seconds(Instant::from_nanos(nanos)) < when {
         nanos += 1;
     }

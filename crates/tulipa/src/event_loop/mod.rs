@@ -136,7 +136,7 @@ impl<H: Host> Loop<H> {
 
     /// Has `job` become ready at `deadline`: never earlier, and after the timers with the same deadline that
     /// were scheduled before it.
-    #[inline]
+    #[inline(always)]
     pub fn schedule_at(&self, deadline: Instant, job: H::Job) -> TimerKey {
         self.timers.borrow_mut().insert(deadline, job)
     }
