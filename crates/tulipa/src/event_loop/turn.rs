@@ -106,9 +106,12 @@ impl<H: Host> Loop<H> {
     /// 5. Runs the jobs that are ready now, and not those that they schedule.
     fn run_batch(&self, host: &H) -> ControlFlow<H::Break> {
         for _ in 0..self.ready_len() {
-            let job = self.ready.borrow_mut().pop();
-            // Empty before its time: a job has closed the loop, or run a turn of its own.
-            let Some(job) = job else { break };
+            let mut ready = self.ready.borrow_mut();
+            if ready.is_empty() {
+                break; // before its time: a job has closed the loop, or run a turn of its own
+            }
+            let job = ready.take();
+            drop(ready);
             host.run(self, job)?;
         }
         self.ready.borrow_mut().settle();
