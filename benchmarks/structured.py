@@ -1,4 +1,4 @@
-"""Rows of what holds tasks together (gather, groups) and limits in time, by each loop's own names (see `toolbox`)."""
+"""Rows of what holds tasks together (groups, wait) and limits in time, by each loop's own names (see `toolbox`)."""
 
 import asyncio
 
@@ -12,13 +12,6 @@ async def turn() -> None:
     future = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(future.set_result, None)
     await future
-
-
-async def own_gather(operations: int) -> None:
-    """Gather a thousand coroutines; the figure is per coroutine."""
-    gather = toolbox().gather
-    for _ in range(operations // CHILDREN):
-        await gather(*[nothing() for _ in range(CHILDREN)])
 
 
 async def task_group(operations: int) -> None:
@@ -68,7 +61,6 @@ async def wait_all(operations: int) -> None:
 
 
 ROWS = (
-    Micro("own_gather_1000", "own gather of 1000", own_gather, CHILDREN),
     Micro("task_group_1000", "TaskGroup of 1000", task_group, CHILDREN),
     Micro("wait_1000", "wait for 1000", wait_all, CHILDREN),
     Micro("wait_for_ready", "wait_for, ready", wait_for_ready),

@@ -1,4 +1,5 @@
-"""Rows of tasks and futures, in the ordinary code that users write."""
+"""Rows of tasks and futures, in the ordinary code that users write: small programs, for which Tulipa swaps asyncio's
+names; the column of its loop alone swaps none."""
 
 import asyncio
 
@@ -47,8 +48,8 @@ async def future_ping_pong(operations: int) -> None:
 
 
 ROWS = (
-    Micro("sleep0", "sleep(0)", sleep_zero),
-    Micro("create_task", "create_task + await", create_task),
-    Micro("gather_1000", "gather of 1000", gather, CHILDREN),
-    Micro("future_ping_pong", "future ping-pong", future_ping_pong, 2),
+    Micro("sleep0", "sleep(0)", sleep_zero, program=True),
+    Micro("create_task", "create_task + await", create_task, program=True),
+    Micro("gather_1000", "gather of 1000", gather, CHILDREN, program=True),
+    Micro("future_ping_pong", "future ping-pong", future_ping_pong, 2, program=True),
 )

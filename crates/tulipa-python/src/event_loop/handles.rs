@@ -21,7 +21,7 @@ use super::thread_safe::ThreadSafe;
 use crate::ffi::class::{NO_PROPERTY, extension_offset, member_offset, new_class, noargs, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call, context};
-use crate::futures::methods::boolean;
+use crate::futures::methods::{self as futures, boolean};
 use crate::gc;
 use crate::stdlib::stdlib;
 
@@ -487,6 +487,13 @@ pub(crate) fn set_timer(handle: &Object, key: TimerKey) {
 pub(crate) fn is_cancelled(handle: &Object) -> bool {
     // SAFETY: a handle; the constant lives as long as the interpreter.
     unsafe { at(handle.as_ptr(), layout().cancelled).as_ptr() == ffi::Py_True() }
+}
+
+/// Whether the callback is none that runs Python code.
+#[inline]
+pub(super) fn is_quiet(core: &Core, handle: &Object) -> bool {
+    // SAFETY: a handle.
+    futures::is_quiet(unsafe { at(handle.as_ptr(), layout().callback) }.as_ptr(), core)
 }
 
 /// Runs the callback in its context, unless it was cancelled.

@@ -58,6 +58,9 @@ impl PyHost {
                 .or_else(|raised| self.step_failed(raised, &task, None)),
             Job::Wakeup { task, future } => tasks::run_wakeup(self.core, &task, &future)
                 .or_else(|raised| self.step_failed(raised, &task, Some(&future))),
+            Job::Handle(handle) if !self.core.is_debug() && handles::is_quiet(self.core, &handle) => {
+                handles::run(self.core, &handle).or_else(|raised| self.handle_failed(raised, &handle))
+            }
             other => {
                 self.settle()?;
                 self.run_other(other)
@@ -227,6 +230,7 @@ impl PyHost {
     }
 
     fn report(&self, context: Bound<'_, PyDict>) -> Result<()> {
+        self.settle()?;
         call::method1(&self.event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
             .map(drop)
     }

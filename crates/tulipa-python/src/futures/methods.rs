@@ -12,6 +12,7 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use super::callbacks::{self, Callback, OnLoop};
 use super::{Bit, FutureState, Phase, classes, iterator, state_of};
 use crate::event_loop::contexts::Context;
+use crate::event_loop::core::Core;
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
 use crate::ffi::raised::{enter, raise};
@@ -80,6 +81,23 @@ unsafe extern "C" fn set_result(object: *mut ffi::PyObject, value: *mut ffi::PyO
         state.set_result(&future, value)?;
         Ok(Object::none())
     })
+}
+
+/// Whether `callable` is the `set_result` of a future of this loop, which only queues what waits for it: nothing that
+/// Python code could see happens in it.
+#[inline]
+pub(crate) fn is_quiet(callable: *mut ffi::PyObject, core: &Core) -> bool {
+    // SAFETY: a live object, and a builtin method if its class says so; what it is bound to lives as long.
+    unsafe {
+        if callable.is_null() || ffi::PyCFunction_CheckExact(callable) == 0 {
+            return false;
+        }
+        let method = &*callable.cast::<ffi::PyCFunctionObject>();
+        let is_own = (*method.m_ml).ml_meth.PyCFunction as *const () == set_result as *const ();
+        is_own
+            && ffi::Py_TYPE(method.m_self) == classes().future
+            && state_of(method.m_self).direct().is_some_and(|direct| std::ptr::eq(direct, core))
+    }
 }
 
 unsafe extern "C" fn set_exception(
