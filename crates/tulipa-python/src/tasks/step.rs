@@ -23,7 +23,7 @@ use crate::stdlib::{cancelled_error, stdlib};
 pub(crate) fn run_step(core: &Core, task: &Object, exception: Option<Object>) -> Result<()> {
     // SAFETY: the queue holds steps of native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
-    let event_loop = state.future.event_loop.or_none();
+    let event_loop = state.future.home().or_none();
     let (context, template) = state.enter_context(core)?;
     let result = context::run_in(&context, || {
         current::enter_native(core, &event_loop, task)?;
@@ -42,10 +42,10 @@ impl TaskState {
     #[inline]
     fn enter_context(&self, core: &Core) -> Result<(Object, Option<Object>)> {
         if !self.future.bits.has(Bit::SharedContext) {
-            return Ok((self.context.or_none(), None));
+            return Ok((self.context().or_none(), None));
         }
         // Taken, so that it does not count among the references.
-        let template = self.context.take().unwrap_or_else(Object::none);
+        let template = self.context().take().unwrap_or_else(Object::none);
         match core.contexts.lend(&template) {
             Ok(context) => {
                 self.set_context(Context::Own(context.clone()));
@@ -65,7 +65,7 @@ impl TaskState {
     #[inline]
     fn leave_context(&self, core: &Core, context: Object, template: Object) {
         let goes_on = self.future.bits.replace(Bit::HasBorrowed, true) && self.future.is_pending();
-        let is_own = !self.future.bits.has(Bit::SharedContext) && context.is(self.context.as_ptr());
+        let is_own = !self.future.bits.has(Bit::SharedContext) && context.is(self.context().as_ptr());
         if !goes_on && is_own && contexts::is_unused(&context, 2, &template) {
             self.set_context(Context::Shared(template));
             core.contexts.take_back(context);
@@ -91,7 +91,7 @@ pub(crate) fn run_wakeup(core: &Core, task: &Object, future: &Object) -> Result<
 pub(super) fn step_anywhere(task: &Object, exception: Option<Object>) -> Result<()> {
     // SAFETY: step callables are made for native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
-    let event_loop = state.future.event_loop.or_none();
+    let event_loop = state.future.home().or_none();
     current::enter(&event_loop, task)?;
     match step(task, state, exception) {
         Ok(()) => current::leave(&event_loop, task),
@@ -119,21 +119,20 @@ pub(super) fn wakeup_anywhere(task: &Object, future: &Object) -> Result<()> {
 /// Starts the coroutine at once, inside whatever runs now; what is left of it is scheduled as usual.
 #[cfg(Py_3_12)]
 pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
-    let event_loop = state.future.event_loop.or_none();
+    let event_loop = state.future.home().or_none();
     let previous = current::swap(&event_loop, task)?;
     call::call1(&stdlib().register_eager_task, task)?;
     // Kept aside: what follows calls into Python.
-    let failure =
-        context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
+    let failure = context::run_in(&state.context().or_none(), || step(task, state, None))
+        .err()
+        .map(Raised::take_object);
     call::call1(&stdlib().unregister_eager_task, task)?;
     current::swap(&event_loop, &previous)?;
     if state.future.is_pending() {
         registry::register(task, &state.links)?;
     } else {
         // A finished eager task shows no coroutine, in asyncio too.
-        state.coroutine.set(None);
-        #[cfg(Py_3_14)]
-        super::base_fields::hide_coroutine(task);
+        state.coroutine().set(None);
     }
     failure.map_or(Ok(()), |failure| Err(Raised::from_object(&failure)))
 }
@@ -146,7 +145,7 @@ pub(super) fn schedule(task: &Object, state: &TaskState, exception: Option<Objec
         return Ok(());
     }
     let callable = callables::step_callable(task, exception.as_ref())?;
-    callables::call_soon(&state.future.event_loop.or_none(), &callable, None, &state.own_context()?)
+    callables::call_soon(&state.future.home().or_none(), &callable, None, &state.own_context()?)
 }
 
 /// What the coroutine did when it was resumed.
@@ -165,7 +164,7 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
         exception
     };
     forget_waiter(task, state)?;
-    let Some(coroutine) = state.coroutine.get() else {
+    let Some(coroutine) = state.coroutine().get() else {
         return Err(PyRuntimeError::new_err("uninitialized Task object").into());
     };
     match resume(&coroutine, exception) {
@@ -294,7 +293,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     }
     // SAFETY: exactly a native future or task.
     let future: &FutureState = unsafe { futures::state_of(value.as_ptr()) };
-    if !future.event_loop.is_same(&state.future.event_loop) {
+    if !future.home().is_same(state.future.home()) {
         return different_loop(task, state, &value);
     }
     if !future.bits.replace(Bit::Blocking, false) {
@@ -316,7 +315,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
 fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     // SAFETY: a waiter, kept alive by `value`.
     let waiter = unsafe { Waiter::of(value.as_ptr()) };
-    if !waiter.is_on(&state.future.event_loop) {
+    if !waiter.is_on(state.future.home()) {
         return different_loop(task, state, &value);
     }
     if !waiter.blocking.replace(false) {
@@ -349,7 +348,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
         call::getattr_opt(&value, &names.asyncio_future_blocking)?.filter(|value| !value.is_none());
     let Some(blocking) = blocking else { return bad_yield(task, state, &value) };
     let blocking = call::truth(&blocking)?;
-    if !state.future.event_loop.or_none().is(any::loop_of(&value)?.as_ptr()) {
+    if !state.future.home().or_none().is(any::loop_of(&value)?.as_ptr()) {
         return different_loop(task, state, &value);
     }
     if !blocking {
