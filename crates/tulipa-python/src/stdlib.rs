@@ -170,6 +170,9 @@ macro_rules! functions {
         pub(crate) struct Stdlib {
             pub(crate) names: Names,
             pub(crate) behaviour: Behaviour,
+            /// What tasks of a crowd that have no name show to other processes: a string of its own, told by its address.
+            #[cfg(Py_3_14)]
+            pub(crate) unnamed: Object,
             /// asyncio's `QueueShutDown`, or one of the same kind where it has none.
             pub(crate) queue_shut_down: Object,
             $($(#[$cfg])* pub(crate) $field: Object),*
@@ -180,6 +183,8 @@ macro_rules! functions {
                 Ok(Self {
                     names: Names::new(py),
                     behaviour: Behaviour::probe(py)?,
+                    #[cfg(Py_3_14)]
+                    unnamed: Object::text(py, "Task"),
                     queue_shut_down: queue_shut_down(py)?,
                     $($(#[$cfg])* $field: Object::from_bound(&py.import($module)?.getattr($text)?)),*
                 })

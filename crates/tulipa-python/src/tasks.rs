@@ -13,16 +13,13 @@ mod class;
 pub(crate) mod current;
 pub(crate) mod ensure_future;
 mod methods;
+mod name;
 pub(crate) mod registry;
 pub(crate) mod shield;
 mod step;
 pub(crate) mod wait;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pyo3::ffi;
-use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
 pub(crate) use class::{Arguments, create, is_coroutine, iscoroutine, make_class};
@@ -67,6 +64,7 @@ impl TaskState {
 
     pub(crate) fn reset(&self) {
         self.future.reset();
+        name::forget(self.future.at(Place::Name));
         for place in OF_TASK {
             self.future.at(place).set(None);
         }
@@ -88,34 +86,6 @@ impl TaskState {
         let (shares, context) = context.split();
         self.future.bits.set(Bit::SharedContext, shares);
         self.context().put(context);
-    }
-
-    /// The task's name, made from its number the first time it is needed.
-    pub(crate) fn name(&self, py: Python<'_>) -> Object {
-        let place = self.future.at(Place::Name);
-        if let Some(name) = place.get().filter(|name| !is_number(name)) {
-            return name;
-        }
-        if self.future.number() == 0 {
-            // A subclass whose `__init__` left this class's out.
-            return Object::none();
-        }
-        let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.future.number())).as_any());
-        place.put(name.clone());
-        name
-    }
-
-    /// `set_name`: anything but a string is turned into one.
-    pub(crate) fn set_name(&self, py: Python<'_>, name: &Object) -> Result<()> {
-        let name = name.bound(py);
-        let text = if name.is_exact_instance_of::<PyString>() { name } else { name.str()?.into_any() };
-        self.future.at(Place::Name).put(text.into());
-        Ok(())
-    }
-
-    #[inline]
-    fn take_number(&self) {
-        self.future.set_number(NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
     }
 
     /// `cancel()`: asks the future that the task waits on, else has the next step throw.
@@ -145,15 +115,6 @@ impl TaskState {
         remaining
     }
 }
-
-/// Whether that is what is shown instead of a name which nobody has asked for yet.
-#[inline]
-fn is_number(name: &Object) -> bool {
-    name.class() == &raw mut ffi::PyLong_Type
-}
-
-/// Numbers of tasks without a name; one series for the process, as in asyncio.
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// `future.cancel(msg=message)`, without a call where the future is exactly ours.
 pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {

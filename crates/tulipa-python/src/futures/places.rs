@@ -103,7 +103,7 @@ impl FutureState {
     #[inline]
     pub(crate) fn at(&self, place: Place) -> &Slot {
         let distance = DISTANCES[place as usize].load(Ordering::Relaxed);
-        // SAFETY: C4: states lie in instances, so far behind a field of one nullable owned pointer, which is what `Slot` is.
+        // SAFETY: C10: states lie in instances, so far behind a field of one nullable owned pointer, which is what `Slot` is.
         unsafe { &*ptr::from_ref(self).wrapping_byte_sub(distance).cast::<Slot>() }
     }
 
@@ -124,10 +124,20 @@ impl FutureState {
 #[inline]
 pub(crate) unsafe fn empty(object: *mut ffi::PyObject, places: [Place; 3]) {
     for place in places {
-        let distance = DISTANCES[place as usize].load(Ordering::Relaxed);
-        // SAFETY: C4, of the instance instead of its state.
-        unsafe { &*object.byte_add(offset() - distance).cast::<Slot>() }.set(None);
+        // SAFETY: passed on.
+        unsafe { inside(object, place) }.set(None);
     }
+}
+
+/// As `FutureState::at`, of an instance whose state may be gone.
+///
+/// # Safety
+/// As for `empty`.
+#[inline]
+pub(crate) unsafe fn inside<'a>(object: *mut ffi::PyObject, place: Place) -> &'a Slot {
+    let distance = DISTANCES[place as usize].load(Ordering::Relaxed);
+    // SAFETY: C10: so far into the instance lies one nullable owned pointer.
+    unsafe { &*object.byte_add(offset() - distance).cast::<Slot>() }
 }
 
 /// What the probe's program calls so.

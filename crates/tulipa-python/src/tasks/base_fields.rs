@@ -10,9 +10,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::TaskState;
+use super::{TaskState, name};
 use crate::ffi::{Object, Result, Slot, call};
-use crate::futures::places::{HEADER, Place, named, place_of, words};
+use crate::futures::places::{HEADER, named, place_of, words};
 use crate::stdlib::stdlib;
 
 /// Offsets in a C Task; `awaited_by` in a C Future as well.
@@ -78,7 +78,7 @@ pub(super) fn show(task: &Object, state: &TaskState) -> Result<()> {
     unsafe { task.as_ptr().byte_add(fields.is_task).cast::<u8>().write(1) };
     #[cfg(Py_GIL_DISABLED)]
     share(task, fields);
-    show_number(state)
+    name::show(state)
 }
 
 /// Lets other threads find the task in CPython's list while it may be about to go.
@@ -95,17 +95,6 @@ fn share(task: &Object, fields: &BaseFields) {
 #[cfg(Py_GIL_DISABLED)]
 unsafe extern "C" {
     fn PyUnstable_EnableTryIncRef(object: *mut ffi::PyObject);
-}
-
-/// Has a task without a name show its number, of which a reader makes the name.
-#[inline]
-fn show_number(state: &TaskState) -> Result<()> {
-    let name = state.future.at(Place::Name);
-    if name.is_empty() {
-        // SAFETY: a new reference or null.
-        name.put(unsafe { Object::steal(ffi::PyLong_FromUnsignedLongLong(state.future.number())) }?);
-    }
-    Ok(())
 }
 
 /// Empties the fields of a task that is being freed: with the base's part as it was when it was new, its memory goes to

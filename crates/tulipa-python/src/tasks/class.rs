@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::methods::{TASK_METHODS, TASK_PROPERTIES};
-use super::{TaskState, registry, state_of, step};
+use super::{TaskState, name, registry, state_of, step};
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::ffi::class::{new_class, slot};
@@ -15,7 +15,7 @@ use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call, context};
 use crate::futures::callbacks::OnLoop;
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
-use crate::futures::places::{self, OF_TASK};
+use crate::futures::places::{self, OF_TASK, Place};
 use crate::futures::{Bit, classes, methods};
 use crate::gc::FreeList;
 use crate::operations::is_operation;
@@ -259,6 +259,8 @@ impl Extension for TaskState {
     #[inline]
     fn hide(object: *mut ffi::PyObject) {
         // SAFETY: a task, whose memory is still there.
+        name::forget(unsafe { places::inside(object, Place::Name) });
+        // SAFETY: as above.
         unsafe { places::empty(object, OF_TASK) };
         #[cfg(Py_3_14)]
         super::base_fields::hide(object);
