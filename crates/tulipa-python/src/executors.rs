@@ -6,6 +6,7 @@
 //! where everything must be a Handle. Both ways the answer is one job for the loop, run one iteration before the
 //! Future's callbacks are, as in asyncio.
 
+mod patience;
 mod queue;
 
 use pyo3::exceptions::PyRuntimeError;

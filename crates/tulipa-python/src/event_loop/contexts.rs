@@ -129,13 +129,12 @@ impl Contexts {
         self.spare.put(lent);
     }
 
-    /// Whether nobody shares what is kept: what has one holder is the holder's.
+    /// Whether something is kept that nobody shares: what has one holder is the holder's. Contexts without variables
+    /// keep nothing alive, and stay for the next.
     #[inline]
     pub(super) fn are_idle(&self) -> bool {
-        match self.template.peek() {
-            Some(template) => references(template) <= 2,
-            None => !self.spare.is_empty(),
-        }
+        let is_shared = self.template.peek().is_some_and(|template| references(template) > 2);
+        !is_shared && self.slots().into_iter().filter_map(Slot::peek).any(|context| !is_empty(context))
     }
 
     /// Whether `tidy` gives up more than references, and so may run finalizers.
@@ -167,6 +166,12 @@ fn variables_of(context: &Object) -> usize {
     fields().map_or(0, |fields| fields.variables_of(context.as_ptr()))
 }
 
+/// Whether the context has no variables.
+#[inline]
+fn is_empty(context: &Object) -> bool {
+    fields().is_some_and(|fields| fields.variables_of(context.as_ptr()) == fields.empty)
+}
+
 #[inline]
 fn fields() -> Option<&'static Fields> {
     stdlib().behaviour.context_fields.as_ref()
@@ -178,6 +183,8 @@ pub(crate) struct Fields {
     current: usize,
     /// In a context: the map of its variables.
     variables: usize,
+    /// The map without variables, which all contexts without any have.
+    empty: usize,
 }
 
 /// How much of a thread's state is searched. The field lies within, in all releases so far.
@@ -197,7 +204,10 @@ impl Fields {
         let place = |context: &Object| context::run_in(context, || Ok(current_in(context)));
         let (place, other) = (place(&first).map_err(PyErr::from)?, place(&second).map_err(PyErr::from)?);
         let Some(current) = place.filter(|_| place == other) else { return Ok(None) };
-        let fields = Self { current, variables };
+        let mut fields = Self { current, variables, empty: 0 };
+        let new = py.import("contextvars")?.getattr("Context")?;
+        let empty: [usize; 2] = [new.call0()?, new.call0()?].map(|context| fields.variables_of(context.as_ptr()));
+        fields.empty = if empty[0] == empty[1] { empty[0] } else { 0 };
         // A change must show, and in the changed one alone.
         let before = fields.variables_of(first.as_ptr());
         first.bound(py).call_method1("run", (variable.getattr("set")?, 2))?;

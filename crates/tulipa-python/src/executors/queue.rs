@@ -5,9 +5,11 @@
 //! `run_in_executor` left, which `serve` runs without any Python code but the program's.
 //!
 //! Workers wait without the interpreter. The lock is held for a push or a pop, never while attaching, detaching, or
-//! dropping a reference.
+//! dropping a reference. One of them may look out for the next item for some microseconds before it sleeps
+//! (`patience`): waking a thread on an idle processor takes longer than most calls that follow each other closely.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
@@ -15,6 +17,7 @@ use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::Remote;
 
+use super::patience::Patience;
 use super::{Outcome, pending};
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::as_py;
@@ -73,6 +76,9 @@ struct State {
     items: VecDeque<Item>,
     /// Workers that wait; those that were told of an item but have not taken it yet count as waiting.
     waiting: usize,
+    /// One of these looks out instead of sleeping.
+    looking_out: bool,
+    patience: Patience,
     /// A None was put in: the pool is about to end, or the interpreter is. Then `submit()` decides what is still taken.
     ending: bool,
 }
@@ -82,6 +88,12 @@ impl State {
     fn wants_worker(&self) -> bool {
         self.items.len() > self.waiting
     }
+
+    /// Whether a new item needs a worker to be woken: one that looks out sees it by itself.
+    fn must_wake(&self) -> bool {
+        let awake = usize::from(self.looking_out);
+        self.waiting > awake && self.items.len() > awake
+    }
 }
 
 /// The queue of a thread pool, in the order of submission.
@@ -89,13 +101,15 @@ impl State {
 pub(crate) struct WorkQueue {
     state: Mutex<State>,
     arrived: Condvar,
+    /// How many items there are, for who looks out.
+    len: AtomicUsize,
 }
 
 #[pymethods]
 impl WorkQueue {
     #[new]
     fn new() -> Self {
-        Self { state: Mutex::default(), arrived: Condvar::new() }
+        Self { state: Mutex::default(), arrived: Condvar::new(), len: AtomicUsize::new(0) }
     }
 
     /// Put in a work item, or None.
@@ -106,7 +120,7 @@ impl WorkQueue {
     /// Take out what was put in first; raise queue.Empty if there is nothing. A call of the loop's comes as a work
     /// item that can be cancelled.
     fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let item = self.lock().items.pop_front();
+        let item = self.pop(&mut self.lock());
         match item {
             Some(Item::Given(object)) => Ok(object.bound(py).unbind()),
             Some(Item::Call(call)) => Ok(withdrawn(py, call.future)?),
@@ -153,7 +167,11 @@ impl WorkQueue {
     }
 
     fn __clear__(&self) {
-        let items = std::mem::take(&mut self.lock().items);
+        let items = {
+            let mut state = self.lock();
+            self.len.store(0, Ordering::Relaxed);
+            std::mem::take(&mut state.items)
+        };
         drop(items);
     }
 }
@@ -166,16 +184,23 @@ impl WorkQueue {
 
     /// Whether a worker is missing.
     fn push(&self, item: Item, ends: bool) -> bool {
-        let (someone_waits, wants_worker) = {
+        let (must_wake, wants_worker) = {
             let mut state = self.lock();
             state.items.push_back(item);
+            self.len.store(state.items.len(), Ordering::Relaxed);
             state.ending |= ends;
-            (state.waiting > 0, state.wants_worker())
+            (state.must_wake(), state.wants_worker())
         };
-        if someone_waits {
+        if must_wake {
             self.arrived.notify_one();
         }
         wants_worker
+    }
+
+    fn pop(&self, state: &mut State) -> Option<Item> {
+        let item = state.items.pop_front();
+        self.len.store(state.items.len(), Ordering::Relaxed);
+        item
     }
 
     /// The next item. The loop that the last call's answer was left for is woken before this thread goes on; if the
@@ -188,7 +213,7 @@ impl WorkQueue {
         };
         {
             let mut state = self.lock();
-            if let Some(item) = state.items.pop_front() {
+            if let Some(item) = self.pop(&mut state) {
                 drop(state);
                 wake();
                 return item;
@@ -197,15 +222,31 @@ impl WorkQueue {
         }
         attached::release(|| {
             wake();
+            self.look_out();
             self.wait()
         })
+    }
+
+    /// Does not sleep for a little while, if nobody else does so and that has paid lately.
+    fn look_out(&self) {
+        {
+            let mut state = self.lock();
+            if state.looking_out || !state.patience.is_worth_it() {
+                return;
+            }
+            state.looking_out = true;
+        }
+        let came = Patience::look_out(|| self.len.load(Ordering::Relaxed) > 0);
+        let mut state = self.lock();
+        state.looking_out = false;
+        state.patience.learn(came);
     }
 
     /// Blocks until there is an item that needs the interpreter; looks up what does not meanwhile.
     fn wait(&self) -> Item {
         let mut state = self.lock();
         loop {
-            let Some(item) = state.items.pop_front() else {
+            let Some(item) = self.pop(&mut state) else {
                 state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
