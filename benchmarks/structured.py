@@ -37,6 +37,13 @@ async def wait_for_slow(operations: int) -> None:
         await wait_for(turn(), 10)
 
 
+async def wait_for_sleep(operations: int) -> None:
+    """A limit on what gives way to the loop."""
+    wait_for, sleep = toolbox().wait_for, toolbox().sleep
+    for _ in range(operations):
+        await wait_for(sleep(0), 10)
+
+
 async def timeout_ready(operations: int) -> None:
     """A block with a limit, in which nothing waits."""
     timeout = toolbox().timeout
@@ -53,6 +60,14 @@ async def timeout_slow(operations: int) -> None:
             await turn()
 
 
+async def timeout_sleep(operations: int) -> None:
+    """A block with a limit, in which the task gives way to the loop."""
+    timeout, sleep = toolbox().timeout, toolbox().sleep
+    for _ in range(operations):
+        async with timeout(10):
+            await sleep(0)
+
+
 async def wait_all(operations: int) -> None:
     """Wait for a thousand tasks; the figure is per task."""
     wait = toolbox().wait
@@ -65,6 +80,8 @@ ROWS = (
     Micro("wait_1000", "wait for 1000", wait_all, CHILDREN),
     Micro("wait_for_ready", "wait_for, ready", wait_for_ready),
     Micro("wait_for_slow", "wait_for, one turn", wait_for_slow),
+    Micro("wait_for_sleep", "wait_for, sleep(0)", wait_for_sleep),
     Micro("timeout_ready", "timeout(), ready", timeout_ready),
     Micro("timeout_slow", "timeout(), one turn", timeout_slow),
+    Micro("timeout_sleep", "timeout(), sleep(0)", timeout_sleep),
 )

@@ -35,6 +35,13 @@ impl Instant {
         Self(sys::monotonic_nanos())
     }
 
+    /// An instant that is not after now, and mostly some milliseconds before it: enough to know that a deadline is far
+    /// away, in a fraction of the time.
+    #[inline]
+    pub fn recent() -> Self {
+        Self(sys::coarse_monotonic_nanos())
+    }
+
     /// The instant `nanos` nanoseconds after the clock's zero.
     #[inline]
     pub const fn from_nanos(nanos: u64) -> Self {
@@ -80,6 +87,12 @@ mod tests {
         let (early, late) = (Instant::from_nanos(3), Instant::from_nanos(10));
         assert_eq!(late.saturating_duration_since(early), Duration::from_nanos(7));
         assert_eq!(early.saturating_duration_since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn recent_is_before_now() {
+        let recent = Instant::recent();
+        assert!(Instant::now() >= recent);
     }
 
     #[test]

@@ -55,6 +55,15 @@ impl Context {
     }
 }
 
+/// Who has a context of its own, or the template of one until it is needed.
+pub(crate) trait Holder {
+    /// Its own context; `None` while it has a template.
+    fn own(&self) -> Option<Object>;
+    /// Takes what it has: a reference less.
+    fn take(&self) -> Object;
+    fn put(&self, context: Context);
+}
+
 /// One loop's.
 pub(crate) struct Contexts {
     /// A copy of the context that was current last.
@@ -86,9 +95,42 @@ impl Contexts {
         Ok(Context::Shared(template))
     }
 
+    /// Runs `body` in the context of `holder`. A lent one is the holder's for that long, and for good if a variable was
+    /// changed in it, somebody keeps it, or the holder does not give it back.
+    #[inline]
+    pub(crate) fn run_for<T>(
+        &self,
+        holder: &impl Holder,
+        body: impl FnOnce() -> Result<T>,
+        gives_back: impl FnOnce() -> bool,
+    ) -> Result<T> {
+        if let Some(own) = holder.own() {
+            return context::run_in(&own, body);
+        }
+        // Taken, so that it does not count among the references.
+        let template = holder.take();
+        let lent = match self.lend(&template) {
+            Ok(lent) => lent,
+            Err(raised) => {
+                holder.put(Context::Shared(template));
+                return Err(raised);
+            }
+        };
+        holder.put(Context::Own(lent.clone()));
+        let outcome = context::run_in(&lent, body);
+        if gives_back()
+            && holder.own().is_some_and(|own| own.is(lent.as_ptr()))
+            && is_unused(&lent, 2, &template)
+        {
+            holder.put(Context::Shared(template));
+            self.take_back(lent);
+        }
+        outcome
+    }
+
     /// A context to run in, equal to `template`: the template itself where the caller has the only reference to it.
     #[inline]
-    pub(crate) fn lend(&self, template: &Object) -> Result<Object> {
+    fn lend(&self, template: &Object) -> Result<Object> {
         if references(template) == 1 {
             return Ok(template.clone());
         }
@@ -125,7 +167,7 @@ impl Contexts {
 
     /// Takes a lent context back that `is_unused`.
     #[inline]
-    pub(crate) fn take_back(&self, lent: Object) {
+    fn take_back(&self, lent: Object) {
         self.spare.put(lent);
     }
 
@@ -150,7 +192,7 @@ impl Contexts {
 
 /// Whether a context that was lent for `template` is as it was, and nobody has it but `holders`.
 #[inline]
-pub(crate) fn is_unused(lent: &Object, holders: isize, template: &Object) -> bool {
+fn is_unused(lent: &Object, holders: isize, template: &Object) -> bool {
     references(lent) == holders && variables_of(lent) == variables_of(template)
 }
 
@@ -206,7 +248,8 @@ impl Fields {
         let Some(current) = place.filter(|_| place == other) else { return Ok(None) };
         let mut fields = Self { current, variables, empty: 0 };
         let new = py.import("contextvars")?.getattr("Context")?;
-        let empty: [usize; 2] = [new.call0()?, new.call0()?].map(|context| fields.variables_of(context.as_ptr()));
+        let empty: [usize; 2] =
+            [new.call0()?, new.call0()?].map(|context| fields.variables_of(context.as_ptr()));
         fields.empty = if empty[0] == empty[1] { empty[0] } else { 0 };
         // A change must show, and in the changed one alone.
         let before = fields.variables_of(first.as_ptr());

@@ -15,7 +15,7 @@ use tulipa::TimerKey;
 
 use super::EventLoop;
 use super::bare::{self, Bare};
-use super::contexts::{self, Context};
+use super::contexts::{Context, Holder};
 use super::core::Core;
 use super::thread_safe::ThreadSafe;
 use crate::ffi::class::{NO_PROPERTY, extension_offset, member_offset, new_class, noargs, property, slot};
@@ -526,15 +526,39 @@ fn call_back(core: &Core, handle: &Object, layout: &Layout) -> Result<()> {
     // SAFETY: a handle.
     let (callback, arguments) =
         unsafe { (at(object, layout.callback).or_none(), at(object, layout.arguments).or_none()) };
-    let body = || {
-        // SAFETY: a handle.
-        unsafe {
-            run_in_context(core, object, layout, || call::call_tuple(&callback, arguments.as_ptr()).map(drop))
-        }
-    };
+    let call = || call::call_tuple(&callback, arguments.as_ptr()).map(drop);
+    let body = || core.contexts.run_for(&HandleContext { object, layout }, call, || true);
     match &layout.thread_safe {
         Some(thread_safe) if handle.class() == thread_safe.class => thread_safe.run(handle, body),
         _ => body(),
+    }
+}
+
+/// A live handle, as the holder of its context.
+struct HandleContext<'a> {
+    object: *mut ffi::PyObject,
+    layout: &'a Layout,
+}
+
+impl Holder for HandleContext<'_> {
+    #[inline]
+    fn own(&self) -> Option<Object> {
+        // SAFETY: a live handle.
+        let (sharing, held) =
+            unsafe { (self.layout.sharing(self.object), at(self.object, self.layout.context)) };
+        (!sharing.is_some_and(Cell::get)).then(|| held.or_none())
+    }
+
+    #[inline]
+    fn take(&self) -> Object {
+        // SAFETY: a live handle.
+        unsafe { self.layout.take_context(self.object) }.split().1
+    }
+
+    #[inline]
+    fn put(&self, context: Context) {
+        // SAFETY: a live handle.
+        unsafe { self.layout.put_context(self.object, context) };
     }
 }
 
@@ -559,43 +583,6 @@ fn call_back_hidden(core: &Core, object: *mut ffi::PyObject, layout: &Layout) ->
         unsafe { layout.put_context(object, Context::Own(context)) };
         raised
     })
-}
-
-/// Runs `body` in the handle's context. A lent one is the handle's for that long, and for good if a variable was changed
-/// in it or somebody keeps it.
-///
-/// # Safety
-/// `object` is a handle, kept alive by the caller.
-unsafe fn run_in_context(
-    core: &Core,
-    object: *mut ffi::PyObject,
-    layout: &Layout,
-    body: impl FnOnce() -> Result<()>,
-) -> Result<()> {
-    // SAFETY: passed on.
-    let (sharing, held) = unsafe { (layout.sharing(object), at(object, layout.context)) };
-    let Some(sharing) = sharing.filter(|sharing| sharing.get()) else {
-        return context::run_in(&held.or_none(), body);
-    };
-    // Taken, so that it does not count among the references.
-    let template = held.take().unwrap_or_else(Object::none);
-    let lent = match core.contexts.lend(&template) {
-        Ok(lent) => lent,
-        Err(raised) => {
-            held.put(template);
-            return Err(raised);
-        }
-    };
-    sharing.set(false);
-    held.put(lent.clone());
-    let outcome = context::run_in(&lent, body);
-    let is_held = !sharing.get() && held.as_ptr() == lent.as_ptr();
-    if is_held && contexts::is_unused(&lent, 2, &template) {
-        held.put(template);
-        sharing.set(true);
-        core.contexts.take_back(lent);
-    }
-    outcome
 }
 
 /// Whether there is only the one reference to the handle, and no other way to come by it.

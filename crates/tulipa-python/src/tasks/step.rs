@@ -8,7 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::{TaskState, callables, cancel_future, current, registry, state_of};
-use crate::event_loop::contexts::{self, Context};
+use crate::event_loop::contexts::{Context, Holder};
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
@@ -24,52 +24,38 @@ pub(crate) fn run_step(core: &Core, task: &Object, exception: Option<Object>) ->
     // SAFETY: the queue holds steps of native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
     let event_loop = state.future.event_loop.or_none();
-    let (context, template) = state.enter_context(core)?;
-    let result = context::run_in(&context, || {
+    let body = || {
         current::enter_native(core, &event_loop, task)?;
         let result = step(task, state, exception);
         current::leave_native(core, task);
         result
-    });
-    if let Some(template) = template {
-        state.leave_context(core, context, template);
-    }
-    result
+    };
+    core.contexts.run_for(state, body, || state.gives_context_back())
 }
 
 impl TaskState {
-    /// The context for a step, and the template that it was lent for.
+    /// Whether the task gives a lent context back after a step. One that goes on for the second time does not: it is
+    /// likely to go on for long, and borrowing takes longer than having.
     #[inline]
-    fn enter_context(&self, core: &Core) -> Result<(Object, Option<Object>)> {
-        if !self.future.bits.has(Bit::SharedContext) {
-            return Ok((self.context.or_none(), None));
-        }
-        // Taken, so that it does not count among the references.
-        let template = self.context.take().unwrap_or_else(Object::none);
-        match core.contexts.lend(&template) {
-            Ok(context) => {
-                self.set_context(Context::Own(context.clone()));
-                let is_lent = !context.is(template.as_ptr());
-                Ok((context, is_lent.then_some(template)))
-            }
-            Err(raised) => {
-                self.set_context(Context::Shared(template));
-                Err(raised)
-            }
-        }
+    fn gives_context_back(&self) -> bool {
+        !(self.future.bits.replace(Bit::HasBorrowed, true) && self.future.is_pending())
+    }
+}
+
+impl Holder for TaskState {
+    #[inline]
+    fn own(&self) -> Option<Object> {
+        (!self.future.bits.has(Bit::SharedContext)).then(|| self.context.or_none())
     }
 
-    /// The step is over. What it ran in is the task's own from now on, if it has changed it, somebody keeps it, or the
-    /// task goes on for the second time: it is likely to go on for long, and borrowing takes longer than having. A task
-    /// that is done, or waits after its first step, gives it back.
     #[inline]
-    fn leave_context(&self, core: &Core, context: Object, template: Object) {
-        let goes_on = self.future.bits.replace(Bit::HasBorrowed, true) && self.future.is_pending();
-        let is_own = !self.future.bits.has(Bit::SharedContext) && context.is(self.context.as_ptr());
-        if !goes_on && is_own && contexts::is_unused(&context, 2, &template) {
-            self.set_context(Context::Shared(template));
-            core.contexts.take_back(context);
-        }
+    fn take(&self) -> Object {
+        self.context.take().unwrap_or_else(Object::none)
+    }
+
+    #[inline]
+    fn put(&self, context: Context) {
+        self.set_context(context);
     }
 }
 

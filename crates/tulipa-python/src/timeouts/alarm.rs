@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use pyo3::prelude::*;
 use pyo3::types::PyFloat;
-use tulipa::TimerKey;
+use tulipa::{Instant, TimerKey};
 
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
@@ -104,11 +104,17 @@ fn is_past(event_loop: &Object, when: &Object) -> Result<bool> {
     if Core::of(event_loop).is_none_or(|core| core.own_clock.get()) {
         return Ok(when.le(event_loop.bound(py).call_method0("time")?)?);
     }
-    let now = timers::seconds(tulipa::Instant::now());
+    let now = || timers::seconds(Instant::now());
     match when.cast_exact::<PyFloat>() {
-        Ok(when) => Ok(when.value() <= now),
-        Err(_) => Ok(when.le(PyFloat::new(py, now))?),
+        Ok(when) => Ok(!is_far(when.value()) && when.value() <= now()),
+        Err(_) => Ok(when.le(PyFloat::new(py, now()))?),
     }
+}
+
+/// Whether `when` is so far away that the clock need not be read, as limits mostly are.
+#[inline]
+fn is_far(when: f64) -> bool {
+    when > timers::seconds(Instant::recent()) + 1.0
 }
 
 observer_kind!(
