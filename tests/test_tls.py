@@ -376,6 +376,86 @@ def test_a_session_class_of_a_programs_own_is_used_through_its_methods(buffered:
     run(main)
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_the_first_data_follows_start_tls(waits: bool) -> None:
+    class Answering(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write(data)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        listener = listening()
+        accepting = asyncio.ensure_future(accept(listener))
+        plain, protocol = await loop.create_connection(Answering, *listener.getsockname())
+
+        async def upgrade() -> Any:
+            context = server_context()
+            transport = cast(Any, await loop.start_tls(plain, protocol, context, server_side=True))
+            assert not protocol.received, "the protocol cannot know its transport yet"
+            protocol.transport = transport
+            if waits:
+                transport.pause_reading()
+            return transport
+
+        upgrading = asyncio.ensure_future(upgrade())
+        peer = Peer(await accepting, server_side=False)
+        with pytest.raises(ssl.SSLWantReadError):
+            peer.session.do_handshake()
+        while True:
+            await peer.flush()
+            await peer.fetch()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                peer.session.do_handshake()
+                break
+        # The end of the handshake and the first data go out together.
+        await peer.send(b"hello")
+        transport = await upgrading
+        if waits:
+            await asyncio.sleep(0)
+            assert not protocol.received
+            transport.resume_reading()
+        assert await peer.receive(5) == b"hello"
+        transport.close()
+        assert await peer.receive(1) == b""
+        await peer.end()
+        assert await protocol.lost is None
+
+    run(main)
+
+
+@pytest.mark.parametrize("session", [ssl.SSLObject, Counting])
+@pytest.mark.parametrize("paused", [False, True])
+def test_what_comes_before_the_peers_good_bye_is_dropped(session: type[ssl.SSLObject], paused: bool) -> None:
+    class Ended(Recorder):
+        ended = False
+
+        def eof_received(self) -> None:
+            self.ended = True
+
+    async def main() -> None:
+        context = client_context()
+        context.sslobject_class = session
+        transport, protocol, peer = await client(Ended, context)
+        below = transport._ssl_protocol._transport
+        if paused:
+            transport.pause_reading()
+            await peer.send(b"early" * 100_000)
+            while below.is_reading():
+                await asyncio.sleep(0)
+        transport.close()
+        assert await peer.receive(1) == b"", "the good-bye"
+        for size in (1, 20_000, 500_000):
+            await peer.send(b"x" * size)
+        assert not protocol.ended
+        await peer.end()
+        assert await protocol.lost is None
+        assert protocol.ended
+        assert not protocol.received
+
+    run(main)
+
+
 def test_tls_in_tls() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -22,6 +22,8 @@ pub(super) struct Library {
     pub(super) create_context: Object,
     pub(super) flow_control: Object,
     pub(super) constants: Object,
+    /// Both sides have said good-bye already.
+    pub(super) zero_return: Object,
     want_read: Object,
     system_call: Object,
     memory_bio: Object,
@@ -67,6 +69,7 @@ impl Library {
             create_context: of(&sslproto, "_create_transport_context")?,
             flow_control: of(&sslproto, "add_flowcontrol_defaults")?,
             constants: py.import("asyncio.constants")?.into_any().into(),
+            zero_return: of(&ssl, "SSLZeroReturnError")?,
             want_read: of(&ssl, "SSLWantReadError")?,
             system_call: of(&ssl, "SSLSyscallError")?,
             session_methods: [of(&session, "read")?, of(&session, "write")?],

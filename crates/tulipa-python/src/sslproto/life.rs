@@ -92,13 +92,14 @@ fn handshake_complete(this: &Object, machine: &Machine, error: Option<Object>) -
     }
     describe(machine, &session, &certificate)?;
     take_over(machine, &session)?;
-    if machine.app.get() == App::Initial {
+    let introduced = machine.app.get() == App::Initial;
+    if introduced {
         machine.app.set(App::Connected);
         let transport = machine.app_transport.or_none();
         call::method1(&machine.app_protocol.or_none(), &stdlib().names.connection_made, &transport)?;
     }
     wake_waiter(machine, None)?;
-    reading::begin(this, machine)
+    reading::begin(this, machine, introduced)
 }
 
 /// The peer's certificate; or the exception with which the handshake is at an end after all.
@@ -221,21 +222,20 @@ pub(super) fn do_flush(this: &Object, machine: &Machine) -> Result<()> {
 }
 
 pub(super) fn do_shutdown(this: &Object, machine: &Machine) -> Result<()> {
-    if !machine.eof_received.get() {
-        let session = machine.session()?;
-        if let Err(error) = session.object.bound(py()).call_method0("unwrap") {
-            let (library, raised) = (library()?, Raised::from(error));
-            if library.is_again(&raised) {
-                raised.clear();
-                return writing::process_outgoing(this, machine);
-            }
-            if raised.matches(library.error.as_ptr()) {
-                let error = raised.take_object();
-                cancel_timer(&machine.shutdown_timer)?;
-                return fatal(this, machine, &error, DEFAULT);
-            }
-            return Err(raised);
+    if !machine.eof_received.get()
+        && let Err(raised) = unwrap(machine)
+    {
+        let library = library()?;
+        if library.is_again(&raised) {
+            raised.clear();
+            return writing::process_outgoing(this, machine);
         }
+        if raised.matches(library.error.as_ptr()) {
+            let error = raised.take_object();
+            cancel_timer(&machine.shutdown_timer)?;
+            return fatal(this, machine, &error, DEFAULT);
+        }
+        return Err(raised);
     }
     writing::process_outgoing(this, machine)?;
     call_eof_received(this, machine)?;
@@ -243,6 +243,14 @@ pub(super) fn do_shutdown(this: &Object, machine: &Machine) -> Result<()> {
     let Some(transport) = machine.lower.get() else { return Ok(()) };
     let close = call::getattr(&transport, &stdlib().names.close)?;
     machine.call_soon(&[&close])
+}
+
+/// Says good-bye, and takes the peer's. Data that the peer had sent by then has no reader any more, but it must be taken
+/// out of the session, which takes it for an error otherwise.
+fn unwrap(machine: &Machine) -> Result<()> {
+    reading::discard(machine)?;
+    machine.session()?.object.bound(py()).call_method0("unwrap")?;
+    Ok(())
 }
 
 /// `abort()` of the program's transport.

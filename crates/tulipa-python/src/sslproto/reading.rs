@@ -7,7 +7,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-use super::library::{Moved, Session};
+use super::library::{Moved, Session, library};
 use super::machine::{Machine, Receiver, State};
 use super::{life, lower, protocol, writing};
 use crate::ffi::buffer::{Buffer, bytes_of};
@@ -28,14 +28,15 @@ pub(super) fn received(this: &Object, machine: &Machine, data: &[u8]) -> Result<
             feed(machine, &*machine.session()?, data, usize::MAX)?;
             life::do_flush(this, machine)
         }
-        other => {
-            machine.session()?.feed(machine.windows()?, data)?;
-            match other {
-                State::Handshake => life::do_handshake(this, machine),
-                State::Shutdown => life::do_shutdown(this, machine),
-                _ => Ok(()),
-            }
+        State::Shutdown => {
+            feed(machine, &*machine.session()?, data, usize::MAX)?;
+            life::do_shutdown(this, machine)
         }
+        State::Handshake => {
+            machine.session()?.feed(machine.windows()?, data)?;
+            life::do_handshake(this, machine)
+        }
+        State::Unwrapped => machine.session()?.feed(machine.windows()?, data),
     }
 }
 
@@ -48,8 +49,38 @@ pub(super) fn read(this: &Object, machine: &Machine) -> Result<()> {
 }
 
 /// The handshake is done: sends the end of it, with what was written meanwhile, and reads what came right behind it.
-pub(super) fn begin(this: &Object, machine: &Machine) -> Result<()> {
-    life::guard(this, machine, read_open(this, machine, &[], Outcome::Answer))
+///
+/// A protocol that was not `introduced` to its transport learns of it from who waits for `start_tls()`, and gets data
+/// after that: it would send its answers past the session.
+pub(super) fn begin(this: &Object, machine: &Machine, introduced: bool) -> Result<()> {
+    if introduced || !machine.records.get().is_readable() {
+        return life::guard(this, machine, read_open(this, machine, &[], Outcome::Answer));
+    }
+    life::guard(this, machine, send(this, machine, Outcome::Answer))?;
+    machine.call_soon(&[&protocol::bound(this, protocol::Callback::DoRead)?])
+}
+
+/// Reads all there is, for nobody.
+pub(super) fn discard(machine: &Machine) -> Result<()> {
+    if !machine.records.get().is_readable() {
+        return Ok(());
+    }
+    let (session, windows) = (machine.session()?, machine.windows()?);
+    let mut room = windows.scratch();
+    room.resize(BATCH, 0);
+    while machine.records.get().is_readable() {
+        // SAFETY: the whole of a vector of our own.
+        let moved = match unsafe { session.read(windows, room.as_mut_ptr(), room.len()) } {
+            Err(raised) if raised.matches(library()?.zero_return.as_ptr()) => {
+                raised.clear();
+                Moved::Bytes(0)
+            }
+            moved => moved?,
+        };
+        note(machine, &session, &moved, room.len())?;
+    }
+    windows.keep_scratch(room);
+    control_lower(machine)
 }
 
 /// Puts the beginning of `data` into the session; how much that is.
