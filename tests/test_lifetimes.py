@@ -275,3 +275,22 @@ def test_a_reader_that_waits_for_ever_is_collected() -> None:
     gc.collect()
     assert gone() is None
     loop.close()
+
+
+def test_a_job_that_was_taken_and_never_run_is_collected(loop: Any) -> None:
+    async def child(witness: Witness, box: list[Any]) -> None:
+        await asyncio.sleep(0)
+
+    box: list[Any] = []
+    witness = Witness()
+    task = loop.create_task(child(witness, box))
+    loop.stop()
+    loop.run_forever()
+    box.append(loop._ready.popleft())
+    gone = weakref.ref(witness)
+    task._log_destroy_pending = False
+    del task, witness
+    assert gone() is not None
+    del box
+    gc.collect()
+    assert gone() is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.base_events
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -60,6 +61,103 @@ def test_methods_of_the_loops_class_can_be_replaced(new_loop: Any, monkeypatch: 
     monkeypatch.setattr(type(loop), "colour", "red", raising=False)
     loop.run_until_complete(asyncio.sleep(0))
     assert (calls, loop.colour) == (["run_forever"], "red")
+    loop.close()
+
+
+def turn_by_turn(loop: Any, awaitable: Any) -> Any:
+    """Run the loop to the end of a task by asyncio's own turns, inside of another run too, as nest_asyncio does."""
+    outer, thread, task = (
+        asyncio._get_running_loop(),
+        loop._thread_id,
+        asyncio.ensure_future(awaitable, loop=loop),
+    )
+    interrupted = None if outer is None else asyncio.current_task()
+    asyncio._set_running_loop(loop)
+    loop._thread_id = threading.get_ident()
+    if interrupted is not None:
+        asyncio_tasks._leave_task(loop, interrupted)
+    try:
+        while not task.done():
+            asyncio.BaseEventLoop._run_once(loop)  # type: ignore[attr-defined]
+    finally:
+        if interrupted is not None:
+            asyncio_tasks._enter_task(loop, interrupted)
+        loop._thread_id = thread
+        asyncio._set_running_loop(outer)
+    return task.result()
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_turns_of_the_loop_can_be_made_in_python(new_loop: Any, debug: bool) -> None:
+    """nest_asyncio has the loop's turns written again, over `_ready`, `_selector` and `_process_events`."""
+    loop = new_loop()
+    loop.set_debug(debug)
+    order: list[str] = []
+
+    async def serve(reader: Any, writer: Any) -> None:
+        writer.write((await reader.readline()).upper())
+        writer.close()
+        await writer.wait_closed()
+
+    async def talk() -> Any:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"hello\n")
+            answer = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        return answer, await loop.run_in_executor(None, str, 7)
+
+    async def inner(name: str) -> str:
+        order.append(name)
+        loop.call_soon(order.append, name + " soon")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        order.append(name + " ends")
+        assert asyncio.current_task() is not None
+        return name
+
+    async def outer() -> Any:
+        own = asyncio.current_task()
+        sibling = loop.create_task(inner("sibling"))
+        nested = turn_by_turn(loop, inner("nested"))
+        assert asyncio.current_task() is own
+        return nested, await sibling, turn_by_turn(loop, talk())
+
+    assert turn_by_turn(loop, talk()) == (b"HELLO\n", "7")
+    answers = turn_by_turn(loop, outer())
+    assert answers == ("nested", "sibling", (b"HELLO\n", "7"))
+    assert loop.run_until_complete(outer()) == answers
+    once = ["sibling", "nested", "sibling soon", "nested soon", "sibling ends", "nested ends"]
+    assert order == once * 2
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_the_queue_of_the_loop_can_be_looked_at(new_loop: Any) -> None:
+    """nest_asyncio asks whether there is something to run; tests and debuggers count."""
+    loop = new_loop()
+    seen: list[int] = []
+    assert (len(loop._ready), bool(loop._ready)) == (0, False)
+    loop.call_soon(seen.append, 1)
+    handle = loop.call_soon(seen.append, 2)
+    handle.cancel()
+    loop._ready.append(asyncio.Handle(seen.append, (3,), loop, None))
+    assert len(loop._ready) == 3
+    while loop._ready:
+        taken = loop._ready.popleft()
+        if not taken._cancelled:
+            taken._run()
+    assert seen == [1, 3]
+    with pytest.raises(IndexError, match="pop from an empty deque"):
+        loop._ready.popleft()
+    loop.call_soon(seen.append, 4)
+    loop._ready.clear()
+    loop.stop()
+    loop.run_forever()
+    assert seen == [1, 3]
     loop.close()
 
 

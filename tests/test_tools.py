@@ -32,9 +32,43 @@ tulipa.run(main())
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 14), reason="asyncio has these tools since 3.14")
 
 
-def show(tool: str) -> str:
+#: More tasks without a name than show their number at a time.
+CROWD = """
+import asyncio, os, subprocess, sys
+import tulipa
+
+async def main():
+    event = tulipa.Event()
+
+    async def waits():
+        await event.wait()
+
+    tasks = [asyncio.create_task(waits()) for _ in range(1500)]
+    await asyncio.sleep(0)
+    asked = tasks[-1].get_name()
+    tasks[-2].set_name("set")
+    subprocess.run([sys.executable, "-m", "asyncio", sys.argv[1], str(os.getpid())], check=True)
+    assert [task.get_name() for task in tasks[:-2]] == [f"Task-{number}" for number in range(2, 1500)]
+    event.set()
+    await asyncio.gather(*tasks)
+    del tasks
+    print("asked", asked, flush=True)
+    after = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    await after
+    event.clear()
+    after = asyncio.create_task(waits())
+    await asyncio.sleep(0)
+    subprocess.run([sys.executable, "-m", "asyncio", sys.argv[1], str(os.getpid())], check=True)
+    after.cancel()
+
+tulipa.run(main())
+"""
+
+
+def show(tool: str, program: str = PROGRAM) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, tool], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program, tool], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -52,3 +86,14 @@ def test_pstree_puts_a_task_below_the_one_that_awaits_it() -> None:
     assert waiter < worker
     assert tree[waiter + 1].startswith("waits ")
     assert tree[worker + 1].startswith("leaf ")
+
+
+def test_ps_shows_a_crowd_without_its_numbers() -> None:
+    crowd, _, few = show("ps", CROWD).partition("asked")
+    names = [line.split()[2] for line in crowd.splitlines()[2:]]
+    numbers = [name for name in names if name.startswith("Task-")]
+    assert len(names) == 1501
+    assert set(names) - set(numbers) == {"Task", "set"}
+    # As many as are shown at a time, the main task among them, and the one whose name was asked for.
+    assert set(numbers) == {f"Task-{number}" for number in (*range(1, 1025), 1501)}
+    assert {line.split()[2] for line in few.splitlines()[3:]} == {"Task-1", "Task-1503"}

@@ -14,7 +14,7 @@ from typing import Any
 from . import _tulipa
 from ._executors import ThreadPool
 from ._processes import Children, chosen_by_program
-from ._selector import SelectorView
+from ._selector import ReadyView, SelectorView
 from ._signals import SignalHandling
 from ._tls import TlsConnections
 
@@ -73,6 +73,7 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
         self._children = Children(self)
         super().__init__(SelectorView(self))
+        self._ready = ReadyView(self)
         # The one descriptor that every loop has of its own: what other threads wake it by.
         self._internal_fds = 1
 

@@ -9,6 +9,7 @@ mod bare;
 pub(crate) mod contexts;
 pub(crate) mod core;
 pub(crate) mod descriptors;
+pub(crate) mod driven;
 pub(crate) mod handles;
 mod host;
 pub(crate) mod job;
@@ -89,6 +90,26 @@ impl EventLoop {
     /// One iteration, for programs that embed the loop in another one.
     fn _run_once(slf: &Bound<'_, Self>) -> PyResult<()> {
         run::run_once(slf)
+    }
+
+    /// Gather what is due, for code that makes the loop's turns itself; see `driven`.
+    fn _select(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+        driven::select(slf, timeout)
+    }
+
+    /// Take the next job out of the queue, or None.
+    fn _take_job<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        driven::take(slf)
+    }
+
+    /// Drop all that is queued.
+    fn _drop_jobs(&self) {
+        drop(self.core.engine.with_ready(tulipa::ready::ReadyQueue::take_all));
+    }
+
+    /// How many jobs are queued.
+    fn _ready_count(&self) -> usize {
+        self.core.engine.ready_len()
     }
 
     // Watching file descriptors.

@@ -1,8 +1,8 @@
 //! `Future`: a result that is not there yet, and the callbacks that wait for it.
 //!
-//! The state lies in an extension behind the bytes of asyncio's own C class, which stays empty: so an instance
-//! *is* an `asyncio.Future`, also for C code, while nothing of the base's behaviour is used. `Task` carries the
-//! same state struct. What a done future schedules goes straight to the ready queue of a Tulipa loop, and
+//! The state lies in an extension behind the bytes of asyncio's own C class, and its references in fields of that
+//! (`places`): so an instance *is* an `asyncio.Future`, also for C code, while nothing of the base's behaviour is used.
+//! `Task` carries the same state struct. What a done future schedules goes straight to the ready queue of a Tulipa loop, and
 //! through `loop.call_soon` on any other.
 
 pub(crate) mod any;
@@ -10,23 +10,28 @@ mod bits;
 pub(crate) mod callbacks;
 pub(crate) mod chain;
 pub(crate) mod class;
+mod extras;
 pub(crate) mod iterator;
 pub(crate) mod methods;
 pub(crate) mod observers;
+pub(crate) mod places;
 pub(crate) mod stop;
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 pub(crate) use bits::{Bit, Bits};
 pub(crate) use class::{classes, initialise};
 
 use crate::event_loop::core::Core;
 use crate::ffi::raised::{is_exception, raise};
-use crate::ffi::{Object, Raised, Result, Slot, call};
+use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::stdlib::stdlib;
 use callbacks::{Callbacks, OnLoop};
+use extras::Extras;
+use places::{OF_FUTURE, Place};
 
 /// Where a future is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,65 +51,23 @@ impl Phase {
     }
 }
 
-/// What a Future holds, and a Task in its first part.
+/// What a Future holds besides its references, and a Task in its first part.
 ///
 /// Hundreds of thousands of them may be alive at once: what few have lies apart, and what is never there at the same
 /// time shares a place.
 #[repr(C)]
 pub(crate) struct FutureState {
-    /// The loop whose `call_soon` runs the callbacks; empty until `__init__` ran.
-    pub(crate) event_loop: Slot,
     pub(crate) callbacks: Callbacks,
-    /// By phase. Finished: the result, or with `Bit::Failed` the exception. Cancelled: the CancelledError that ended a
-    /// task's coroutine, handed out once. Pending: of a task, the future that its coroutine waits on.
-    outcome: Slot,
-    /// Made when first needed, and kept as long as the future.
-    extras: UnsafeCell<Option<Box<Extras>>>,
     phase: Cell<Phase>,
     pub(crate) bits: Bits,
     /// Of a task, the N of `Task-N` in 48 bits, see `number`. It lies here because here is room.
     number: Cell<[u16; 3]>,
 }
 
-/// What few futures have.
-struct Extras {
-    /// The traceback that the exception had when it was set: re-raising must not make it grow.
-    exception_traceback: Slot,
-    source_traceback: Slot,
-    cancel_message: Slot,
-    /// A task's name, once there is one that is not its number.
-    name: Slot,
-    /// What a task waited on that somebody else ended meanwhile, as by `Future.set_result(task, ...)`.
-    awaited: Slot,
-    /// `cancel()` calls of a task not taken back by `uncancel()`.
-    cancels: Cell<i32>,
-}
-
-impl Extras {
-    #[allow(clippy::unnecessary_box_returns, reason = "boxed where it is made, as it belongs to few futures")]
-    fn new() -> Box<Self> {
-        Box::new(Self {
-            exception_traceback: Slot::empty(),
-            source_traceback: Slot::empty(),
-            cancel_message: Slot::empty(),
-            name: Slot::empty(),
-            awaited: Slot::empty(),
-            cancels: Cell::new(0),
-        })
-    }
-
-    fn slots(&self) -> [&Slot; 5] {
-        [&self.exception_traceback, &self.source_traceback, &self.cancel_message, &self.name, &self.awaited]
-    }
-}
-
 impl FutureState {
     pub(crate) const fn new() -> Self {
         Self {
-            event_loop: Slot::empty(),
             callbacks: Callbacks::new(),
-            outcome: Slot::empty(),
-            extras: UnsafeCell::new(None),
             phase: Cell::new(Phase::Pending),
             bits: Bits::none(),
             number: Cell::new([0; 3]),
@@ -116,9 +79,22 @@ impl FutureState {
         self.phase.get()
     }
 
+    /// The loop whose `call_soon` runs the callbacks; empty until `__init__` ran.
+    #[inline]
+    pub(crate) fn home(&self) -> &Slot {
+        self.at(Place::Loop)
+    }
+
+    /// By phase. Finished: the result, or with `Bit::Failed` the exception. Cancelled: the CancelledError that ended a
+    /// task's coroutine, handed out once. Pending: of a task, the future that its coroutine waits on.
+    #[inline]
+    fn end(&self) -> &Slot {
+        self.at(Place::Outcome)
+    }
+
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
-        !self.event_loop.is_empty()
+        !self.home().is_empty()
     }
 
     #[inline]
@@ -129,21 +105,34 @@ impl FutureState {
     /// The core of a Tulipa loop, whatever mode the loop is in. It lies in the loop, which this state keeps alive.
     #[inline]
     pub(crate) fn core(&self) -> Option<&Core> {
-        // SAFETY: the bit is set with such a loop, and cleared before the loop is let go of.
-        self.bits.has(Bit::OnTulipa).then(|| unsafe { Core::inside(self.event_loop.as_ptr()) })
+        let event_loop = self.home().as_ptr();
+        if !self.bits.has(Bit::OnTulipa) || event_loop.is_null() {
+            return None;
+        }
+        // The class is asked for because whoever calls the base's `__init__` by hand has the base use its fields.
+        // SAFETY: a live object, which the state keeps alive.
+        unsafe { Core::at(event_loop) }
     }
 
     /// The extras, where there are any. They are never taken from a live future, so the borrow stays good.
     #[inline]
     fn extras(&self) -> Option<&Extras> {
-        // SAFETY: S1: nothing is written while this is read; the box does not move.
-        unsafe { (*self.extras.get()).as_deref() }
+        let extras = self.at(Place::Extras).peek()?;
+        // SAFETY: attached.
+        let is_ours = extras.bound(unsafe { Python::assume_attached() }).is_exact_instance_of::<Extras>();
+        // SAFETY: an instance, kept alive by the future. Of another class it is when the base has used its field, see `core`.
+        is_ours.then(|| unsafe { native(extras.as_ptr()) })
     }
 
     #[cold]
     fn extras_or_new(&self) -> &Extras {
-        // SAFETY: S1: making the box calls nobody.
-        unsafe { &mut *self.extras.get() }.get_or_insert_with(Extras::new)
+        if self.extras().is_none() {
+            // SAFETY: attached.
+            let made = Bound::new(unsafe { Python::assume_attached() }, Extras::new());
+            let made = made.expect("memory for a small object").into_any();
+            self.at(Place::Extras).put(made.into());
+        }
+        self.extras().expect("made above")
     }
 
     pub(crate) fn source_traceback(&self) -> Option<Object> {
@@ -166,13 +155,13 @@ impl FutureState {
     /// The future that a task waits on.
     #[inline]
     pub(crate) fn awaited(&self) -> Option<Object> {
-        if self.is_pending() { self.outcome.get() } else { self.extras()?.awaited.get() }
+        if self.is_pending() { self.end().get() } else { self.extras()?.awaited.get() }
     }
 
     #[inline]
     pub(crate) fn set_awaited(&self, future: Object) {
         if self.is_pending() {
-            self.outcome.put(future);
+            self.end().put(future);
         } else {
             self.extras_or_new().awaited.put(future);
         }
@@ -180,13 +169,13 @@ impl FutureState {
 
     #[inline]
     pub(crate) fn take_awaited(&self) -> Option<Object> {
-        if self.is_pending() { self.outcome.take() } else { self.extras()?.awaited.take() }
+        if self.is_pending() { self.end().take() } else { self.extras()?.awaited.take() }
     }
 
     /// Makes room for how the future ends. A task that ends by itself waits on nothing.
     #[inline]
     fn put_awaited_aside(&self) {
-        if let Some(future) = self.outcome.take() {
+        if let Some(future) = self.end().take() {
             self.extras_or_new().awaited.put(future);
         }
     }
@@ -203,14 +192,6 @@ impl FutureState {
     #[allow(clippy::cast_possible_truncation, reason = "each takes its sixteen bits")]
     pub(crate) fn set_number(&self, number: u64) {
         self.number.set([number as u16, (number >> 16) as u16, (number >> 32) as u16]);
-    }
-
-    pub(crate) fn name(&self) -> Option<Object> {
-        self.extras()?.name.get()
-    }
-
-    pub(crate) fn set_name(&self, name: Object) {
-        self.extras_or_new().name.put(name);
     }
 
     pub(crate) fn cancels(&self) -> i32 {
@@ -236,7 +217,7 @@ impl FutureState {
         };
         self.reset();
         let is_tulipa = core.is_some();
-        self.event_loop.put(event_loop);
+        self.home().put(event_loop);
         self.bits.set(Bit::OnTulipa, is_tulipa);
         if debug {
             self.extras_or_new().source_traceback.put(call::call0(&stdlib().extract_stack)?);
@@ -247,7 +228,7 @@ impl FutureState {
     /// As `bind`, for the `create_future` and `create_task` of `event_loop`, a Tulipa loop.
     #[inline]
     pub(crate) fn bind_native(&self, event_loop: Object) {
-        self.event_loop.put(event_loop);
+        self.home().put(event_loop);
         self.bits.set(Bit::OnTulipa, true);
     }
 
@@ -256,32 +237,28 @@ impl FutureState {
         self.phase.set(Phase::Pending);
         self.bits.clear();
         self.callbacks.clear();
-        self.event_loop.set(None);
-        self.outcome.set(None);
-        let Some(extras) = self.extras() else { return };
-        extras.slots().into_iter().for_each(|slot| slot.set(None));
-        extras.cancels.set(0);
+        self.home().set(None);
+        self.end().set(None);
+        if let Some(extras) = self.extras() {
+            extras.reset();
+        }
     }
 
-    /// Every reference, for the garbage collector.
+    /// Every reference, for the garbage collector, that the base does not show it.
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         self.callbacks.visit(visit);
-        visit(self.event_loop.as_ptr());
-        visit(self.outcome.as_ptr());
-        for slot in self.extras().iter().flat_map(|extras| extras.slots()) {
-            visit(slot.as_ptr());
-        }
+        self.visit_places(OF_FUTURE, visit);
     }
 
     pub(crate) fn result_or_none(&self) -> Object {
         let has_result = self.phase() == Phase::Finished && !self.bits.has(Bit::Failed);
-        if has_result { self.outcome.or_none() } else { Object::none() }
+        if has_result { self.end().or_none() } else { Object::none() }
     }
 
     /// The exception that was set.
     #[inline]
     pub(crate) fn exception(&self) -> Option<Object> {
-        if self.bits.has(Bit::Failed) { self.outcome.get() } else { None }
+        if self.bits.has(Bit::Failed) { self.end().get() } else { None }
     }
 
     pub(crate) fn exception_or_none(&self) -> Object {
@@ -303,7 +280,7 @@ impl FutureState {
             Phase::Finished => {
                 self.bits.set(Bit::LogTraceback, false);
                 match self.exception() {
-                    None => Ok(self.outcome.or_none()),
+                    None => Ok(self.end().or_none()),
                     Some(exception) => {
                         self.restore_traceback(&exception);
                         Err(Raised::from_object(&exception))
@@ -336,7 +313,7 @@ impl FutureState {
     /// `_make_cancelled_error()`: the exception that ended the coroutine, once; then fresh ones.
     pub(crate) fn cancelled_error(&self) -> Result<Object> {
         if self.phase.get() == Phase::Cancelled
-            && let Some(exception) = self.outcome.take()
+            && let Some(exception) = self.end().take()
         {
             return Ok(exception);
         }
@@ -357,7 +334,7 @@ impl OnLoop for FutureState {
 
     #[inline]
     fn event_loop(&self) -> Object {
-        self.event_loop.or_none()
+        self.home().or_none()
     }
 }
 
@@ -367,7 +344,7 @@ impl FutureState {
     pub(crate) fn set_result(&self, future: &Object, result: Object) -> Result<()> {
         self.ensure_pending()?;
         self.put_awaited_aside();
-        self.outcome.put(result);
+        self.end().put(result);
         self.settle(future, Phase::Finished)
     }
 
@@ -381,7 +358,7 @@ impl FutureState {
             self.extras_or_new().exception_traceback.put(traceback);
         }
         self.put_awaited_aside();
-        self.outcome.put(exception);
+        self.end().put(exception);
         self.bits.set(Bit::Failed, true);
         // The callbacks are queued first: a loop that refuses them must not leave a warning behind as well.
         self.settle(future, Phase::Finished)?;
@@ -404,7 +381,7 @@ impl FutureState {
     /// Ends a task's future by what ended the coroutine: that very exception, or where there was none, any.
     pub(crate) fn end_cancelled(&self, task: &Object, exception: Option<Object>) -> Result<()> {
         self.bits.set(Bit::LogTraceback, false);
-        self.outcome.set(exception);
+        self.end().set(exception);
         self.settle(task, Phase::Cancelled)
     }
 
@@ -478,7 +455,7 @@ pub(crate) fn create(event_loop: Object, core: &Core) -> Result<Object> {
 #[inline]
 pub(crate) unsafe fn state_of<'a>(object: *mut ffi::PyObject) -> &'a FutureState {
     // SAFETY: instances of both classes carry a FutureState at the extension's offset, written by `tp_new`.
-    unsafe { &*object.byte_add(class::offset()).cast::<FutureState>() }
+    unsafe { &*object.byte_add(places::offset()).cast::<FutureState>() }
 }
 
 /// Whether `object` is exactly a native Future or Task, or what `gather` returns: its behaviour is ours, not a

@@ -145,32 +145,13 @@ pub(crate) unsafe fn is_weakly_referenced(object: *mut ffi::PyObject) -> bool {
 /// Whether nothing was ever kept in the `__dict__` of an instance that is being freed.
 ///
 /// # Safety
-/// `object` is allocated, and of a heap class whose instances have a dict.
+/// `object` is allocated, and of a heap class whose instances have a dict but no room for attributes beside it.
 #[inline]
 pub(crate) unsafe fn has_no_attributes(object: *mut ffi::PyObject) -> bool {
-    // SAFETY: an allocated object.
-    let class = unsafe { ffi::Py_TYPE(object) };
-    // SAFETY: a live class.
-    if !cfg!(Py_3_14) || unsafe { ffi::PyType_GetFlags(class) } & INLINE_VALUES == 0 {
-        // SAFETY: a class with a dict; without inline values nothing is made by asking.
-        let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
-        return dict.is_none_or(|dict| dict.is_null());
-    }
-    // Here asking would make a dict. CPython keeps its pointer three words before such objects, and the values that are
-    // not in a dict yet behind them, with four bytes before the first: capacity, how many there are, whether they are
-    // part of an object, whether they are still used.
-    // SAFETY: an object with a managed dict has these words before it.
-    let dict = unsafe { object.cast::<*mut ffi::PyObject>().sub(3).read() };
-    // SAFETY: a live class.
-    let size = unsafe { (*class).tp_basicsize };
-    // SAFETY: an object with inline values has at least one word of them.
-    let [_, used, _, valid] = unsafe { object.byte_offset(size).cast::<[u8; 4]>().read() };
-    dict.is_null() && used == 0 && valid == 1
+    // SAFETY: an allocated object; nothing is made by asking.
+    let dict = unsafe { _PyObject_GetDictPtr(object).as_ref() };
+    dict.is_none_or(|dict| dict.is_null())
 }
-
-/// `Py_TPFLAGS_INLINE_VALUES`: the class's instances carry the values of their attributes themselves. From 3.14 on all
-/// classes with a managed dict are such.
-const INLINE_VALUES: std::ffi::c_ulong = 1 << 2;
 
 unsafe extern "C" {
     fn _PyObject_GetDictPtr(object: *mut ffi::PyObject) -> *mut *mut ffi::PyObject;

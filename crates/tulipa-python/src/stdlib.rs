@@ -170,6 +170,9 @@ macro_rules! functions {
         pub(crate) struct Stdlib {
             pub(crate) names: Names,
             pub(crate) behaviour: Behaviour,
+            /// What tasks of a crowd that have no name show to other processes: a string of its own, told by its address.
+            #[cfg(Py_3_14)]
+            pub(crate) unnamed: Object,
             /// asyncio's `QueueShutDown`, or one of the same kind where it has none.
             pub(crate) queue_shut_down: Object,
             $($(#[$cfg])* pub(crate) $field: Object),*
@@ -180,6 +183,8 @@ macro_rules! functions {
                 Ok(Self {
                     names: Names::new(py),
                     behaviour: Behaviour::probe(py)?,
+                    #[cfg(Py_3_14)]
+                    unnamed: Object::text(py, "Task"),
                     queue_shut_down: queue_shut_down(py)?,
                     $($(#[$cfg])* $field: Object::from_bound(&py.import($module)?.getattr($text)?)),*
                 })
@@ -286,6 +291,8 @@ pub(crate) struct Behaviour {
     pub(crate) c_task_step: Object,
     /// asyncio's own `BaseEventLoop.create_task`, or None where somebody has wrapped it already.
     pub(crate) create_task: Object,
+    /// Where asyncio's C classes keep references.
+    pub(crate) places: Option<crate::futures::places::Places>,
     /// Where the C Task keeps what others read in its memory.
     #[cfg(Py_3_14)]
     pub(crate) base_fields: Option<crate::tasks::base_fields::BaseFields>,
@@ -324,12 +331,15 @@ impl Behaviour {
         if !c_task_step.is_instance_of::<pyo3::types::PyType>() {
             return Err(PyTypeError::new_err("a stock task scheduled no step"));
         }
+        let places = crate::futures::places::Places::find(&scope)?;
         #[cfg(Py_3_14)]
         let base_fields = {
             py.run(PROBE_AWAITED, Some(&scope), None)?;
-            crate::tasks::base_fields::BaseFields::find(&scope)?
+            // A task that shows neither coroutine nor name would stop those who read it.
+            if places.is_some() { crate::tasks::base_fields::BaseFields::find(&scope)? } else { None }
         };
         let behaviour = Self {
+            places,
             #[cfg(Py_3_14)]
             base_fields,
             wraps_stop_iteration: found("wraps_stop_iteration")?.is_truthy()?,
@@ -364,6 +374,7 @@ from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
 from asyncio.locks import Condition, Semaphore
 from asyncio.unix_events import _UnixSelectorEventLoop
+from contextvars import copy_context
 
 class Recorder:
     def get_debug(self):
@@ -381,11 +392,23 @@ async def nothing():
 recorder = Recorder()
 coroutine = nothing()
 name = "-".join(("probe", "name"))
-task = Task(coroutine, loop=recorder, name=name)
+context = copy_context()
+task = Task(coroutine, loop=recorder, name=name, context=context)
 step_class = type(recorder.callback)
 del recorder.callback
 task._log_destroy_pending = False
 coroutine.close()
+
+settled, failed, heard = Future(loop=recorder), Future(loop=recorder), Future(loop=recorder)
+outcome, failure = object(), Exception()
+settled.set_result(outcome)
+failed.set_exception(failure)
+failed.exception()
+
+def hears(future):
+    pass
+
+heard.add_done_callback(hears)
 
 future = Future(loop=recorder)
 try:

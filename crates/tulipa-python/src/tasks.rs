@@ -13,16 +13,13 @@ mod class;
 pub(crate) mod current;
 pub(crate) mod ensure_future;
 mod methods;
+mod name;
 pub(crate) mod registry;
 pub(crate) mod shield;
 mod step;
 pub(crate) mod wait;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use pyo3::ffi;
-use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
 pub(crate) use class::{Arguments, create, is_coroutine, iscoroutine, make_class};
@@ -30,53 +27,52 @@ pub(crate) use step::{run_step, run_wakeup};
 
 use crate::event_loop::contexts::Context;
 use crate::ffi::{Object, Result, Slot, call};
+use crate::futures::places::{OF_TASK, Place};
 use crate::futures::{self, Bit, FutureState};
 use crate::gather;
 use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::stdlib;
 use registry::Links;
 
-/// What a Task holds behind its part as a Future.
+/// What a Task holds besides its references, behind its part as a Future.
 #[repr(C)]
 pub(crate) struct TaskState {
     pub(crate) future: FutureState,
-    pub(crate) coroutine: Slot,
-    pub(crate) context: Slot,
     /// The place in the list of all native tasks.
     pub(crate) links: Links,
 }
 
 impl TaskState {
     pub(crate) const fn new() -> Self {
-        Self {
-            future: FutureState::new(),
-            coroutine: Slot::empty(),
-            context: Slot::empty(),
-            links: Links::new(),
-        }
+        Self { future: FutureState::new(), links: Links::new() }
     }
 
-    fn own_slots(&self) -> [&Slot; 2] {
-        [&self.coroutine, &self.context]
+    #[inline]
+    pub(crate) fn coroutine(&self) -> &Slot {
+        self.future.at(Place::Coroutine)
+    }
+
+    #[inline]
+    fn context(&self) -> &Slot {
+        self.future.at(Place::Context)
     }
 
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         self.future.visit(visit);
-        for slot in self.own_slots() {
-            visit(slot.as_ptr());
-        }
+        self.future.visit_places(OF_TASK, visit);
     }
 
     pub(crate) fn reset(&self) {
         self.future.reset();
-        for slot in self.own_slots() {
-            slot.set(None);
+        name::forget(self.future.at(Place::Name));
+        for place in OF_TASK {
+            self.future.at(place).set(None);
         }
     }
 
     /// The context, for eyes and hands other than the loop's: from now on the task has one to itself.
     pub(crate) fn own_context(&self) -> Result<Object> {
-        let context = self.context.or_none();
+        let context = self.context().or_none();
         if !self.future.bits.has(Bit::SharedContext) {
             return Ok(context);
         }
@@ -89,34 +85,7 @@ impl TaskState {
     fn set_context(&self, context: Context) {
         let (shares, context) = context.split();
         self.future.bits.set(Bit::SharedContext, shares);
-        self.context.put(context);
-    }
-
-    /// The task's name, made from its number the first time it is needed.
-    pub(crate) fn name(&self, py: Python<'_>) -> Object {
-        if let Some(name) = self.future.name() {
-            return name;
-        }
-        if self.future.number() == 0 {
-            // A subclass whose `__init__` left this class's out.
-            return Object::none();
-        }
-        let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.future.number())).as_any());
-        self.future.set_name(name.clone());
-        name
-    }
-
-    /// `set_name`: anything but a string is turned into one.
-    pub(crate) fn set_name(&self, py: Python<'_>, name: &Object) -> Result<()> {
-        let name = name.bound(py);
-        let text = if name.is_exact_instance_of::<PyString>() { name } else { name.str()?.into_any() };
-        self.future.set_name(text.into());
-        Ok(())
-    }
-
-    #[inline]
-    fn take_number(&self) {
-        self.future.set_number(NEXT_NUMBER.fetch_add(1, Ordering::Relaxed));
+        self.context().put(context);
     }
 
     /// `cancel()`: asks the future that the task waits on, else has the next step throw.
@@ -146,9 +115,6 @@ impl TaskState {
         remaining
     }
 }
-
-/// Numbers of tasks without a name; one series for the process, as in asyncio.
-static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// `future.cancel(msg=message)`, without a call where the future is exactly ours.
 pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {

@@ -9,9 +9,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use common::{Job, Lines, Recorder, both};
-use tulipa::{Instant, Interest, Loop};
+use tulipa::{Host, Instant, Interest, Loop};
 
 #[test]
 fn ready_jobs_come_before_io_and_io_before_timers() {
@@ -111,6 +112,22 @@ fn a_turn_inside_a_job_runs_what_is_left_and_the_outer_turn_goes_on() {
     event_loop.schedule(Job::Log("next"));
     host.turn(&event_loop);
     assert_eq!(host.take_log(), ["outer", "flush"]);
+}
+
+#[test]
+fn who_gathers_runs_the_jobs() {
+    let (host, event_loop) = (Recorder::at(100), Loop::new().unwrap());
+    event_loop.schedule_at(Instant::from_nanos(100), Job::Log("timer"));
+    event_loop.schedule_at(Instant::from_nanos(u64::MAX), Job::Log("never"));
+    event_loop.schedule(Job::Do("ready", |event_loop| event_loop.schedule(Job::Log("later"))));
+    assert_eq!(event_loop.gather(&host, None), ControlFlow::Continue(()));
+    assert_eq!((event_loop.ready_len(), host.take_log().len()), (2, 0));
+    while let Some(job) = event_loop.take_job() {
+        assert_eq!(host.run(&event_loop, job), ControlFlow::Continue(()));
+    }
+    assert_eq!(host.take_log(), ["ready", "timer", "later"]);
+    assert_eq!(event_loop.gather(&host, Some(Duration::from_millis(1))), ControlFlow::Continue(()));
+    assert_eq!((event_loop.ready_len(), host.take_log()), (0, vec!["park"]));
 }
 
 #[test]

@@ -173,6 +173,29 @@ pub(crate) fn with_attributes(dict: usize, weak_references: usize) -> *mut ffi::
     Box::leak(Box::new(places)).as_mut_ptr()
 }
 
+/// Has instances keep what is set on them in their `__dict__` alone. From 3.14 on CPython would have room for it in
+/// each instance, even where nothing is ever set. Derived classes are not affected.
+///
+/// # Safety
+/// There is no instance of `class` yet.
+pub(crate) unsafe fn without_room_for_attributes(class: *mut ffi::PyTypeObject) {
+    // `Py_TPFLAGS_INLINE_VALUES`, which CPython asks for when it makes an instance and whenever it looks for attributes.
+    #[cfg(Py_3_14)]
+    const INLINE_VALUES: std::ffi::c_ulong = 1 << 2;
+    #[cfg(all(Py_3_14, Py_GIL_DISABLED))]
+    // SAFETY: a live class of ours.
+    unsafe {
+        (*class).tp_flags.fetch_and(!INLINE_VALUES, std::sync::atomic::Ordering::Relaxed);
+    }
+    #[cfg(all(Py_3_14, not(Py_GIL_DISABLED)))]
+    // SAFETY: a live class of ours.
+    unsafe {
+        (*class).tp_flags &= !INLINE_VALUES;
+    }
+    #[cfg(not(Py_3_14))]
+    let _ = class;
+}
+
 /// Has CPython's own messages call the class by `name` alone, as they call classes written in Python; `__module__` is
 /// not changed.
 pub(crate) fn name_plainly(class: *mut ffi::PyTypeObject, name: &'static CStr) {

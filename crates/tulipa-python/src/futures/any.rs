@@ -112,7 +112,7 @@ pub(super) fn remove_done_callback(future: &Object, callable: &Object) -> Result
 /// `future.get_loop()`, or the attribute of futures that have no such method.
 #[inline]
 pub(crate) fn loop_of(future: &Object) -> Result<Object> {
-    if let Some(event_loop) = native(future).and_then(|state| state.event_loop.get()) {
+    if let Some(event_loop) = native(future).and_then(|state| state.home().get()) {
         return Ok(event_loop);
     }
     let names = &stdlib().names;

@@ -7,8 +7,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::methods::{self, FUTURE_METHODS, PROPERTIES};
+use super::places::{self, OF_FUTURE, offset};
 use super::{Bit, FutureState, iterator, state_of};
-use crate::ffi::class::{self, extension_offset, new_class, slot};
+use crate::ffi::class::{self, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call};
 use crate::gather;
@@ -23,8 +24,6 @@ pub(crate) struct Classes {
     /// Of the futures that `gather` makes.
     pub(crate) gathering: *mut ffi::PyTypeObject,
     pub(crate) iterator: *mut ffi::PyTypeObject,
-    /// Where the state begins, the same in futures and tasks: right behind the larger base.
-    offset: usize,
 }
 
 // SAFETY: classes are immutable here and live for ever; each holds a reference that is never given back.
@@ -37,11 +36,6 @@ static CLASSES: OnceLock<Classes> = OnceLock::new();
 #[inline]
 pub(crate) fn classes() -> &'static Classes {
     CLASSES.get().expect("the module was initialised before any of its classes could be used")
-}
-
-#[inline]
-pub(crate) fn offset() -> usize {
-    classes().offset
 }
 
 /// Makes the classes; called by the module's initialisation.
@@ -62,21 +56,25 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
 /// classes the state lies at the same offset, behind the larger base. So Future is made with the size of its base,
 /// and gets its real size once Task exists (C1).
 fn make_classes(py: Python<'_>) -> Result<Classes> {
-    let offset = [&stdlib().c_task, &stdlib().c_future].map(|base| extension_offset(base.as_ptr().cast()));
-    let offset = offset[0].max(offset[1]);
+    let [task, future] = [&stdlib().c_task, &stdlib().c_future].map(|base| {
+        let base: *mut ffi::PyTypeObject = base.as_ptr().cast();
+        // SAFETY: a live class.
+        unsafe { (*base).tp_basicsize }.cast_unsigned()
+    });
+    let offset = places::lay_out(task.max(future).next_multiple_of(align_of::<FutureState>()));
     let future = make_future()?;
     let bases = pyo3::types::PyTuple::new(py, [stdlib().c_task.bound(py), future.bound(py)])?;
     let task = tasks::make_class(&bases.into_any().into(), offset)?;
     let future: *mut ffi::PyTypeObject = future.into_ptr().cast();
     // SAFETY: C1: no instance and no subclass but Task exists yet.
     unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
-    Ok(Classes {
-        future,
-        gathering: gather::make_class(future, offset)?.into_ptr().cast(),
-        task: task.into_ptr().cast(),
-        iterator: iterator::make_class()?.into_ptr().cast(),
-        offset,
-    })
+    let task: *mut ffi::PyTypeObject = task.into_ptr().cast();
+    let gathering: *mut ffi::PyTypeObject = gather::make_class(future, offset)?.into_ptr().cast();
+    for class in [future, task, gathering] {
+        // SAFETY: none of them has an instance yet.
+        unsafe { class::without_room_for_attributes(class) };
+    }
+    Ok(Classes { future, gathering, task, iterator: iterator::make_class()?.into_ptr().cast() })
 }
 
 fn make_future() -> Result<Object> {
@@ -313,6 +311,8 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     unsafe { ffi::PyObject_ClearWeakRefs(object) };
     // SAFETY: written by `tp_new`, dropped once.
     unsafe { std::ptr::drop_in_place(state) };
+    // SAFETY: an instance, whose memory is still there.
+    unsafe { places::empty(object, OF_FUTURE) };
     S::hide(object);
     // SAFETY: the state is gone, and the object is untracked and without weak references.
     if own_class == class && unsafe { is_reusable(object) && free.give(object) } {
@@ -399,7 +399,7 @@ pub(crate) fn call_exception_handler(
     state: &FutureState,
     context: Bound<'_, pyo3::types::PyDict>,
 ) -> PyResult<()> {
-    let event_loop = state.event_loop.or_none();
+    let event_loop = state.home().or_none();
     call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())?;
     Ok(())
 }

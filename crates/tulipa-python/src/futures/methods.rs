@@ -205,7 +205,7 @@ unsafe extern "C" fn get_loop(object: *mut ffi::PyObject, _: *mut ffi::PyObject)
         // SAFETY: called on an instance.
         let state = unsafe { state_of(object) };
         ensure_alive(state)?;
-        Ok(state.event_loop.or_none())
+        Ok(state.home().or_none())
     })
 }
 
@@ -274,7 +274,7 @@ pub(crate) fn cannot_delete(object: *mut ffi::PyObject, name: &str) -> crate::ff
 
 unsafe extern "C" fn event_loop(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.event_loop.or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.home().or_none()))
 }
 
 unsafe extern "C" fn visible_callbacks(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

@@ -102,7 +102,7 @@ impl Extras {
 #[inline]
 fn loop_of(task: &Object) -> Option<Object> {
     // SAFETY: waiters register native tasks only.
-    unsafe { tasks::state_of(task.as_ptr()) }.future.event_loop.get()
+    unsafe { tasks::state_of(task.as_ptr()) }.future.home().get()
 }
 
 /// Whether `object` is a waiter: a plain one, or an operation that has parked. The class cannot be derived from.
@@ -200,7 +200,7 @@ impl Waiter {
         match self.kind.get() {
             Kind::Loop => link,
             // SAFETY: a native task, which the waiter keeps alive.
-            Kind::Task => unsafe { tasks::state_of(link) }.future.event_loop.as_ptr(),
+            Kind::Task => unsafe { tasks::state_of(link) }.future.home().as_ptr(),
             Kind::Extras => self.extras().map_or(ptr::null_mut(), |extras| extras.event_loop.as_ptr()),
             Kind::Nothing | Kind::Pending => ptr::null_mut(),
         }

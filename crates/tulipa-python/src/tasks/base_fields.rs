@@ -2,24 +2,21 @@
 //!
 //! From 3.14 on `python -m asyncio ps PID` walks CPython's list of tasks in another process and reads, of each, its
 //! coroutine, its name and who awaits it; so does the code behind `capture_call_graph`. A native task is in that
-//! list, and its base part, otherwise empty, would stop the reader. So these fields are filled. They hold references
-//! of their own, which the base class visits, clears and gives back.
+//! list. Its coroutine and its name lie where the reader looks (`futures::places`); the other fields are here.
 //!
-//! Where the fields lie is found out once, by looking for known objects in the memory of stock ones. Where that
-//! fails nothing is written. Called by `class` and `step`, between calls into Python (S1).
+//! Where they lie is found out once, by looking into the memory of stock objects. Where that fails nothing is written. Called by `class` and `step`, between calls into Python (S1).
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::TaskState;
+use super::{TaskState, name};
 use crate::ffi::{Object, Result, Slot, call};
+use crate::futures::places::{HEADER, named, place_of, words};
 use crate::stdlib::stdlib;
 
 /// Offsets in a C Task; `awaited_by` in a C Future as well.
 pub(crate) struct BaseFields {
-    coroutine: usize,
-    name: usize,
     is_task: usize,
     awaited_by: usize,
     /// Without a GIL: the thread that made the task. Where it is another's, CPython stops the world to unlink it.
@@ -30,32 +27,12 @@ pub(crate) struct BaseFields {
 impl BaseFields {
     /// Looks into the stock objects that the probe's program has made.
     pub(crate) fn find(scope: &Bound<'_, PyDict>) -> PyResult<Option<Self>> {
-        let object = |name: &str| -> PyResult<Object> {
-            Ok(scope
-                .get_item(name)?
-                .ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?
-                .into())
-        };
-        let (task, future) = (object("task")?, object("awaited")?);
-        let place = |memory: &Object, name: &str| -> PyResult<Option<usize>> {
-            let address = object(name)?.as_ptr() as usize;
-            let words = words(memory);
-            let mut places = (HEADER..words.len()).filter(|&index| words[index] == address);
-            // Found twice it would be a guess.
-            Ok(places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>()))
-        };
-        let found = (
-            place(&task, "coroutine")?,
-            place(&task, "name")?,
-            place(&future, "task")?,
-            flag_in(words(&task), words(&future)),
-        );
-        let (Some(coroutine), Some(name), Some(awaited_by), Some(is_task)) = found else { return Ok(None) };
+        let (task, future) = (named(scope, "task")?, named(scope, "awaited")?);
+        let found = (place_of(&future, &task), flag_in(words(&task), words(&future)));
+        let (Some(awaited_by), Some(is_task)) = found else { return Ok(None) };
         #[cfg(Py_GIL_DISABLED)]
         let Some(thread) = thread_in(words(&task)) else { return Ok(None) };
         Ok(Some(Self {
-            coroutine,
-            name,
             is_task,
             awaited_by,
             #[cfg(Py_GIL_DISABLED)]
@@ -70,17 +47,6 @@ impl BaseFields {
         // SAFETY: the base's field is one nullable owned pointer, which is what `Slot` is.
         unsafe { &*object.byte_add(offset).cast::<Slot>() }
     }
-}
-
-/// How many words of an object are CPython's own: counts, the class, and without a GIL more.
-const HEADER: usize = size_of::<ffi::PyObject>() / size_of::<usize>();
-
-/// The base part of a stock object, word by word.
-fn words(object: &Object) -> &[usize] {
-    // SAFETY: a live class.
-    let size = unsafe { (*object.class()).tp_basicsize }.cast_unsigned();
-    // SAFETY: an instance has as many initialised bytes as its class says.
-    unsafe { std::slice::from_raw_parts(object.as_ptr().cast::<usize>(), size / size_of::<usize>()) }
 }
 
 /// The byte that is one in a pending task and zero in a pending future, among small fields that are zero in both.
@@ -104,17 +70,15 @@ fn thread_in(task: &[usize]) -> Option<usize> {
     places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>())
 }
 
-/// Shows the coroutine and the name of a task that is about to be registered.
+/// Shows a task that is about to be registered.
 #[inline]
 pub(super) fn show(task: &Object, state: &TaskState) -> Result<()> {
     let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
-    // SAFETY: a native task.
-    unsafe { BaseFields::slot(task.as_ptr(), fields.coroutine) }.set(state.coroutine.get());
     // SAFETY: a native task; the field is one byte.
     unsafe { task.as_ptr().byte_add(fields.is_task).cast::<u8>().write(1) };
     #[cfg(Py_GIL_DISABLED)]
     share(task, fields);
-    show_name(task, state)
+    name::show(state)
 }
 
 /// Lets other threads find the task in CPython's list while it may be about to go.
@@ -133,39 +97,15 @@ unsafe extern "C" {
     fn PyUnstable_EnableTryIncRef(object: *mut ffi::PyObject);
 }
 
-/// Shows the name, which a reader makes from the number where there is none yet.
-pub(super) fn show_name(task: &Object, state: &TaskState) -> Result<()> {
-    let Some(fields) = &stdlib().behaviour.base_fields else { return Ok(()) };
-    let name = match state.future.name() {
-        Some(name) => name,
-        // SAFETY: a new reference or null.
-        None => unsafe { Object::steal(ffi::PyLong_FromUnsignedLongLong(state.future.number())) }?,
-    };
-    // SAFETY: a native task.
-    unsafe { BaseFields::slot(task.as_ptr(), fields.name) }.put(name);
-    Ok(())
-}
-
 /// Empties the fields of a task that is being freed: with the base's part as it was when it was new, its memory goes to
 /// the next task.
 #[inline]
 pub(super) fn hide(task: *mut ffi::PyObject) {
     let Some(fields) = &stdlib().behaviour.base_fields else { return };
-    for offset in [fields.coroutine, fields.name, fields.awaited_by] {
-        // SAFETY: a native task; its memory is still there.
-        unsafe { BaseFields::slot(task, offset) }.set(None);
-    }
+    // SAFETY: a native task; its memory is still there.
+    unsafe { BaseFields::slot(task, fields.awaited_by) }.set(None);
     // SAFETY: as above; the field is one byte.
     unsafe { task.byte_add(fields.is_task).cast::<u8>().write(0) };
-}
-
-/// Forgets the coroutine of an eager task that has finished.
-#[inline]
-pub(super) fn hide_coroutine(task: &Object) {
-    if let Some(fields) = &stdlib().behaviour.base_fields {
-        // SAFETY: a native task.
-        unsafe { BaseFields::slot(task.as_ptr(), fields.coroutine) }.set(None);
-    }
 }
 
 /// `future_add_to_awaited_by(future, task)`, in place where `task` is the only one, as nearly always.

@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::methods::{TASK_METHODS, TASK_PROPERTIES};
-use super::{TaskState, registry, state_of, step};
+use super::{TaskState, name, registry, state_of, step};
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::ffi::class::{new_class, slot};
@@ -15,6 +15,7 @@ use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call, context};
 use crate::futures::callbacks::OnLoop;
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
+use crate::futures::places::{self, OF_TASK, Place};
 use crate::futures::{Bit, classes, methods};
 use crate::gc::FreeList;
 use crate::operations::is_operation;
@@ -47,7 +48,7 @@ unsafe extern "C" fn new_task(
     _keywords: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: CPython passes the class itself or a subclass.
-    enter(|_| unsafe { allocate(class, base::offset(), TaskState::new()) })
+    enter(|_| unsafe { allocate(class, places::offset(), TaskState::new()) })
 }
 
 /// What a task is made of.
@@ -152,7 +153,7 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
     #[cfg(not(Py_3_12))]
     let is_eager = false;
     state.set_context(context_for(state, arguments.context, is_eager)?);
-    state.coroutine.put(arguments.coroutine);
+    state.coroutine().put(arguments.coroutine);
     match arguments.name.filter(|name| !name.is_none()) {
         Some(name) => state.set_name(py, &name)?,
         None => state.take_number(),
@@ -207,7 +208,7 @@ fn is_running(state: &TaskState) -> Result<bool> {
     }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    Ok(state.future.event_loop.or_none().bound(py).call_method0("is_running")?.is_truthy()?)
+    Ok(state.future.home().or_none().bound(py).call_method0("is_running")?.is_truthy()?)
 }
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -255,9 +256,13 @@ impl Extension for TaskState {
         self.is_lost() || self.future.bits.has(Bit::LogTraceback)
     }
 
-    #[cfg(Py_3_14)]
     #[inline]
     fn hide(object: *mut ffi::PyObject) {
+        // SAFETY: a task, whose memory is still there.
+        name::forget(unsafe { places::inside(object, Place::Name) });
+        // SAFETY: as above.
+        unsafe { places::empty(object, OF_TASK) };
+        #[cfg(Py_3_14)]
         super::base_fields::hide(object);
     }
 }

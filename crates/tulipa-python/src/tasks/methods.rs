@@ -48,7 +48,7 @@ unsafe extern "C" fn uncancel(object: *mut ffi::PyObject, _: *mut ffi::PyObject)
 
 unsafe extern "C" fn get_coro(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.coroutine.or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.coroutine().or_none()))
 }
 
 #[cfg(Py_3_12)]
@@ -67,9 +67,6 @@ unsafe extern "C" fn set_name(object: *mut ffi::PyObject, name: *mut ffi::PyObje
         // SAFETY: called on an instance, with a live argument.
         let (state, name) = unsafe { (state_of(object), Object::borrow(name)) };
         state.set_name(py, &name)?;
-        #[cfg(Py_3_14)]
-        // SAFETY: called on an instance.
-        super::base_fields::show_name(&unsafe { Object::borrow(object) }, state)?;
         Ok(Object::none())
     })
 }
@@ -135,7 +132,7 @@ fn no_positional(method: &str, args: &Args<'_>) -> Result<()> {
 
 unsafe extern "C" fn coroutine(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.coroutine.or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.coroutine().or_none()))
 }
 
 unsafe extern "C" fn waiter(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

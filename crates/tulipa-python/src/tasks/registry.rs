@@ -26,7 +26,7 @@ use crate::ffi::{Object, Result, call};
 #[cfg(not(Py_3_14))]
 use crate::futures::any;
 #[cfg(not(Py_3_14))]
-use crate::futures::class::offset;
+use crate::futures::places::offset;
 #[cfg(not(Py_3_14))]
 use crate::operations::running_loop;
 use crate::stdlib::stdlib;

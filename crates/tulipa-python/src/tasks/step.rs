@@ -23,7 +23,7 @@ use crate::stdlib::{cancelled_error, stdlib};
 pub(crate) fn run_step(core: &Core, task: &Object, exception: Option<Object>) -> Result<()> {
     // SAFETY: the queue holds steps of native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
-    let event_loop = state.future.event_loop.or_none();
+    let event_loop = state.future.home().or_none();
     let body = || {
         current::enter_native(core, &event_loop, task)?;
         let result = step(task, state, exception);
@@ -45,12 +45,12 @@ impl TaskState {
 impl Holder for TaskState {
     #[inline]
     fn own(&self) -> Option<Object> {
-        (!self.future.bits.has(Bit::SharedContext)).then(|| self.context.or_none())
+        (!self.future.bits.has(Bit::SharedContext)).then(|| self.context().or_none())
     }
 
     #[inline]
     fn take(&self) -> Object {
-        self.context.take().unwrap_or_else(Object::none)
+        self.context().take().unwrap_or_else(Object::none)
     }
 
     #[inline]
@@ -77,7 +77,7 @@ pub(crate) fn run_wakeup(core: &Core, task: &Object, future: &Object) -> Result<
 pub(super) fn step_anywhere(task: &Object, exception: Option<Object>) -> Result<()> {
     // SAFETY: step callables are made for native tasks only.
     let state = unsafe { state_of(task.as_ptr()) };
-    let event_loop = state.future.event_loop.or_none();
+    let event_loop = state.future.home().or_none();
     current::enter(&event_loop, task)?;
     match step(task, state, exception) {
         Ok(()) => current::leave(&event_loop, task),
@@ -105,21 +105,20 @@ pub(super) fn wakeup_anywhere(task: &Object, future: &Object) -> Result<()> {
 /// Starts the coroutine at once, inside whatever runs now; what is left of it is scheduled as usual.
 #[cfg(Py_3_12)]
 pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
-    let event_loop = state.future.event_loop.or_none();
+    let event_loop = state.future.home().or_none();
     let previous = current::swap(&event_loop, task)?;
     call::call1(&stdlib().register_eager_task, task)?;
     // Kept aside: what follows calls into Python.
-    let failure =
-        context::run_in(&state.context.or_none(), || step(task, state, None)).err().map(Raised::take_object);
+    let failure = context::run_in(&state.context().or_none(), || step(task, state, None))
+        .err()
+        .map(Raised::take_object);
     call::call1(&stdlib().unregister_eager_task, task)?;
     current::swap(&event_loop, &previous)?;
     if state.future.is_pending() {
         registry::register(task, &state.links)?;
     } else {
         // A finished eager task shows no coroutine, in asyncio too.
-        state.coroutine.set(None);
-        #[cfg(Py_3_14)]
-        super::base_fields::hide_coroutine(task);
+        state.coroutine().set(None);
     }
     failure.map_or(Ok(()), |failure| Err(Raised::from_object(&failure)))
 }
@@ -132,7 +131,7 @@ pub(super) fn schedule(task: &Object, state: &TaskState, exception: Option<Objec
         return Ok(());
     }
     let callable = callables::step_callable(task, exception.as_ref())?;
-    callables::call_soon(&state.future.event_loop.or_none(), &callable, None, &state.own_context()?)
+    callables::call_soon(&state.future.home().or_none(), &callable, None, &state.own_context()?)
 }
 
 /// What the coroutine did when it was resumed.
@@ -151,7 +150,7 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
         exception
     };
     forget_waiter(task, state)?;
-    let Some(coroutine) = state.coroutine.get() else {
+    let Some(coroutine) = state.coroutine().get() else {
         return Err(PyRuntimeError::new_err("uninitialized Task object").into());
     };
     match resume(&coroutine, exception) {
@@ -280,7 +279,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     }
     // SAFETY: exactly a native future or task.
     let future: &FutureState = unsafe { futures::state_of(value.as_ptr()) };
-    if !future.event_loop.is_same(&state.future.event_loop) {
+    if !future.home().is_same(state.future.home()) {
         return different_loop(task, state, &value);
     }
     if !future.bits.replace(Bit::Blocking, false) {
@@ -302,7 +301,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
 fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     // SAFETY: a waiter, kept alive by `value`.
     let waiter = unsafe { Waiter::of(value.as_ptr()) };
-    if !waiter.is_on(&state.future.event_loop) {
+    if !waiter.is_on(state.future.home()) {
         return different_loop(task, state, &value);
     }
     if !waiter.blocking.replace(false) {
@@ -335,7 +334,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
         call::getattr_opt(&value, &names.asyncio_future_blocking)?.filter(|value| !value.is_none());
     let Some(blocking) = blocking else { return bad_yield(task, state, &value) };
     let blocking = call::truth(&blocking)?;
-    if !state.future.event_loop.or_none().is(any::loop_of(&value)?.as_ptr()) {
+    if !state.future.home().or_none().is(any::loop_of(&value)?.as_ptr()) {
         return different_loop(task, state, &value);
     }
     if !blocking {

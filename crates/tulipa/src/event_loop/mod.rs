@@ -134,6 +134,11 @@ impl<H: Host> Loop<H> {
         self.ready.borrow().len()
     }
 
+    /// Takes the job that is next out of the ready queue, to be given to [`Host::run`].
+    pub fn take_job(&self) -> Option<H::Job> {
+        self.ready.borrow_mut().pop()
+    }
+
     /// Has `job` become ready at `deadline`: never earlier, and after the timers with the same deadline that
     /// were scheduled before it.
     #[inline(always)]

@@ -22,14 +22,28 @@ impl<H: Host> Loop<H> {
     /// `Break` when the host said so: in a job, on a signal, or reading its clock. Nothing is lost: what was
     /// not run is still queued.
     pub fn turn(&self, host: &H) -> ControlFlow<H::Break> {
-        let timeout = self.choose_timeout(host)?; // 1
-        let events = self.wait(host, timeout)?; // 2
-        self.collect_completions(events); // 3
-        self.fire_timers(host)?; // 4
+        self.gather(host, None)?;
         let outcome = self.run_batch(host); // 5
         let flushed = host.flush(self); // 6
         outcome?;
         flushed
+    }
+
+    /// What comes before the batch: afterwards everything that is due is in the ready queue. Waits no longer than
+    /// `limit`. For those who run the jobs themselves, by [`Loop::take_job`] and
+    /// [`Host::run`], and flush before they come here again.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Loop::turn`].
+    #[inline]
+    pub fn gather(&self, host: &H, limit: Option<Duration>) -> ControlFlow<H::Break> {
+        let timeout = self.choose_timeout(host)?; // 1
+        let timeout =
+            limit.map_or(timeout, |limit| Some(timeout.map_or(limit, |timeout| timeout.min(limit))));
+        let events = self.wait(host, timeout)?; // 2
+        self.collect_completions(events); // 3
+        self.fire_timers(host) // 4
     }
 
     /// 1. How long may the turn wait? Not at all if there is something to run, the loop is stopping or
