@@ -141,10 +141,12 @@ impl Core {
     /// `event_loop` is a live object that outlives the result.
     #[inline]
     pub(crate) unsafe fn at<'a>(event_loop: *mut ffi::PyObject) -> Option<&'a Self> {
-        // SAFETY: passed on.
-        let object = unsafe { Object::borrow(event_loop) };
+        // SAFETY: a live object.
+        let is_usual = unsafe { ffi::Py_TYPE(event_loop) } == USUAL_CLASS.load(Ordering::Relaxed);
+        // SAFETY: as above. A reference is counted for the slow answer only: futures ask at every turn.
+        let is_native = is_usual || is_loop(&unsafe { Object::borrow(event_loop) });
         // SAFETY: an instance, which the caller keeps alive.
-        is_native(&object).then(|| unsafe { Self::inside(event_loop) })
+        is_native.then(|| unsafe { Self::inside(event_loop) })
     }
 
     /// The core inside a loop object.
