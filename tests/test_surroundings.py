@@ -239,6 +239,54 @@ def test_objects_tell_other_threads_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
+def test_the_name_of_the_socket_class_may_stand_for_something_else(
+    new_loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests put a function there; proxies and monitors a class of their own."""
+    original = socket.socket
+    told: list[bytes] = []
+
+    class Told(original):  # type: ignore[misc, valid-type]
+        def recv(self, *arguments: Any) -> bytes:
+            told.append(super().recv(*arguments))
+            return told[-1]
+
+    class Receiver(asyncio.DatagramProtocol):
+        def __init__(self) -> None:
+            self.received = asyncio.get_running_loop().create_future()
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.received.set_result(data)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        writer.close()
+
+    async def exchange() -> tuple[bytes, bytes]:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"stream")
+            writer.write_eof()
+            stream = await reader.read()
+            writer.close()
+            await writer.wait_closed()
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_datagram_endpoint(Receiver, ("127.0.0.1", 0))
+        transport.sendto(b"datagram", transport.get_extra_info("sockname"))
+        datagram = await protocol.received
+        transport.close()
+        return stream, datagram
+
+    expected = (b"stream", b"datagram")
+    monkeypatch.setattr(socket, "socket", lambda *arguments, **keywords: original(*arguments, **keywords))
+    assert run(new_loop, exchange) == expected
+    assert told == []
+    monkeypatch.setattr(socket, "socket", Told)
+    assert run(new_loop, exchange) == expected
+    assert b"stream" in told
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
 def test_a_patched_resolver_is_asked_whatever_it_is_patched_with(
     new_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,10 +247,11 @@ SelectorEventLoop = EventLoop
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
+# The class itself: programs put functions and classes of their own in the place of its name.
+_SOCKET = socket.socket
+
 
 def _is_plain(sock: socket.socket, methods: tuple[str, ...] = ("recv", "recv_into", "send", "close")) -> bool:
     """Return whether the socket's reading and writing are those of the standard library."""
     kind = type(sock)
-    return kind is socket.socket or all(
-        getattr(kind, name, None) is getattr(socket.socket, name) for name in methods
-    )
+    return kind is _SOCKET or all(getattr(kind, name, None) is getattr(_SOCKET, name) for name in methods)
