@@ -12,7 +12,7 @@ use crate::event_loop::contexts::{Context, Holder};
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::raised::{chain, leaves_the_loop, raise};
-use crate::ffi::{Object, Raised, Result, call, context};
+use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::callbacks::{self, Callback, OnLoop};
 use crate::futures::{self, Bit, FutureState, any};
 use crate::operations::{Waiter, is_waiter};
@@ -109,7 +109,7 @@ pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
     let previous = current::swap(&event_loop, task)?;
     call::call1(&stdlib().register_eager_task, task)?;
     // Kept aside: what follows calls into Python.
-    let failure = context::run_in(&state.context().or_none(), || step(task, state, None))
+    let failure = crate::ffi::context::run_in(&state.context().or_none(), || step(task, state, None))
         .err()
         .map(Raised::take_object);
     call::call1(&stdlib().unregister_eager_task, task)?;
