@@ -34,11 +34,24 @@ pub(crate) unsafe fn visit_all(
 /// For classes made by PyO3: shows the collector what slots hold.
 pub(crate) trait VisitSlots {
     fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError>;
+
+    /// The same of what `show` hands out one by one. The collector is not asked any more once it has refused one.
+    fn visit_shown(&self, show: impl FnOnce(&mut dyn FnMut(&Object))) -> Result<(), PyTraverseError>;
 }
 
 impl VisitSlots for PyVisit<'_> {
     fn visit_slots<const N: usize>(&self, slots: [&Slot; N]) -> Result<(), PyTraverseError> {
         slots.into_iter().filter_map(Slot::peek).try_for_each(|object| self.call(object.as_py()))
+    }
+
+    fn visit_shown(&self, show: impl FnOnce(&mut dyn FnMut(&Object))) -> Result<(), PyTraverseError> {
+        let mut outcome = Ok(());
+        show(&mut |object| {
+            if outcome.is_ok() {
+                outcome = self.call(object.as_py());
+            }
+        });
+        outcome
     }
 }
 

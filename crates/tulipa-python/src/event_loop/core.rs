@@ -25,6 +25,7 @@ use super::{EventLoop, handles};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::ffi::{Object, Slot};
+use crate::gc::VisitSlots;
 use crate::sslproto::Windows;
 use crate::tasks;
 use crate::transports::{Flushing, RECEIVE_SIZE};
@@ -365,28 +366,13 @@ impl Core {
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let mut outcome = Ok(());
-        let mut see = |object: &Object| {
-            if outcome.is_ok() {
-                outcome = visit.call(object.as_py());
-            }
-        };
-        self.engine.for_each_job(&mut |job: &Job| job.visit(&mut see));
-        self.engine.for_each_source(&mut |source: &Source| source.visit(&mut see));
-        self.flushing.visit(&mut see);
-        for slot in self.slots() {
-            if let Some(object) = slot.peek() {
-                see(object);
-            }
-        }
-        outcome
+        visit.visit_shown(|see| {
+            self.engine.for_each_job(&mut |job: &Job| job.visit(see));
+            self.engine.for_each_source(&mut |source: &Source| source.visit(see));
+            self.flushing.visit(see);
+        })?;
+        visit.visit_slots(self.slots())
     }
-}
-
-/// The same reference as PyO3's collector interface wants it.
-pub(crate) fn as_py(object: &Object) -> &Py<PyAny> {
-    // SAFETY: both are transparent wrappers of one non-null object pointer.
-    unsafe { &*std::ptr::from_ref(object).cast::<Py<PyAny>>() }
 }
 
 /// The calling thread's number.

@@ -4,18 +4,18 @@
 //! natively, and the jobs are taken out of the native queue one by one. Called by the package's views of the selector
 //! and the queue; never while the loop makes a turn of its own, except from inside a job of that.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::Host;
 
-use super::core::{Core, as_py};
-use super::host::{PyHost, check_signals};
+use super::core::Core;
+use super::host::{PyHost, from_flow};
 use super::job::Job;
 use super::{EventLoop, handles};
 use crate::ffi::Object;
+use crate::gc::VisitSlots;
 use crate::tasks::current;
 
 /// Sends what was written, waits as `select()` would, and queues all that is due.
@@ -23,12 +23,9 @@ pub(super) fn select(slf: &Bound<'_, EventLoop>, timeout: Option<f64>) -> PyResu
     let (host, core) = (PyHost::new(slf), &slf.get().core);
     // What is negative is polled, as selectors do; what no clock can hold is as long as it takes.
     let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
-    flow(host.flush(&core.engine))?;
-    if core.engine.ready_len() == 0 {
-        current::settle(core, host.event_loop())?;
-        check_signals()?;
-    }
-    let outcome = flow(core.engine.gather(&host, limit));
+    from_flow(host.flush(&core.engine))?;
+    host.prepare_to_wait()?;
+    let outcome = from_flow(core.engine.gather(&host, limit));
     current::settle(core, host.event_loop())?;
     outcome
 }
@@ -47,13 +44,6 @@ pub(super) fn take<'py>(slf: &Bound<'py, EventLoop>) -> PyResult<Option<Bound<'p
         Some(job) => Bound::new(py, TakenJob { event_loop, job: Some(job) })?.into_any(),
     };
     Ok(Some(taken))
-}
-
-fn flow(outcome: ControlFlow<PyErr>) -> PyResult<()> {
-    match outcome {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
-    }
 }
 
 /// A job of the loop that is no Handle, taken out of its queue.
@@ -90,15 +80,8 @@ impl TakenJob {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let mut outcome = visit.call(as_py(&self.event_loop));
-        if let Some(job) = &self.job {
-            job.visit(&mut |object| {
-                if outcome.is_ok() {
-                    outcome = visit.call(as_py(object));
-                }
-            });
-        }
-        outcome
+        visit.call(self.event_loop.as_py())?;
+        visit.visit_shown(|see| self.job.iter().for_each(|job| job.visit(see)))
     }
 
     fn __clear__(&mut self) {
@@ -109,7 +92,7 @@ impl TakenJob {
 fn run(event_loop: &Bound<'_, EventLoop>, job: Job) -> PyResult<()> {
     let core: &Core = &event_loop.get().core;
     let host = PyHost::new(event_loop);
-    let outcome = flow(host.run(&core.engine, job));
+    let outcome = from_flow(host.run(&core.engine, job));
     current::settle(core, host.event_loop())?;
     outcome
 }

@@ -52,20 +52,36 @@ impl PyHost {
         current::settle(self.core, &self.event_loop)
     }
 
+    /// Before a turn that may sleep, signals are looked for: while Python code runs the interpreter does it.
+    #[inline]
+    pub(super) fn prepare_to_wait(&self) -> Result<()> {
+        if self.core.engine.ready_len() == 0 { self.look_for_signals() } else { Ok(()) }
+    }
+
+    fn look_for_signals(&self) -> Result<()> {
+        self.settle()?;
+        check_signals()
+    }
+
     fn run_job(&self, job: Job) -> Result<()> {
         match job {
             Job::Step { task, exception } => tasks::run_step(self.core, &task, exception)
                 .or_else(|raised| self.step_failed(raised, &task, None)),
             Job::Wakeup { task, future } => tasks::run_wakeup(self.core, &task, &future)
                 .or_else(|raised| self.step_failed(raised, &task, Some(&future))),
-            Job::Handle(handle) if !self.core.is_debug() && handles::is_quiet(self.core, &handle) => {
-                handles::run(self.core, &handle).or_else(|raised| self.handle_failed(raised, &handle))
-            }
             other => {
-                self.settle()?;
+                if !self.is_quiet(&other) {
+                    self.settle()?;
+                }
                 self.run_other(other)
             }
         }
+    }
+
+    /// Whether the job runs no Python code, which could ask for the current task. In debug mode handles are formatted.
+    #[inline]
+    fn is_quiet(&self, job: &Job) -> bool {
+        matches!(job, Job::Handle(handle) if !self.core.is_debug() && handles::is_quiet(self.core, handle))
     }
 
     fn run_other(&self, job: Job) -> Result<()> {
@@ -280,7 +296,7 @@ impl Host for PyHost {
     }
 
     fn interrupted(&self) -> ControlFlow<PyErr> {
-        into_flow(self.settle().and_then(|()| check_signals()))
+        into_flow(self.look_for_signals())
     }
 
     fn wait_failed(&self, error: io::Error) -> PyErr {
@@ -304,12 +320,20 @@ impl Host for PyHost {
 }
 
 /// Runs the handlers of signals that have arrived.
-pub(super) fn check_signals() -> Result<()> {
+fn check_signals() -> Result<()> {
     // SAFETY: attached.
     if unsafe { ffi::PyErr_CheckSignals() } != 0 {
         return Err(Raised);
     }
     Ok(())
+}
+
+/// What a turn, or a part of one, says to PyO3.
+pub(super) fn from_flow(flow: ControlFlow<PyErr>) -> PyResult<()> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
 }
 
 #[inline]

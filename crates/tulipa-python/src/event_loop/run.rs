@@ -1,14 +1,12 @@
 //! `run_forever`: what is set up around the turns, and undone whatever happens in them.
 
-use std::ops::ControlFlow;
-
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::EventLoop;
 use super::core::current_thread;
-use super::host::{PyHost, check_signals};
+use super::host::{PyHost, from_flow};
 use crate::ffi::Object;
 use crate::tasks::current;
 
@@ -73,17 +71,9 @@ fn turns(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     }
 }
 
-/// One turn. Before one that may sleep, signals are looked for: while Python code runs the interpreter does it.
 fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
-    let core = &slf.get().core;
-    if core.engine.ready_len() == 0 {
-        current::settle(core, host.event_loop())?;
-        check_signals()?;
-    }
-    match core.engine.turn(host) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
-    }
+    host.prepare_to_wait()?;
+    from_flow(slf.get().core.engine.turn(host))
 }
 
 /// `_run_once()`.

@@ -25,14 +25,14 @@ pub(crate) fn deadline(when: f64) -> Instant {
         return Instant::from_nanos(0);
     }
     // The product is rounded, and cut off: mostly the place is here or next to it.
-    let nanos = (when * 1e9) as u64;
-    let shows = |nanos: u64| seconds(Instant::from_nanos(nanos)) >= when;
-    if shows(nanos) {
-        Instant::from_nanos(nanos)
-    } else if shows(nanos.saturating_add(1)) {
-        Instant::from_nanos(nanos.saturating_add(1))
+    let here = Instant::from_nanos((when * 1e9) as u64);
+    let next = Instant::from_nanos(here.as_nanos().saturating_add(1));
+    if seconds(here) >= when {
+        here
+    } else if seconds(next) >= when {
+        next
     } else {
-        far_deadline(when, nanos)
+        far_deadline(when, next.as_nanos())
     }
 }
 

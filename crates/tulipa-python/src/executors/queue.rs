@@ -20,10 +20,10 @@ use tulipa::Remote;
 use super::patience::Patience;
 use super::{Outcome, pending};
 use crate::event_loop::EventLoop;
-use crate::event_loop::core::as_py;
 use crate::event_loop::job::Job;
 use crate::ffi::{Object, Result, attached, call};
 use crate::futures::state_of;
+use crate::gc::VisitSlots;
 use crate::names::Lookup;
 use crate::stdlib::stdlib;
 
@@ -153,17 +153,9 @@ impl WorkQueue {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        let mut outcome = Ok(());
-        let mut see = |object: &Object| {
-            if outcome.is_ok() {
-                outcome = visit.call(as_py(object));
-            }
-        };
         // What cannot be looked at counts as still referenced.
-        if let Ok(state) = self.state.try_lock() {
-            state.items.iter().for_each(|item| item.visit(&mut see));
-        }
-        outcome
+        let Ok(state) = self.state.try_lock() else { return Ok(()) };
+        visit.visit_shown(|see| state.items.iter().for_each(|item| item.visit(see)))
     }
 
     fn __clear__(&self) {
@@ -348,6 +340,6 @@ impl Withdrawn {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        visit.call(as_py(&self.waiting))
+        visit.call(self.waiting.as_py())
     }
 }
