@@ -8,7 +8,7 @@
 //! Called by the work queue, under its lock but for the looking out itself. It never sleeps.
 
 use std::hint;
-use std::sync::OnceLock;
+use std::num::NonZero;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,21 +28,25 @@ pub(super) struct Patience {
     credit: u8,
     /// How many more times to sleep at once, when there is no credit.
     abstentions: u8,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self { credit: 1, abstentions: 0 }
-    }
+    /// Whether the loop can run while a worker looks out for what it does.
+    several_processors: bool,
 }
 
 impl Patience {
-    /// Whether to look out now.
-    pub(super) fn is_worth_it(&mut self) -> bool {
-        self.is_due() && has_processors()
+    /// Asks the system, which takes some 50 microseconds.
+    pub(super) fn new() -> Self {
+        Self::with_processors(thread::available_parallelism().map_or(1, NonZero::get))
     }
 
-    fn is_due(&mut self) -> bool {
+    fn with_processors(processors: usize) -> Self {
+        Self { credit: 1, abstentions: 0, several_processors: processors > 1 }
+    }
+
+    /// Whether to look out now.
+    pub(super) fn is_worth_it(&mut self) -> bool {
+        if !self.several_processors {
+            return false;
+        }
         if self.credit == 0 && self.abstentions > 0 {
             self.abstentions -= 1;
             return false;
@@ -79,38 +83,37 @@ impl Patience {
     }
 }
 
-/// Whether the loop can run while a worker looks out for what it does.
-fn has_processors() -> bool {
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    *SEVERAL.get_or_init(|| thread::available_parallelism().is_ok_and(|processors| processors.get() > 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn pure_success_gives_credit_for_several_failures() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::with_processors(2);
         patience.learn(true);
         for _ in 0..CREDIT {
-            assert!(patience.is_due());
+            assert!(patience.is_worth_it());
             patience.learn(false);
         }
-        assert!(!patience.is_due());
+        assert!(!patience.is_worth_it());
     }
 
     #[test]
     fn pure_without_success_it_is_tried_once_in_a_long_while() {
-        let mut patience = Patience::default();
+        let mut patience = Patience::with_processors(2);
         let mut tries = 0;
         for _ in 0..10 * (usize::from(ABSTENTIONS) + 1) {
-            if patience.is_due() {
+            if patience.is_worth_it() {
                 tries += 1;
                 patience.learn(false);
             }
         }
         assert_eq!(tries, 10);
+    }
+
+    #[test]
+    fn pure_on_one_processor_it_is_never_tried() {
+        assert!(!Patience::with_processors(1).is_worth_it());
     }
 
     #[test]

@@ -71,7 +71,6 @@ impl Errand {
     }
 }
 
-#[derive(Default)]
 struct State {
     items: VecDeque<Item>,
     /// Workers that wait; those that were told of an item but have not taken it yet count as waiting.
@@ -84,6 +83,16 @@ struct State {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            items: VecDeque::new(),
+            waiting: 0,
+            looking_out: false,
+            patience: Patience::new(),
+            ending: false,
+        }
+    }
+
     /// Whether there is more to do than there are workers waiting.
     fn wants_worker(&self) -> bool {
         self.items.len() > self.waiting
@@ -109,7 +118,7 @@ pub(crate) struct WorkQueue {
 impl WorkQueue {
     #[new]
     fn new() -> Self {
-        Self { state: Mutex::default(), arrived: Condvar::new(), len: AtomicUsize::new(0) }
+        Self { state: Mutex::new(State::new()), arrived: Condvar::new(), len: AtomicUsize::new(0) }
     }
 
     /// Put in a work item, or None.
