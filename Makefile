@@ -31,7 +31,7 @@ with_python = scripts/with-python $(1) sh -c 'exec $(MAKE) $(2) PYTHON="$$PYTHON
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-engine test-loom test-python test-apps bench conformance conformance-results lint fmt build clean
+.PHONY: help run test test-all test-rust test-loom test-python test-apps bench conformance conformance-results lint fmt build clean
 
 help:  ## List the commands
 	@sed -nE 's/^([a-z0-9.%-]+):.*  ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 26
@@ -54,12 +54,12 @@ endif
 
 # ---- Tests -------------------------------------------------------------------------------------------------------
 
-test: test-engine test-loom test-python  ## Run all tests on the Python at hand
+test: test-rust test-loom test-python  ## Run all tests on the Python at hand
 
-test-all: test-engine test-loom $(addprefix test-,$(VERSIONS))  ## Run all tests on all supported Pythons
+test-all: test-rust test-loom $(addprefix test-,$(VERSIONS))  ## Run all tests on all supported Pythons
 
-test-engine:  ## Run the engine's tests, and those of the load generator
-	$(CARGO) test --workspace --exclude tulipa-python
+test-rust:  ## Run the tests of the Rust crates
+	PYO3_PYTHON=$(PYTHON) $(CARGO) test --workspace
 
 test-loom:  ## Explore the thread interleavings of the inbox
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom $(CARGO) test --release --package tulipa --test loom_inbox

@@ -17,8 +17,9 @@ pub(crate) fn seconds(instant: Instant) -> f64 {
     instant.as_nanos() as f64 / 1e9
 }
 
-/// The first instant at which the clock shows `when` or more, so that a timer never fires early. What lies
-/// before the clock's beginning, or is no number, is due at once, as asyncio's comparison has it.
+/// The first instant at which the clock shows `when` or more, so that a timer never fires early. (Where a float's step
+/// is more than a nanosecond, after some weeks of uptime, it may be a step later than the first.) What lies before the
+/// clock's beginning, or is no number, is due at once, as asyncio's comparison has it.
 #[inline]
 pub(crate) fn deadline(when: f64) -> Instant {
     if when.is_nan() || when <= 0.0 {
@@ -102,10 +103,18 @@ mod tests {
 
     #[test]
     fn a_deadline_is_the_first_nanosecond_that_shows_the_time() {
-        for when in [1e-9, 0.1, 1.5, 12_345.678_901_234, 1e6 / 3.0, 98_765_432.1] {
+        for when in [1e-9, 0.1, 1.5, 12_345.678_901_234, 1e6 / 3.0] {
             let due = deadline(when);
             assert!(seconds(due) >= when);
-            assert!(seconds(Instant::from_nanos(due.as_nanos() - 2)) < when);
+            assert!(seconds(Instant::from_nanos(due.as_nanos() - 1)) < when);
+        }
+    }
+
+    #[test]
+    fn after_years_of_uptime_a_deadline_is_off_by_no_more_than_a_floats_step() {
+        for when in [98_765_432.1, 1e8 / 3.0, 1e9 + 0.1] {
+            let due = seconds(deadline(when));
+            assert!(when <= due && due <= when.next_up());
         }
     }
 
