@@ -74,6 +74,20 @@ class SlotlessTask(tulipa.Task):
     __slots__ = ()
 
 
+class SlottedTask(tulipa.Task):
+    __slots__ = ("extra",)
+    extra: object
+
+
+class Mixin:
+    __slots__ = ()
+
+
+class MixedTask(Mixin, SlottedTask):
+    __slots__ = ("more",)
+    more: object
+
+
 class SlottedFuture(tulipa.Future):
     __slots__ = ("extra",)
     extra: object
@@ -83,7 +97,7 @@ class PlainFuture(tulipa.Future):
     """Derived without anything."""
 
 
-TASKS = [tulipa.Task, PlainTask, SlotlessTask, type("Copy", (tulipa.Task,), dict(vars(PlainTask)))]
+TASKS = [tulipa.Task, PlainTask, SlotlessTask, SlottedTask, MixedTask, type("Copy", (tulipa.Task,), dict(vars(PlainTask)))]
 FUTURES = [tulipa.Future, PlainFuture, SlottedFuture]
 
 
@@ -154,6 +168,8 @@ def test_a_task_that_holds_itself_is_collected(make: Callable[..., Any], place: 
 
         task = make(forever(holds), loop=loop, context=context)
         task._log_destroy_pending = False
+        if isinstance(task, SlottedTask):
+            task.extra = task
         if place == "attribute":
             task.own = task
         elif place == "coroutine":

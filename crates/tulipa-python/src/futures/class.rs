@@ -69,12 +69,34 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     // SAFETY: C1: no instance and no subclass but Task exists yet.
     unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
     let task: *mut ffi::PyTypeObject = task.into_ptr().cast();
+    // SAFETY: as above; asyncio's classes live for ever.
+    unsafe { chain_bases(task, future) };
     let gathering: *mut ffi::PyTypeObject = gather::make_class(future, offset)?.into_ptr().cast();
     for class in [future, task, gathering] {
         // SAFETY: none of them has an instance yet.
         unsafe { class::without_room_for_attributes(class) };
     }
     Ok(Classes { future, gathering, task, iterator: iterator::make_class()?.into_ptr().cast() })
+}
+
+/// Chains what lies behind each other in a task: Task, Future, asyncio's Task, asyncio's Future.
+///
+/// While a subclass with `__slots__` is made, CPython looks for the layout of every class in its order of resolution
+/// among `tp_base` and theirs. As the classes were made, Task's chain would leave Future out.
+///
+/// # Safety
+/// The two native classes, before either has a subclass of a program's.
+unsafe fn chain_bases(task: *mut ffi::PyTypeObject, future: *mut ffi::PyTypeObject) {
+    // SAFETY: live classes; a class owns its `tp_base`. What each inherited from its first one it has already, and
+    // everything after that is found by the order of resolution, which stays as it is.
+    unsafe {
+        for (class, base) in [(future, (*task).tp_base), (task, future)] {
+            ffi::Py_INCREF(base.cast());
+            let replaced = std::mem::replace(&mut (*class).tp_base, base);
+            ffi::Py_DECREF(replaced.cast());
+            ffi::PyType_Modified(class);
+        }
+    }
 }
 
 fn make_future() -> Result<Object> {
