@@ -88,6 +88,10 @@ class MixedTask(Mixin, SlottedTask):
     more: object
 
 
+class TwofoldTask(tulipa.Task, tulipa.Future):
+    """Derived from both, as asyncio's pair allows."""
+
+
 class SlottedFuture(tulipa.Future):
     __slots__ = ("extra",)
     extra: object
@@ -97,7 +101,15 @@ class PlainFuture(tulipa.Future):
     """Derived without anything."""
 
 
-TASKS = [tulipa.Task, PlainTask, SlotlessTask, SlottedTask, MixedTask, type("Copy", (tulipa.Task,), dict(vars(PlainTask)))]
+TASKS = [
+    tulipa.Task,
+    PlainTask,
+    SlotlessTask,
+    SlottedTask,
+    MixedTask,
+    TwofoldTask,
+    type("Copy", (tulipa.Task,), dict(vars(PlainTask))),
+]
 FUTURES = [tulipa.Future, PlainFuture, SlottedFuture]
 
 

@@ -70,7 +70,7 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     unsafe { (*future).tp_basicsize = (offset + size_of::<FutureState>()).cast_signed() };
     let task: *mut ffi::PyTypeObject = task.into_ptr().cast();
     // SAFETY: as above; asyncio's classes live for ever.
-    unsafe { chain_bases(task, future) };
+    unsafe { chain_bases(task, future) }?;
     let gathering: *mut ffi::PyTypeObject = gather::make_class(future, offset)?.into_ptr().cast();
     for class in [future, task, gathering] {
         // SAFETY: none of them has an instance yet.
@@ -79,23 +79,41 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     Ok(Classes { future, gathering, task, iterator: iterator::make_class()?.into_ptr().cast() })
 }
 
-/// Chains what lies behind each other in a task: Task, Future, asyncio's Task, asyncio's Future.
+/// Puts both classes among the `tp_base`s of a task's class, which lead to one of them alone as they were made.
 ///
-/// While a subclass with `__slots__` is made, CPython looks for the layout of every class in its order of resolution
-/// among `tp_base` and theirs. As the classes were made, Task's chain would leave Future out.
+/// There CPython looks for the layouts of all that a new class derives from, if it has `__slots__`. It takes a class
+/// for a layout of its own if its size is not its `tp_base`'s; where Task's is Future's, one of another size lies
+/// between them, of which nothing derives.
 ///
 /// # Safety
 /// The two native classes, before either has a subclass of a program's.
-unsafe fn chain_bases(task: *mut ffi::PyTypeObject, future: *mut ffi::PyTypeObject) {
-    // SAFETY: live classes; a class owns its `tp_base`. What each inherited from its first one it has already, and
-    // everything after that is found by the order of resolution, which stays as it is.
+unsafe fn chain_bases(task: *mut ffi::PyTypeObject, future: *mut ffi::PyTypeObject) -> Result<()> {
+    // SAFETY: live classes. What each inherited from its first `tp_base` it has already, and everything after that is
+    // found by the order of resolution, which stays as it is.
     unsafe {
-        for (class, base) in [(future, (*task).tp_base), (task, future)] {
-            ffi::Py_INCREF(base.cast());
-            let replaced = std::mem::replace(&mut (*class).tp_base, base);
-            ffi::Py_DECREF(replaced.cast());
-            ffi::PyType_Modified(class);
+        set_base(future, (*task).tp_base);
+        if (*task).tp_basicsize != (*future).tp_basicsize {
+            set_base(task, future);
+            return Ok(());
         }
+        let flags = ffi::Py_TPFLAGS_IMMUTABLETYPE;
+        let between = new_class(c"tulipa._tulipa.Between", stdlib().c_task.as_ptr(), 0, flags, Vec::new())?;
+        let between: *mut ffi::PyTypeObject = between.into_ptr().cast();
+        set_base(between, future);
+        set_base(task, between);
+    }
+    Ok(())
+}
+
+/// # Safety
+/// Live classes; `class` inherits nothing more by `tp_base`.
+unsafe fn set_base(class: *mut ffi::PyTypeObject, base: *mut ffi::PyTypeObject) {
+    // SAFETY: passed on.
+    unsafe {
+        ffi::Py_INCREF(base.cast());
+        let replaced = std::mem::replace(&mut (*class).tp_base, base);
+        ffi::Py_DECREF(replaced.cast());
+        ffi::PyType_Modified(class);
     }
 }
 
