@@ -112,32 +112,37 @@ fn allocate(vectorcall: ffi::vectorcallfunc, entry: Option<Entry>) -> Result<Obj
     Ok(object)
 }
 
-/// Calls a method: what has no arguments at once, which locks are fast by, and everything else by CPython's own way of
-/// calling the descriptor, which checks the arguments.
+/// Calls a method: those of the usual kinds at once, which locks and timeouts are fast by, and everything else by
+/// CPython's own way of calling the descriptor, which checks the arguments.
 unsafe extern "C" fn forward(
     object: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: usize,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
+    const FASTCALL: c_int = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
     // SAFETY: called on an instance, which owns its method as long as it lives.
     let method = unsafe { function(object) }.method.as_ptr();
     // SAFETY: exactly a method descriptor.
     let descriptor = unsafe { &*method.cast::<ffi::PyMethodDescrObject>() };
     // SAFETY: a descriptor's definition lives as long as its class.
     let definition = unsafe { &*descriptor.d_method };
-    if definition.ml_flags == ffi::METH_NOARGS
-        && count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET == 1
-        && names.is_null()
-    {
-        // SAFETY: there is one argument.
-        let this = unsafe { *arguments };
-        // SAFETY: two live objects, a class being one.
-        if unsafe { ffi::PyObject_TypeCheck(this, descriptor.d_common.d_type) } != 0 {
-            // SAFETY: the flags say which of the functions it is.
-            let call = unsafe { definition.ml_meth.PyCFunction };
-            // SAFETY: called on an instance of the class that defines it, as the descriptor would.
-            return unsafe { call(this, std::ptr::null_mut()) };
+    let positional = count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: there is an argument; it is live, as the class is.
+    if positional > 0 && unsafe { ffi::PyObject_TypeCheck(*arguments, descriptor.d_common.d_type) } != 0 {
+        // SAFETY: called on an instance of the class that defines the method, as the descriptor would, by the function
+        // that the flags say it is, with this call's arguments.
+        unsafe {
+            match definition.ml_flags {
+                ffi::METH_NOARGS if positional == 1 && names.is_null() => {
+                    return (definition.ml_meth.PyCFunction)(*arguments, std::ptr::null_mut());
+                }
+                FASTCALL => {
+                    let call = definition.ml_meth.PyCFunctionFastWithKeywords;
+                    return call(*arguments, arguments.add(1), (positional - 1).cast_signed(), names);
+                }
+                _ => {}
+            }
         }
     }
     match descriptor.vectorcall {
@@ -204,15 +209,13 @@ unsafe extern "C" fn bind(
     instance: *mut ffi::PyObject,
     _class: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    enter(|_| {
-        // SAFETY: called on an instance; both are live or null.
-        let (this, instance) = unsafe { (Object::borrow(object), Object::borrow_opt(instance)) };
-        match instance.filter(|instance| !instance.is_none()) {
-            // SAFETY: two live objects; the result is new or null.
-            Some(instance) => unsafe { Object::steal(PyMethod_New(this.as_ptr(), instance.as_ptr())) },
-            None => Ok(this),
+    // SAFETY: called on an instance, with a live object or null; a new reference or null with an exception.
+    unsafe {
+        if instance.is_null() || instance == ffi::Py_None() {
+            return Object::borrow(object).into_ptr();
         }
-    })
+        PyMethod_New(object, instance)
+    }
 }
 
 unsafe extern "C" {

@@ -24,11 +24,19 @@ pub(crate) use lock::Lock;
 pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 
 use crate::ffi::Object;
-use crate::ffi::class::name_plainly;
+use crate::ffi::class::{add_methods, name_plainly};
 use crate::functions::show_coroutine_methods;
 
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    // SAFETY: static tables of methods of these classes.
+    unsafe {
+        add_methods(&py.get_type::<Lock>(), &raw mut lock::METHODS)?;
+        add_methods(&py.get_type::<Event>(), &raw mut event::METHODS)?;
+        add_methods(&py.get_type::<Semaphore>(), &raw mut semaphore::METHODS)?;
+        add_methods(&py.get_type::<BoundedSemaphore>(), &raw mut semaphore::BOUNDED_METHODS)?;
+    }
     add::<Lock>(module, c"Lock")?;
     add::<Event>(module, c"Event")?;
     add::<Condition>(module, c"Condition")?;

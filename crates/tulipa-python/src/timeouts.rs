@@ -5,6 +5,7 @@
 
 mod alarm;
 mod class;
+mod due;
 mod timeout;
 mod wait_for;
 
@@ -16,7 +17,8 @@ use pyo3::prelude::*;
 
 pub(crate) use alarm::{Alarm, RELEASE};
 pub(crate) use class::initialise;
-pub(crate) use timeout::{later, timeout, timeout_at};
+pub(crate) use due::Due;
+pub(crate) use timeout::{timeout, timeout_at};
 pub(crate) use wait_for::wait_for;
 
 use crate::ffi::{Object, Raised, Result, Slot};

@@ -49,20 +49,29 @@ fn far_deadline(when: f64, mut nanos: u64) -> Instant {
 /// `self.time() + delay`.
 #[inline]
 pub(crate) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    if let Some(when) = plain_after(core, delay) {
+        return Ok(PyFloat::new(py, when?).into_any().into());
+    }
     if delay.is_none() {
         return Err(PyTypeError::new_err("delay must not be None").into());
     }
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    let delay = delay.bound(py);
     if core.own_clock.get() {
-        return Ok(event_loop.bound(py).call_method0("time")?.add(delay)?.into());
+        return Ok(event_loop.bound(py).call_method0("time")?.add(delay.bound(py))?.into());
     }
-    let now = seconds(Instant::now());
-    match plain_number(&delay) {
-        Some(delay) => Ok(PyFloat::new(py, now + delay?).into_any().into()),
-        None => Ok(PyFloat::new(py, now).into_any().add(delay)?.into()),
+    Ok(PyFloat::new(py, seconds(Instant::now())).into_any().add(delay.bound(py))?.into())
+}
+
+/// The same where the clock is the engine's and `delay` a plain number.
+#[inline]
+pub(crate) fn plain_after(core: &Core, delay: &Object) -> Option<Result<f64>> {
+    if core.own_clock.get() {
+        return None;
     }
+    // SAFETY: attached.
+    let delay = plain_number(&delay.bound(unsafe { Python::assume_attached() }))?;
+    Some(delay.map(|delay| seconds(Instant::now()) + delay))
 }
 
 /// A float, or an integer as adding it to a float makes one of it; `None` for anything else.

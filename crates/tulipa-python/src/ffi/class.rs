@@ -7,6 +7,8 @@
 use std::ffi::{CStr, c_int, c_ulong, c_void};
 
 use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
 
 use super::{Object, Result};
 
@@ -110,6 +112,28 @@ pub(crate) const fn fastcall(
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: doc.as_ptr(),
     }
+}
+
+/// Gives a class more methods. In one of PyO3's they stand for those that are called most: PyO3 counts around each call
+/// of its own.
+///
+/// # Safety
+/// The table lives for ever; its functions take instances of `class`.
+pub(crate) unsafe fn add_methods<const N: usize>(
+    class: &Bound<'_, PyType>,
+    methods: *mut [ffi::PyMethodDef; N],
+) -> PyResult<()> {
+    for index in 0..N {
+        // SAFETY: within the table.
+        let definition = unsafe { methods.cast::<ffi::PyMethodDef>().add(index) };
+        // SAFETY: a live class and a definition that outlives it; a new reference or null.
+        let method = unsafe { Object::steal(ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }?;
+        class.setattr(
+            method.bound(class.py()).getattr("__name__")?.cast::<PyString>()?,
+            method.bound(class.py()),
+        )?;
+    }
+    Ok(())
 }
 
 /// Shorthand for a read-only property (`setter` null) or a writable one.

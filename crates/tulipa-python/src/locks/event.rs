@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::describe;
+use crate::ffi::class::noargs;
+use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, native};
 use crate::futures::methods::boolean;
 use crate::gc::VisitSlots;
@@ -101,6 +104,39 @@ impl Machine for Wait {
     }
 }
 
+pub(super) static mut METHODS: [ffi::PyMethodDef; 3] = [
+    noargs(
+        c"set",
+        set,
+        c"set($self)\n--\n\nSet the internal flag to true. All tasks waiting for it to become true are awakened.",
+    ),
+    noargs(
+        c"clear",
+        clear,
+        c"clear($self)\n--\n\n\
+        Reset the internal flag to false. Tasks calling wait() will block until set() is called again.",
+    ),
+    noargs(c"wait", wait, c"wait($self)\n--\n\nBlock until the internal flag is true, then return True."),
+];
+
+unsafe extern "C" fn set(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| unsafe { native::<Event>(object) }.raise().map(|()| Object::none()))
+}
+
+unsafe extern "C" fn clear(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance.
+        unsafe { native::<Event>(object) }.lower();
+        Ok(Object::none())
+    })
+}
+
+unsafe extern "C" fn wait(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| operations::new(Wait::new(unsafe { Object::borrow(object) })))
+}
+
 #[pymethods]
 impl Event {
     #[new]
@@ -117,21 +153,6 @@ impl Event {
     /// Return True if and only if the internal flag is true.
     fn is_set(&self) -> bool {
         self.value.get()
-    }
-
-    /// Set the internal flag to true. All tasks waiting for it to become true are awakened.
-    fn set(&self) -> PyResult<()> {
-        Ok(self.raise()?)
-    }
-
-    /// Reset the internal flag to false. Tasks calling wait() will block until set() is called again.
-    fn clear(&self) {
-        self.lower();
-    }
-
-    /// Block until the internal flag is true, then return True.
-    fn wait(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        operations::coroutine(slf.py(), Wait::new(Object::from_bound(slf.as_any())))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
 use super::{describe, is_exactly};
+use crate::ffi::class::noargs;
+use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, native};
 use crate::futures::methods::boolean;
 use crate::gc::VisitSlots;
@@ -136,6 +139,31 @@ impl Machine for Acquire {
     }
 }
 
+pub(super) static mut METHODS: [ffi::PyMethodDef; 2] = [
+    noargs(
+        c"acquire",
+        acquire,
+        c"acquire($self)\n--\n\nAcquire a lock.\n\n\
+        This method blocks until the lock is unlocked, then sets it to locked and returns True.",
+    ),
+    noargs(
+        c"release",
+        release,
+        c"release($self)\n--\n\nRelease a lock: unlock it, and let the first of those that wait proceed.\n\n\
+        When invoked on an unlocked lock, a RuntimeError is raised.",
+    ),
+];
+
+unsafe extern "C" fn acquire(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| operations::new(Acquire::new(unsafe { Object::borrow(object) }, false)))
+}
+
+unsafe extern "C" fn release(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| unsafe { native::<Lock>(object) }.unlock().map(|()| Object::none()))
+}
+
 #[pymethods]
 impl Lock {
     #[new]
@@ -147,20 +175,6 @@ impl Lock {
     fn __init__(&self) {
         self.locked.set(false);
         self.waiters.reset();
-    }
-
-    /// Acquire a lock.
-    ///
-    /// This method blocks until the lock is unlocked, then sets it to locked and returns True.
-    fn acquire(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        operations::coroutine(slf.py(), Acquire::new(Object::from_bound(slf.as_any()), false))
-    }
-
-    /// Release a lock: unlock it, and let the first of those that wait proceed.
-    ///
-    /// When invoked on an unlocked lock, a RuntimeError is raised.
-    fn release(&self) -> PyResult<()> {
-        Ok(self.unlock()?)
     }
 
     /// Return True if lock is acquired.

@@ -3,12 +3,15 @@
 use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
 use super::{describe, is_exactly, is_exactly_any};
+use crate::ffi::class::noargs;
+use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::methods::boolean;
 use crate::gc::VisitSlots;
@@ -221,6 +224,37 @@ fn initial_value(value: Option<&Bound<'_, PyAny>>) -> PyResult<Count> {
     value.extract()
 }
 
+pub(super) static mut METHODS: [ffi::PyMethodDef; 2] = [
+    noargs(
+        c"acquire",
+        acquire,
+        c"acquire($self)\n--\n\nAcquire a semaphore.\n\n\
+        If the internal counter is larger than zero on entry, decrement it by one and return True immediately. If it is\n\
+        zero on entry, block, waiting until some other task has called release() to make it larger than 0, and then\n\
+        return True.",
+    ),
+    noargs(
+        c"release",
+        release,
+        c"release($self)\n--\n\nRelease a semaphore, incrementing the internal counter by one.\n\n\
+        When it was zero on entry and another task is waiting for it to become larger than zero again, wake up that\n\
+        task.",
+    ),
+];
+
+unsafe extern "C" fn acquire(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance.
+        let semaphore = Slot::holding(unsafe { Object::borrow(object) });
+        operations::new(Acquire { semaphore, entering: false })
+    })
+}
+
+unsafe extern "C" fn release(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance.
+    enter(|_| unsafe { native::<Semaphore>(object) }.give_back().map(|()| Object::none()))
+}
+
 #[pymethods]
 impl Semaphore {
     #[new]
@@ -234,24 +268,6 @@ impl Semaphore {
         self.value.set(initial_value(value)?);
         self.waiters.reset();
         Ok(())
-    }
-
-    /// Acquire a semaphore.
-    ///
-    /// If the internal counter is larger than zero on entry, decrement it by one and return True immediately. If it is
-    /// zero on entry, block, waiting until some other task has called release() to make it larger than 0, and then
-    /// return True.
-    fn acquire(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        let semaphore = Slot::holding(Object::from_bound(slf.as_any()));
-        operations::coroutine(slf.py(), Acquire { semaphore, entering: false })
-    }
-
-    /// Release a semaphore, incrementing the internal counter by one.
-    ///
-    /// When it was zero on entry and another task is waiting for it to become larger than zero again, wake up that
-    /// task.
-    fn release(&self) -> PyResult<()> {
-        Ok(self.give_back()?)
     }
 
     /// Returns True if semaphore cannot be acquired immediately.
@@ -360,6 +376,27 @@ impl BoundedSemaphore {
     }
 }
 
+pub(super) static mut BOUNDED_METHODS: [ffi::PyMethodDef; 1] = [noargs(
+    c"release",
+    release_bounded,
+    c"release($self)\n--\n\nRelease a semaphore; ValueError where it would exceed its initial value.",
+)];
+
+unsafe extern "C" fn release_bounded(
+    object: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        // SAFETY: called on an instance.
+        let this = unsafe { Object::borrow(object) };
+        // SAFETY: as above.
+        unsafe { native::<BoundedSemaphore>(object) }.ensure_taken(&this)?;
+        // SAFETY: a bounded semaphore is a semaphore.
+        unsafe { native::<Semaphore>(object) }.give_back()?;
+        Ok(Object::none())
+    })
+}
+
 #[pymethods]
 impl BoundedSemaphore {
     #[new]
@@ -376,12 +413,6 @@ impl BoundedSemaphore {
         slf.as_super().get().__init__(value)?;
         slf.get().bound.set(slf.as_super().get().value.get());
         Ok(())
-    }
-
-    /// Release a semaphore; ValueError where it would exceed its initial value.
-    fn release(slf: &Bound<'_, Self>) -> PyResult<()> {
-        slf.get().ensure_taken(&Object::from_bound(slf.as_any()))?;
-        slf.as_super().get().release()
     }
 
     #[getter(_bound_value)]

@@ -78,6 +78,12 @@ impl Waiters {
     pub(crate) fn remove(&self, waiter: &Object) -> bool {
         let removed = self.with(|list| {
             let index = list.index_of(waiter)?;
+            if list.places.len() == 1 {
+                // Mostly there is nobody else.
+                list.first += 1;
+                list.taken = 0;
+                return list.places.pop_front()?;
+            }
             let removed = list.places[index].take();
             list.taken -= 1;
             list.trim();

@@ -5,10 +5,9 @@
 
 use std::cell::Cell;
 
-use pyo3::prelude::*;
-use pyo3::types::PyFloat;
-use tulipa::{Instant, TimerKey};
+use tulipa::TimerKey;
 
+use super::Due;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::event_loop::timers;
@@ -37,8 +36,8 @@ impl Alarm {
     }
 
     /// Has `kind` tell `observer` of `subject` at `when`, on the next turn if that is past.
-    pub(crate) fn set(&self, event_loop: &Object, when: &Object, told: Told) -> Result<()> {
-        if is_past(event_loop, when)? {
+    pub(crate) fn set(&self, event_loop: &Object, when: &Due, told: Told) -> Result<()> {
+        if when.is_past(event_loop)? {
             return self.set_soon(event_loop, told);
         }
         self.set_timer(event_loop, when, told)
@@ -56,18 +55,17 @@ impl Alarm {
     pub(crate) fn set_timer(
         &self,
         event_loop: &Object,
-        when: &Object,
+        when: &Due,
         (observer, kind, subject): Told,
     ) -> Result<()> {
         let Some(core) = Core::of(event_loop).filter(|core| core.has_plain_timers()) else {
             let name = &stdlib().names.call_at;
-            return self.ask(event_loop, name, &[when, &kind.callable(&observer)?, &subject]);
+            return self.ask(event_loop, name, &[&when.to_object(), &kind.callable(&observer)?, &subject]);
         };
         core.ensure_open()?;
-        // SAFETY: attached.
-        let due = when.bound(unsafe { Python::assume_attached() }).extract::<f64>()?;
+        let due = timers::deadline(when.seconds()?);
         let job = Job::Notify { observer, kind, future: subject };
-        self.timer.set(Some(core.engine.schedule_at(timers::deadline(due), job)));
+        self.timer.set(Some(core.engine.schedule_at(due, job)));
         Ok(())
     }
 
@@ -94,27 +92,6 @@ impl Alarm {
         self.timer.set(None);
         self.handle.set(None);
     }
-}
-
-/// `when <= loop.time()`.
-fn is_past(event_loop: &Object, when: &Object) -> Result<bool> {
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    let when = when.bound(py);
-    if Core::of(event_loop).is_none_or(|core| core.own_clock.get()) {
-        return Ok(when.le(event_loop.bound(py).call_method0("time")?)?);
-    }
-    let now = || timers::seconds(Instant::now());
-    match when.cast_exact::<PyFloat>() {
-        Ok(when) => Ok(!is_far(when.value()) && when.value() <= now()),
-        Err(_) => Ok(when.le(PyFloat::new(py, now()))?),
-    }
-}
-
-/// Whether `when` is so far away that the clock need not be read, as limits mostly are.
-#[inline]
-fn is_far(when: f64) -> bool {
-    when > timers::seconds(Instant::recent()) + 1.0
 }
 
 observer_kind!(

@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::State;
 use super::timeout::{Enter, Exit, Timeout};
+use super::{Due, State};
 use crate::ffi::args::{self, Args};
 use crate::ffi::class::{
     DICT, NO_PROPERTY, allocate, fastcall, new_class, noargs, property, slot, with_attributes,
@@ -52,7 +52,7 @@ static TIMEOUTS: FreeList = FreeList::new();
 
 /// `Timeout(when)`.
 #[inline]
-pub(super) fn make(when: Object) -> Result<Object> {
+pub(super) fn make(when: Due) -> Result<Object> {
     // SAFETY: the list is given instances of this class alone, with empty slots.
     let (object, kept) = match unsafe { TIMEOUTS.take(class()) } {
         Some(object) => (object, true),
@@ -62,7 +62,7 @@ pub(super) fn make(when: Object) -> Result<Object> {
     // SAFETY: nobody else has seen it.
     unsafe { Timeout::prepare(object.as_ptr()) };
     // SAFETY: whole now.
-    unsafe { Timeout::of(object.as_ptr()) }.when.put(when);
+    unsafe { Timeout::of(object.as_ptr()) }.set_when(when);
     if kept {
         gc::track(&object);
     }
@@ -93,7 +93,7 @@ unsafe extern "C" fn init(
         // SAFETY: `tp_init`'s own arguments; one object asked for.
         let [when] = unsafe { args::parse(arguments, keywords, c"O:Timeout", &NAMES) }?;
         // SAFETY: `tp_init` gets an instance.
-        unsafe { Timeout::of(object) }.when.set(when);
+        unsafe { Timeout::of(object) }.set_when(Due::given(when.unwrap_or_else(Object::none)));
         Ok(())
     })
 }
@@ -108,7 +108,7 @@ unsafe fn this<'a>(object: *mut ffi::PyObject) -> (Object, &'a Timeout) {
 
 unsafe extern "C" fn when(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { Timeout::of(object) }.when.or_none()))
+    enter(|_| Ok(unsafe { Timeout::of(object) }.when()))
 }
 
 unsafe extern "C" fn reschedule(
@@ -120,7 +120,7 @@ unsafe extern "C" fn reschedule(
     enter(|_| {
         // SAFETY: called on an instance, with this call's arguments.
         let ((this, timeout), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-        timeout.reschedule(&this, &args.sole("Timeout.reschedule", &stdlib().names.when)?)?;
+        timeout.reschedule(&this, args.sole("Timeout.reschedule", &stdlib().names.when)?)?;
         Ok(Object::none())
     })
 }
@@ -139,7 +139,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         let (_this, timeout) = unsafe { this(object) };
         let mut info = String::new();
         if timeout.limit.state.get() == State::Entered {
-            let when = timeout.when.or_none();
+            let when = timeout.when();
             let shown = if when.is_none() {
                 when.bound(py)
             } else {

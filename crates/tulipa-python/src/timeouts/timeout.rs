@@ -4,13 +4,10 @@ use std::cell::Cell;
 
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError};
 use pyo3::ffi;
-use pyo3::prelude::*;
 
-use super::{Alarm, Limit, State, class};
-use crate::event_loop::core::Core;
-use crate::event_loop::timers;
+use super::{Alarm, Due, Limit, State, class};
 use crate::ffi::args::Args;
-use crate::ffi::{Object, Raised, Result, Slot, call};
+use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::observers::{always, observer_kind};
 use crate::operations::{Machine, Step, running_loop};
 use crate::stdlib::stdlib;
@@ -23,7 +20,9 @@ pub(super) struct Timeout {
     pub(super) dict: Cell<*mut ffi::PyObject>,
     pub(super) weak_references: Cell<*mut ffi::PyObject>,
     pub(super) limit: Limit,
-    pub(super) when: Slot,
+    /// Where that is a plain number, and no object has been made of it.
+    seconds: Cell<Option<f64>>,
+    when: Slot,
     pub(super) alarm: Alarm,
     /// Tells the alarm that is set from those that were.
     generation: Cell<i64>,
@@ -54,6 +53,8 @@ impl Timeout {
         // SAFETY: as above.
         unsafe { (&raw mut (*fields).alarm).write(Alarm::new()) };
         // SAFETY: as above.
+        unsafe { (&raw mut (*fields).seconds).write(Cell::new(None)) };
+        // SAFETY: as above.
         unsafe { (&raw mut (*fields).generation).write(Cell::new(0)) };
     }
 
@@ -61,10 +62,37 @@ impl Timeout {
         [&self.limit.task, &self.when, self.alarm.handle(), &self.event_loop]
     }
 
+    /// `when()`.
+    pub(super) fn when(&self) -> Object {
+        if let Some(seconds) = self.seconds.take() {
+            self.when.put(Due::At(seconds).to_object());
+        }
+        self.when.or_none()
+    }
+
+    #[inline]
+    pub(super) fn set_when(&self, when: Due) {
+        let (seconds, object) = match when {
+            Due::Never => (None, None),
+            Due::At(seconds) => (Some(seconds), None),
+            Due::Given(object) => (None, Some(object)),
+        };
+        self.seconds.set(seconds);
+        self.when.set(object);
+    }
+
+    #[inline]
+    fn due(&self) -> Due {
+        self.seconds.get().map_or_else(|| Due::given(self.when.or_none()), Due::At)
+    }
+
     /// `reschedule(when)`.
-    pub(super) fn reschedule(&self, this: &Object, when: &Object) -> Result<()> {
+    pub(super) fn reschedule(&self, this: &Object, when: Object) -> Result<()> {
         match self.limit.state.get() {
-            State::Entered => self.set_alarm(this, None, when),
+            State::Entered => {
+                self.set_when(Due::given(when));
+                self.set_alarm(this, None)
+            }
             State::Created => Err(PyRuntimeError::new_err("Timeout has not been entered").into()),
             _ => {
                 let text = format!("Cannot change state of {} Timeout", self.state_name());
@@ -73,16 +101,16 @@ impl Timeout {
         }
     }
 
-    fn set_alarm(&self, this: &Object, event_loop: Option<Object>, when: &Object) -> Result<()> {
-        self.when.put(when.clone());
+    fn set_alarm(&self, this: &Object, event_loop: Option<Object>) -> Result<()> {
         self.cancel_alarm()?;
-        if when.is_none() {
+        let when = self.due();
+        if matches!(when, Due::Never) {
             return Ok(());
         }
         let event_loop = event_loop.map_or_else(running_loop, Ok)?;
         // SAFETY: a new reference or null.
         let generation = unsafe { Object::steal(ffi::PyLong_FromLongLong(self.generation.get())) }?;
-        self.alarm.set(&event_loop, when, (this.clone(), &EXPIRED, generation))?;
+        self.alarm.set(&event_loop, &when, (this.clone(), &EXPIRED, generation))?;
         self.event_loop.put(event_loop);
         Ok(())
     }
@@ -104,7 +132,7 @@ impl Timeout {
             return Err(PyRuntimeError::new_err("Timeout should be used inside a task").into());
         };
         self.limit.enter(&task)?;
-        self.set_alarm(this, Some(event_loop), &self.when.or_none())
+        self.set_alarm(this, Some(event_loop))
     }
 
     fn leave(&self, exception: Option<&Object>) -> Result<()> {
@@ -207,23 +235,13 @@ pub(crate) fn timeout(args: &Args<'_>) -> Result<Option<Object>> {
     let event_loop = running_loop()?;
     let delay = delay.expect("it is required");
     if delay.is_none() {
-        return class::make(delay).map(Some);
+        return class::make(Due::Never).map(Some);
     }
-    class::make(later(&event_loop, &delay)?).map(Some)
-}
-
-/// `loop.time() + delay`.
-pub(crate) fn later(event_loop: &Object, delay: &Object) -> Result<Object> {
-    if let Some(core) = Core::of(event_loop) {
-        return timers::after(event_loop, core, delay);
-    }
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    Ok(call::method0(event_loop, &stdlib().names.time)?.bound(py).add(delay.bound(py))?.into())
+    class::make(Due::later(&event_loop, &delay)?).map(Some)
 }
 
 /// `timeout_at(when)`.
 pub(crate) fn timeout_at(args: &Args<'_>) -> Result<Option<Object>> {
     let Some([when]) = args.bind(1, 1, [&stdlib().names.when]) else { return Ok(None) };
-    class::make(when.expect("it is required")).map(Some)
+    class::make(Due::given(when.expect("it is required"))).map(Some)
 }

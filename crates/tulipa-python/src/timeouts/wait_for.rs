@@ -5,8 +5,7 @@ use std::cell::Cell;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-use super::timeout::later;
-use super::{Alarm, Limit, RELEASE, State, timeout_error};
+use super::{Alarm, Due, Limit, RELEASE, State, timeout_error};
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::any;
@@ -145,7 +144,7 @@ impl WaitFor {
     /// before it has to wait.
     fn limited(&self, timeout: &Object) -> Result<Step> {
         let event_loop = running_loop()?;
-        let when = if timeout.is_none() { timeout.clone() } else { later(&event_loop, timeout)? };
+        let when = if timeout.is_none() { Due::Never } else { Due::later(&event_loop, timeout)? };
         let Some(task) = current::of(&event_loop)? else {
             return Err(PyRuntimeError::new_err("Timeout should be used inside a task").into());
         };
@@ -160,7 +159,7 @@ impl WaitFor {
                 Ok(Step::Done(value))
             }
             Ok((Sent::Yielded(value), iterator)) => {
-                if !when.is_none() {
+                if !matches!(when, Due::Never) {
                     self.set_alarm(event_loop, &when, task)?;
                 }
                 Ok(Step::Follow { iterator, value })
@@ -173,7 +172,7 @@ impl WaitFor {
         }
     }
 
-    fn set_alarm(&self, event_loop: Object, when: &Object, task: Object) -> Result<()> {
+    fn set_alarm(&self, event_loop: Object, when: &Due, task: Object) -> Result<()> {
         let waiter = Waiter::pending(event_loop.clone())?;
         self.waiter.put(waiter.clone());
         self.alarm.set(&event_loop, when, (waiter, &TIME_IS_UP, task))?;
@@ -255,7 +254,7 @@ impl WaitFor {
     fn race(&self, timeout: &Object) -> Result<Step> {
         let event_loop = self.event_loop.or_none();
         let waiter = Waiter::pending(event_loop.clone())?;
-        let when = later(&event_loop, timeout)?;
+        let when = Due::later(&event_loop, timeout)?;
         self.alarm.set_timer(&event_loop, &when, (waiter.clone(), &RELEASE, Object::none()))?;
         let future = match ensure_future::ensure_future(&self.awaitable.or_none(), Some(&event_loop)) {
             Ok(future) => future,
