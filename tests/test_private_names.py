@@ -401,7 +401,12 @@ def test_what_asyncio_lets_subclass_can_be_subclassed(names: Callable[[], asynci
         loop.call_soon(future.set_result, 42)
         assert await future == 42
         assert await Task(queue.get(), loop=loop) == 1
-        async with await asyncio.start_server(lambda r, w: w.write(b"hello"), "127.0.0.1", 0) as server:
+
+        def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"hello")
+            writer.close()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
             reader = Reader(loop=loop)
             protocol = Protocol(reader, loop=loop)
             transport, _ = await loop.create_connection(lambda: protocol, *server.sockets[0].getsockname())

@@ -27,10 +27,15 @@ impl Raised {
     }
 
     /// Takes the exception out of the indicator, as an object with its traceback attached.
+    ///
+    /// Not by way of a `PyErr`: where none of PyO3's own functions is running, PyO3 puts off the release of what it held.
     pub(crate) fn take_object(self) -> Object {
-        // SAFETY: the caller is attached (O1), which is all that `Python` stands for.
-        let py = unsafe { Python::assume_attached() };
-        Object::from_bound(PyErr::fetch(py).into_value(py).bind(py).as_any())
+        // SAFETY: attached (O1).
+        unsafe { Object::steal(fetch()) }.unwrap_or_else(|Self| {
+            // SAFETY: as above.
+            let py = unsafe { Python::assume_attached() };
+            PyErr::fetch(py).into_value(py).into_bound(py).into_any().into()
+        })
     }
 
     /// Forgets the exception.
@@ -60,6 +65,36 @@ impl Raised {
             // SAFETY: as above.
             || self.matches(unsafe { ffi::PyExc_SystemExit })
     }
+}
+
+/// The exception that is set, which is set no longer; null where none was.
+///
+/// # Safety
+/// Attached.
+#[cfg(Py_3_12)]
+unsafe fn fetch() -> *mut ffi::PyObject {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_GetRaisedException() }
+}
+
+/// The exception that is set, which is set no longer; null where none was.
+///
+/// # Safety
+/// Attached.
+#[cfg(not(Py_3_12))]
+unsafe fn fetch() -> *mut ffi::PyObject {
+    let [mut class, mut value, mut traceback] = [std::ptr::null_mut(); 3];
+    // SAFETY: places for three references, each of which may be null; making an exception of them keeps that so.
+    unsafe {
+        ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback);
+        ffi::PyErr_NormalizeException(&raw mut class, &raw mut value, &raw mut traceback);
+        if !value.is_null() && !traceback.is_null() {
+            ffi::PyException_SetTraceback(value, traceback);
+        }
+        ffi::Py_XDECREF(class);
+        ffi::Py_XDECREF(traceback);
+    }
+    value
 }
 
 impl From<PyErr> for Raised {

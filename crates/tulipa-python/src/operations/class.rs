@@ -323,6 +323,21 @@ unsafe extern "C" fn suspended(object: *mut ffi::PyObject, _: *mut c_void) -> *m
     enter(|_| Ok(boolean(unsafe { coroutine_of(object) }?.life().is_suspended())))
 }
 
+/// `cr_state`, which `inspect.getcoroutinestate()` reads since Python 3.15.
+#[cfg(Py_3_15)]
+unsafe extern "C" fn state(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let state = match unsafe { coroutine_of(object) }?.life() {
+            Life::Created => "CORO_CREATED",
+            Life::Running => "CORO_RUNNING",
+            Life::Parked | Life::ParkedOn | Life::Delegating | Life::Yielded => "CORO_SUSPENDED",
+            Life::Finished => "CORO_CLOSED",
+        };
+        Ok(Object::text(py, state))
+    })
+}
+
 /// There is no record of where the call was.
 unsafe extern "C" fn absent(_object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     enter(|_| Ok(Object::none()))
@@ -414,7 +429,7 @@ pub(super) const CLOSE: ffi::PyMethodDef =
 static mut METHODS: [ffi::PyMethodDef; 4] = [SEND, THROW, CLOSE, ffi::PyMethodDef::zeroed()];
 
 /// What `types.CoroutineType` has.
-pub(super) const COROUTINE: [ffi::PyGetSetDef; 8] = [
+pub(super) const COROUTINE: [ffi::PyGetSetDef; if cfg!(Py_3_15) { 9 } else { 8 }] = [
     property(c"__name__", name, None),
     property(c"__qualname__", qualified_name, None),
     property(c"cr_await", awaited, None),
@@ -423,10 +438,12 @@ pub(super) const COROUTINE: [ffi::PyGetSetDef; 8] = [
     property(c"cr_frame", frame, None),
     property(c"cr_code", code, None),
     property(c"cr_origin", absent, None),
+    #[cfg(Py_3_15)]
+    property(c"cr_state", state, None),
 ];
 
-static mut PROPERTIES: [ffi::PyGetSetDef; 9] = {
-    let mut table = [NO_PROPERTY; 9];
+static mut PROPERTIES: [ffi::PyGetSetDef; COROUTINE.len() + 1] = {
+    let mut table = [NO_PROPERTY; COROUTINE.len() + 1];
     let mut index = 0;
     while index < COROUTINE.len() {
         table[index] = COROUTINE[index];
