@@ -160,6 +160,62 @@ def test_a_subinterpreter_is_told_that_it_cannot_import_the_package() -> None:
     assert (outcome.stdout, outcome.stderr) == ("None\n", "")
 
 
+@pytest.mark.parametrize("entry", ["run_forever", "nested"])
+def test_a_process_ends_well_while_loops_run_in_daemon_threads(entry: str) -> None:
+    """Before 3.14 the interpreter ends such threads wherever they are: in the middle of what the loop calls."""
+    program = """
+        import asyncio, threading, tulipa
+        def busy():
+            for _ in range(5000):
+                pass
+        def spin():
+            busy()
+            loop = asyncio.get_running_loop()
+            loop.call_soon(spin)
+        def main():
+            loop = tulipa.new_event_loop()
+            loop.call_soon(spin)
+            loop.call_soon(started.set)
+            if ENTRY == "run_forever":
+                loop.run_forever()
+            else:  # turns that are made in Python
+                asyncio.events._set_running_loop(loop)
+                while True:
+                    loop._run_once()
+        for _ in range(4):
+            started = threading.Event()
+            threading.Thread(target=main, daemon=True).start()
+            started.wait()
+        print("the end")
+    """
+    for _ in range(5):
+        ended = python(program.replace("ENTRY", repr(entry)))
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the end\n", "")
+
+
+def test_a_thread_may_end_itself_after_a_loop_has_run_in_it() -> None:
+    """Only below a loop's run is a thread kept from ending."""
+    ended = python(
+        """
+        import asyncio, ctypes, threading, tulipa
+        async def main():
+            await asyncio.sleep(0)
+        def run():
+            tulipa.run(main())
+        libc = ctypes.CDLL(None)
+        @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+        def body(_):
+            run()
+            libc.pthread_exit(None)
+        identity = ctypes.c_ulong()
+        assert libc.pthread_create(ctypes.byref(identity), None, body, None) == 0
+        assert libc.pthread_join(identity, None) == 0
+        print("the end")
+        """
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the end\n", "")
+
+
 def test_everything_can_be_dropped_by_another_thread() -> None:
     """Whatever a thread holds last it destroys: no object may insist on the loop's own."""
 

@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 use super::EventLoop;
 use super::core::current_thread;
 use super::host::{PyHost, from_flow};
-use crate::ffi::Object;
+use crate::ffi::{Object, farewell};
 use crate::tasks::current;
 
 pub(super) fn run_forever(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
@@ -15,9 +15,11 @@ pub(super) fn run_forever(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     slf.get().core.ensure_open()?;
     ensure_not_running(slf)?;
     let hooks = py.import("sys")?.call_method0("get_asyncgen_hooks")?;
-    let outcome = set_up(slf).and_then(|()| turns(slf));
-    let undone = tear_down(slf, &hooks);
-    outcome.and(undone)
+    farewell::asleep(|| {
+        let outcome = set_up(slf).and_then(|()| turns(slf));
+        let undone = tear_down(slf, &hooks);
+        outcome.and(undone)
+    })
 }
 
 fn ensure_not_running(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
@@ -79,7 +81,7 @@ fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
 /// `_run_once()`.
 pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     let host = PyHost::new(slf);
-    let outcome = turn(slf, &host);
+    let outcome = farewell::asleep(|| turn(slf, &host));
     current::settle(&slf.get().core, host.event_loop())?;
     outcome
 }
