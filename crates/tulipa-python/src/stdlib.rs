@@ -306,6 +306,8 @@ pub(crate) struct Behaviour {
     pub(crate) group_knows_subclasses: bool,
     /// The same of a Timeout, which then also puts its TimeoutError between other exceptions and the cancellation.
     pub(crate) timeout_knows_subclasses: bool,
+    /// Whether what a function for new connections raises is reported as such, instead of as the loop's callback's.
+    pub(crate) streams_report: bool,
     /// Whether the exception of a shielded future that nobody waits for any more is logged.
     pub(crate) shield_logs: bool,
     /// A semaphore that is acquired after a wait lets go on all that may; in older releases, one.
@@ -350,6 +352,7 @@ impl Behaviour {
             group_keeps_cancel_count: found("group_keeps_cancel_count")?.is_truthy()?,
             group_knows_subclasses: found("group_knows_subclasses")?.is_truthy()?,
             timeout_knows_subclasses: found("timeout_knows_subclasses")?.is_truthy()?,
+            streams_report: found("streams_report")?.is_truthy()?,
             shield_logs: found("shield_logs")?.is_truthy()?,
             semaphore_wakes_all: found("semaphore_wakes_all")?.is_truthy()?,
             condition_passes_on: found("condition_passes_on")?.is_truthy()?,
@@ -370,6 +373,7 @@ import inspect
 from _asyncio import Future, Task
 from asyncio import base_events, tasks
 from asyncio.format_helpers import _format_callback_source
+from asyncio.streams import StreamReaderProtocol
 from asyncio.taskgroups import TaskGroup
 from asyncio.timeouts import Timeout
 from asyncio.locks import Condition, Semaphore
@@ -436,6 +440,7 @@ group_deals_with_done_at_once = create.index("_on_task_done") < create.index("ad
 group_keeps_cancel_count = "cancelling" in leave
 group_knows_subclasses = "issubclass" in leave
 timeout_knows_subclasses = "issubclass" in names(Timeout.__aexit__)
+streams_report = "Exception" in names(StreamReaderProtocol.connection_made)
 shield_logs = hasattr(tasks, "_log_on_exception")
 # The releases that changed these rules are known by what their private methods are and answer.
 semaphore_wakes_all = Semaphore()._wake_up_next() is False

@@ -263,12 +263,12 @@ fn is_over_ssl(transport: &Object) -> Result<bool> {
     Ok(!call::method1(transport, &names.get_extra_info, &names.sslcontext)?.is_none())
 }
 
-/// From 3.14 on what a callback raises is reported here; before, it is left to the loop.
+/// What a callback raises is reported here in some releases, and left to the loop in others.
 fn callback_failed(raised: Raised, event_loop: &Object, transport: &Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let error = PyErr::from(raised);
-    if !cfg!(Py_3_14) || !error.is_instance_of::<PyException>(py) {
+    if !stdlib().behaviour.streams_report || !error.is_instance_of::<PyException>(py) {
         return Err(error.into());
     }
     report(py, event_loop, transport, error.value(py).as_any())?;
