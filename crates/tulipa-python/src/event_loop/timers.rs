@@ -35,11 +35,17 @@ pub(crate) fn deadline(when: f64) -> Instant {
 /// `self.time() + delay`.
 #[inline]
 pub(crate) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
+    match plain_after(core, delay) {
+        // SAFETY: attached.
+        Some(when) => Ok(PyFloat::new(unsafe { Python::assume_attached() }, when?).into_any().into()),
+        None => given_after(event_loop, core, delay),
+    }
+}
+
+/// The same of what `plain_after` leaves: the clock or the delay is a program's own.
+pub(crate) fn given_after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    if let Some(when) = plain_after(core, delay) {
-        return Ok(PyFloat::new(py, when?).into_any().into());
-    }
     if delay.is_none() {
         return Err(PyTypeError::new_err("delay must not be None").into());
     }

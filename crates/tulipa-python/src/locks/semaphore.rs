@@ -132,7 +132,7 @@ impl Semaphore {
 fn release_directly(object: &Object) -> Result<()> {
     if is_exactly::<BoundedSemaphore>(object) {
         // SAFETY: checked above.
-        unsafe { native::<BoundedSemaphore>(object.as_ptr()) }.ensure_taken(object)?;
+        return unsafe { native::<BoundedSemaphore>(object.as_ptr()) }.give_back(object);
     }
     // SAFETY: called with semaphores.
     unsafe { native::<Semaphore>(object.as_ptr()) }.give_back()
@@ -366,13 +366,15 @@ unsafe impl Send for BoundedSemaphore {}
 unsafe impl Sync for BoundedSemaphore {}
 
 impl BoundedSemaphore {
+    /// As a semaphore does it, but never above the initial value.
     #[inline]
-    fn ensure_taken(&self, this: &Object) -> Result<()> {
+    fn give_back(&self, this: &Object) -> Result<()> {
         // SAFETY: a bounded semaphore is a semaphore.
-        if unsafe { native::<Semaphore>(this.as_ptr()) }.value.get().reaches(self.bound.get()) {
+        let semaphore = unsafe { native::<Semaphore>(this.as_ptr()) };
+        if semaphore.value.get().reaches(self.bound.get()) {
             return Err(PyValueError::new_err("BoundedSemaphore released too many times").into());
         }
-        Ok(())
+        semaphore.give_back()
     }
 }
 
@@ -390,10 +392,7 @@ unsafe extern "C" fn release_bounded(
         // SAFETY: called on an instance.
         let this = unsafe { Object::borrow(object) };
         // SAFETY: as above.
-        unsafe { native::<BoundedSemaphore>(object) }.ensure_taken(&this)?;
-        // SAFETY: a bounded semaphore is a semaphore.
-        unsafe { native::<Semaphore>(object) }.give_back()?;
-        Ok(Object::none())
+        unsafe { native::<BoundedSemaphore>(object) }.give_back(&this).map(|()| Object::none())
     })
 }
 

@@ -64,13 +64,7 @@ impl Waiters {
 
     #[inline]
     pub(crate) fn pop(&self) -> Option<Object> {
-        self.with(|list| {
-            let first = list.places.pop_front()?;
-            list.first += 1;
-            list.taken -= 1;
-            list.trim();
-            first
-        })
+        self.with(List::pop)
     }
 
     /// Takes `waiter` out; whether it was there.
@@ -78,11 +72,8 @@ impl Waiters {
     pub(crate) fn remove(&self, waiter: &Object) -> bool {
         let removed = self.with(|list| {
             let index = list.index_of(waiter)?;
-            if list.places.len() == 1 {
-                // Mostly there is nobody else.
-                list.first += 1;
-                list.taken = 0;
-                return list.places.pop_front()?;
+            if index == 0 {
+                return list.pop();
             }
             let removed = list.places[index].take();
             list.taken -= 1;
@@ -117,6 +108,16 @@ impl Waiters {
 }
 
 impl List {
+    /// Takes out who comes first.
+    #[inline]
+    fn pop(&mut self) -> Option<Object> {
+        let first = self.places.pop_front()?;
+        self.first += 1;
+        self.taken -= 1;
+        self.trim();
+        first
+    }
+
     #[inline]
     fn index_of(&self, waiter: &Object) -> Option<usize> {
         let holds = |place: &Option<Object>| place.as_ref().is_some_and(|other| other.is(waiter.as_ptr()));

@@ -10,7 +10,6 @@ use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
 /// A time at which something is due.
-#[derive(Clone)]
 pub(crate) enum Due {
     Never,
     /// Seconds of the loop's clock.
@@ -36,7 +35,7 @@ impl Due {
         };
         match timers::plain_after(core, delay) {
             Some(when) => when.map(Self::At),
-            None => timers::after(event_loop, core, delay).map(Self::Given),
+            None => timers::given_after(event_loop, core, delay).map(Self::Given),
         }
     }
 
@@ -83,5 +82,5 @@ impl Due {
 /// Whether `when` is so far away that the clock need not be read, as limits mostly are.
 #[inline]
 fn is_far(when: f64) -> bool {
-    when > Instant::recent().as_nanos().cast_signed() as f64 * 1e-9 + 1.0
+    when > timers::seconds(Instant::recent()) + 1.0
 }
