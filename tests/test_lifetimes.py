@@ -11,6 +11,7 @@ from unittest import mock
 import pytest
 
 import tulipa
+from tulipa import _tulipa as native
 
 
 def objects() -> int:
@@ -175,6 +176,27 @@ def test_a_pending_task_that_nobody_holds_is_reported(loop: asyncio.AbstractEven
     gc.collect()
     assert messages == ["Task was destroyed but it is pending!"]
     assert asyncio.all_tasks(loop) == set()
+
+
+@pytest.mark.parametrize("block", [lambda: native.timeout(None), native.Lock])
+def test_a_task_that_waits_in_a_block_is_collected(
+    block: Callable[[], Any], loop: asyncio.AbstractEventLoop
+) -> None:
+    """The interpreter holds the bound `__aexit__` meanwhile, on the task's own frame."""
+    witness = Witness()
+
+    async def waits(witness: Witness) -> None:
+        async with block():
+            await loop.create_future()
+
+    task: Any = loop.create_task(waits(witness))
+    task._log_destroy_pending = False
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    reference = weakref.ref(witness)
+    del task, witness
+    gc.collect()
+    assert reference() is None
 
 
 def test_memory_that_is_used_again_brings_no_attributes_along() -> None:

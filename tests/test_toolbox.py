@@ -700,6 +700,29 @@ def test_iscoroutinefunction_knows_native_methods() -> None:
         assert not tulipa.iscoroutinefunction(other), other
 
 
+def test_a_bound_method_is_one_like_any_other() -> None:
+    lock = tulipa.Lock()
+    bound, same, other = lock.__aexit__, lock.__aexit__, tulipa.Lock().__aexit__
+    by_hand = types.MethodType(tulipa.Lock.__aexit__, lock)
+    assert inspect.ismethod(bound)
+    assert type(bound).__name__ == "method"
+    assert (bound.__self__, bound.__func__, bound.__name__) == (lock, tulipa.Lock.__aexit__, "__aexit__")
+    assert bound == same == by_hand == bound != other
+    assert hash(bound) == hash(same)
+    assert repr(bound) == repr(types.MethodType(tulipa.Lock.__aexit__, lock))
+    assert weakref.WeakMethod(bound)() == bound
+    reference = weakref.ref(bound)
+    del bound
+    assert reference() is None
+    with pytest.raises(TypeError, match="not supported between instances of 'method' and 'method'"):
+        same < other  # type: ignore[operator]  # noqa: B015
+    with pytest.raises(TypeError, match="takes no arguments"):
+        tulipa.Lock().__aenter__(1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'Lock' object"):
+        types.MethodType(tulipa.Lock.__aenter__, 1)()
+    assert growth(lambda: [tulipa.Lock().__aenter__ for _ in range(100)].clear()) < 20
+
+
 @pytest.mark.parametrize("loop", [tulipa.EventLoop, STOCK_LOOP])
 def test_all_tasks_and_current_task_know_tasks_of_every_make(loop: Any) -> None:
     class Derived(tulipa.Task[Any]): ...

@@ -5,6 +5,9 @@
 //! `iscoroutinefunction` find what they find there. A call whose arguments it does not understand is made to the stock
 //! function instead, which raises what asyncio raises.
 
+#[cfg(not(Py_3_14))]
+mod bound;
+
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
@@ -83,6 +86,8 @@ pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) ->
         let Some(original) = stock.getattr_opt(&name)? else { continue };
         let Some(code) = original.getattr_opt("__code__")? else { continue };
         if code.getattr("co_flags")?.extract::<u32>()? & coroutine != 0 {
+            #[cfg(not(Py_3_14))]
+            bound::initialise()?;
             let object = allocate(forward, None)?;
             // SAFETY: just made.
             let function = unsafe { function(object.as_ptr()) };
@@ -120,36 +125,60 @@ unsafe extern "C" fn forward(
     count: usize,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    const FASTCALL: c_int = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+    let positional = count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    if positional > 0 {
+        // SAFETY: called on an instance that is a method, with this call's arguments, of which there is one.
+        let answer = unsafe { call_method(object, *arguments, (arguments.add(1), positional - 1), names) };
+        if let Some(answer) = answer {
+            return answer;
+        }
+    }
     // SAFETY: called on an instance, which owns its method as long as it lives.
     let method = unsafe { function(object) }.method.as_ptr();
     // SAFETY: exactly a method descriptor.
-    let descriptor = unsafe { &*method.cast::<ffi::PyMethodDescrObject>() };
-    // SAFETY: a descriptor's definition lives as long as its class.
-    let definition = unsafe { &*descriptor.d_method };
-    let positional = count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-    // SAFETY: there is an argument; it is live, as the class is.
-    if positional > 0 && unsafe { ffi::PyObject_TypeCheck(*arguments, descriptor.d_common.d_type) } != 0 {
-        // SAFETY: called on an instance of the class that defines the method, as the descriptor would, by the function
-        // that the flags say it is, with this call's arguments.
-        unsafe {
-            match definition.ml_flags {
-                ffi::METH_NOARGS if positional == 1 && names.is_null() => {
-                    return (definition.ml_meth.PyCFunction)(*arguments, std::ptr::null_mut());
-                }
-                FASTCALL => {
-                    let call = definition.ml_meth.PyCFunctionFastWithKeywords;
-                    return call(*arguments, arguments.add(1), (positional - 1).cast_signed(), names);
-                }
-                _ => {}
-            }
-        }
-    }
-    match descriptor.vectorcall {
+    match unsafe { (*method.cast::<ffi::PyMethodDescrObject>()).vectorcall } {
         // SAFETY: this call's arguments.
         Some(call) => unsafe { call(method, arguments, count, names) },
         // SAFETY: as above.
         None => unsafe { ffi::PyObject_Vectorcall(method, arguments, count, names) },
+    }
+}
+
+/// Calls the native function of a method; `None` where that is not of the usual kinds, or not for these arguments.
+///
+/// # Safety
+/// `object` is a function that stands for a method; the arguments behind `instance` are a call's, with their number.
+#[inline]
+unsafe fn call_method(
+    object: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    (arguments, positional): (*const *mut ffi::PyObject, usize),
+    names: *mut ffi::PyObject,
+) -> Option<*mut ffi::PyObject> {
+    const FASTCALL: c_int = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+    // SAFETY: an instance, which owns its method as long as it lives.
+    let method = unsafe { function(object) }.method.as_ptr();
+    // SAFETY: exactly a method descriptor.
+    let descriptor = unsafe { &*method.cast::<ffi::PyMethodDescrObject>() };
+    // SAFETY: both are live.
+    if unsafe { ffi::PyObject_TypeCheck(instance, descriptor.d_common.d_type) } == 0 {
+        return None;
+    }
+    // SAFETY: a descriptor's definition lives as long as its class.
+    let definition = unsafe { &*descriptor.d_method };
+    // SAFETY: called on an instance of the class that defines the method, as the descriptor would, by the function
+    // that the flags say it is, with this call's arguments.
+    unsafe {
+        match definition.ml_flags {
+            ffi::METH_NOARGS if positional == 0 && names.is_null() => {
+                Some((definition.ml_meth.PyCFunction)(instance, std::ptr::null_mut()))
+            }
+            FASTCALL => {
+                let call = definition.ml_meth.PyCFunctionFastWithKeywords;
+                Some(call(instance, arguments, positional.cast_signed(), names))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -213,6 +242,10 @@ unsafe extern "C" fn bind(
     unsafe {
         if instance.is_null() || instance == ffi::Py_None() {
             return Object::borrow(object).into_ptr();
+        }
+        #[cfg(not(Py_3_14))]
+        if !function(object).method.is_empty() {
+            return enter(|_| bound::bind(Object::borrow(object), Object::borrow(instance)));
         }
         PyMethod_New(object, instance)
     }

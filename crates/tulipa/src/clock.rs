@@ -25,6 +25,9 @@ use crate::sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
+/// In nanoseconds; more than [`Instant::recent`] is ever behind.
+const FAR: u64 = 1_000_000_000;
+
 impl Instant {
     /// The end of time: a deadline that is never reached (584 years after boot).
     pub const MAX: Self = Self(u64::MAX);
@@ -35,11 +38,17 @@ impl Instant {
         Self(sys::monotonic_nanos())
     }
 
-    /// An instant that is not after now, and mostly some milliseconds before it: enough to know that a deadline is far
-    /// away, in a fraction of the time.
+    /// An instant that is not after now, and mostly some milliseconds before it, read in a fraction of the time.
     #[inline]
     pub fn recent() -> Self {
         Self(sys::coarse_monotonic_nanos())
+    }
+
+    /// Whether this lies so far ahead, as limits mostly do, that the clock need not be read to know it: by a second or
+    /// more.
+    #[inline]
+    pub fn is_far(self) -> bool {
+        self.0 > Self::recent().0.saturating_add(FAR)
     }
 
     /// The instant `nanos` nanoseconds after the clock's zero.
@@ -93,6 +102,15 @@ mod tests {
     fn recent_is_before_now() {
         let recent = Instant::recent();
         assert!(Instant::now() >= recent);
+    }
+
+    #[test]
+    fn far_is_a_second_and_more_ahead() {
+        let now = Instant::now();
+        assert!(Instant::MAX.is_far() && (now + Duration::from_secs(60)).is_far());
+        assert!(
+            !now.is_far() && !(now + Duration::from_millis(900)).is_far() && !Instant::from_nanos(0).is_far()
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 
+use crate::clock::Instant;
 use crate::driver::{Readiness, Token};
 use crate::event_loop::{Host, Loop};
 use crate::net::RustSource;
@@ -16,6 +17,11 @@ impl Host for RustHost {
     type Job = RustJob;
     type Source = RustSource;
     type Break = io::Error;
+
+    #[inline]
+    fn is_far(&self, deadline: Instant) -> bool {
+        deadline.is_far()
+    }
 
     #[inline]
     fn dispatch(source: &RustSource, _: Token, readiness: Readiness, push: &mut impl FnMut(RustJob)) {

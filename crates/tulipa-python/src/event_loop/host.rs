@@ -267,6 +267,11 @@ impl Host for PyHost {
     }
 
     #[inline]
+    fn is_far(&self, deadline: Instant) -> bool {
+        !self.core.own_clock.get() && deadline.is_far()
+    }
+
+    #[inline]
     fn dispatch(source: &Source, token: Token, readiness: Readiness, push: &mut impl FnMut(Job)) {
         match source {
             Source::Native(target) => {

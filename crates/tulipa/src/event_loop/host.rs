@@ -30,6 +30,14 @@ pub trait Host: Sized {
         Ok(Instant::now())
     }
 
+    /// Whether `deadline` lies ahead for certain, so that a turn need not read the clock. A host whose clock is the
+    /// engine's asks [`Instant::is_far`]; nothing is certain of another.
+    #[inline]
+    fn is_far(&self, deadline: Instant) -> bool {
+        let _ = deadline;
+        false
+    }
+
     /// Turns the readiness of a watched descriptor into ready jobs, the reader's before the writer's. Both
     /// the table of sources and the ready queue are borrowed: it may clone references and `push`, but must
     /// not call out, nor drop what may run foreign code. `readiness` names wanted directions only.

@@ -103,9 +103,10 @@ impl<H: Host> Loop<H> {
         self.events.set(events);
     }
 
-    /// 4. Makes due timers ready, by one reading of the clock.
+    /// 4. Makes due timers ready, by one reading of the clock at most.
     fn fire_timers(&self, host: &H) -> ControlFlow<H::Break> {
-        if self.timers.borrow().is_empty() {
+        let deadline = self.timers.borrow().next_deadline();
+        if deadline.is_none_or(|deadline| host.is_far(deadline)) {
             return ControlFlow::Continue(());
         }
         let now = match host.now() {

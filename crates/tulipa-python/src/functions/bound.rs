@@ -1,0 +1,178 @@
+//! A method of ours bound to its instance, for `async with` before Python 3.14, which binds both of its methods each
+//! time before it calls them.
+//!
+//! It is what CPython makes, of a subclass with the same layout and name: the memory is used again, and a call goes to
+//! the native function without a look at what is bound in between.
+
+use std::ffi::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::ffi;
+
+use super::{PyMethod_New, call_method};
+use crate::ffi::class::{name_plainly, new_class, slot};
+use crate::ffi::raised::enter;
+use crate::ffi::{Object, Result};
+use crate::futures::methods::boolean;
+use crate::gc::{self, FreeList};
+
+/// CPython's `PyMethodObject`, as it is in all the versions that this file is for.
+#[repr(C)]
+struct Bound {
+    header: ffi::PyObject,
+    function: *mut ffi::PyObject,
+    instance: *mut ffi::PyObject,
+    weak_references: *mut ffi::PyObject,
+    vectorcall: Option<ffi::vectorcallfunc>,
+}
+
+struct Class(*mut ffi::PyTypeObject);
+
+// SAFETY: an immutable class that lives for ever.
+unsafe impl Send for Class {}
+// SAFETY: as above.
+unsafe impl Sync for Class {}
+
+static CLASS: OnceLock<Class> = OnceLock::new();
+
+/// Freed instances.
+static METHODS: FreeList = FreeList::new();
+
+fn base() -> *mut ffi::PyTypeObject {
+    &raw mut PyMethod_Type
+}
+
+unsafe extern "C" {
+    static mut PyMethod_Type: ffi::PyTypeObject;
+}
+
+/// Makes the class; called when the first function that stands for a method is made.
+pub(super) fn initialise() -> Result<()> {
+    if CLASS.get().is_none() {
+        let _ = CLASS.set(Class(make_class()?.into_ptr().cast()));
+    }
+    Ok(())
+}
+
+fn make_class() -> Result<Object> {
+    // SAFETY: CPython's class lives as long as the interpreter.
+    let hash = unsafe { (*base()).tp_hash }.map_or(std::ptr::null_mut(), |hash| hash as *mut c_void);
+    let slots = vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_richcompare, compare as *mut c_void),
+        slot(ffi::Py_tp_hash, hash),
+    ];
+    let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_HAVE_VECTORCALL | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+    // SAFETY: C11: the GIL is held, and making a class without a metaclass of its own runs no program's code, so nobody
+    // sees what the base says meanwhile. The slots are of the documented types; the layout is the base's.
+    let class = unsafe {
+        (*base()).tp_flags |= ffi::Py_TPFLAGS_BASETYPE;
+        let class = new_class(c"builtins.method", base().cast(), size_of::<Bound>(), flags, slots);
+        (*base()).tp_flags &= !ffi::Py_TPFLAGS_BASETYPE;
+        class?
+    };
+    name_plainly(class.as_ptr().cast(), c"method");
+    Ok(class)
+}
+
+/// Binds `function`, which stands for a method of ours, to `instance`.
+#[inline]
+pub(super) fn bind(function: Object, instance: Object) -> Result<Object> {
+    let class = CLASS.get().expect("a function that stands for a method was made before").0;
+    // SAFETY: the list is given instances of this class alone.
+    let (object, kept) = match unsafe { METHODS.take(class) } {
+        Some(object) => (object, true),
+        // SAFETY: the class is ours and collected; the memory comes zeroed, which is a method of nothing.
+        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?, false),
+    };
+    let bound = object.as_ptr().cast::<Bound>();
+    // SAFETY: nobody else has seen it; the fields are empty, and take the references over.
+    unsafe {
+        (&raw mut (*bound).function).write(function.into_ptr());
+        (&raw mut (*bound).instance).write(instance.into_ptr());
+        (&raw mut (*bound).vectorcall).write(Some(vectorcall));
+    }
+    if kept {
+        gc::track(&object);
+    }
+    Ok(object)
+}
+
+/// # Safety
+/// `object` is an instance of this class or of CPython's, live for the use of the result.
+unsafe fn bound<'a>(object: *mut ffi::PyObject) -> &'a Bound {
+    // SAFETY: C11: the layout of both.
+    unsafe { &*object.cast::<Bound>() }
+}
+
+unsafe extern "C" fn vectorcall(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called on an instance, whose two objects are live as it is.
+    let Bound { function, instance, .. } = *unsafe { bound(object) };
+    let positional = count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: only functions that stand for a method are bound here; this call's arguments.
+    if let Some(answer) = unsafe { call_method(function, instance, (arguments, positional), names) } {
+        return answer;
+    }
+    // SAFETY: live objects; CPython's own bound method gets the arguments as they came.
+    enter(|_| unsafe {
+        let method = Object::steal(PyMethod_New(function, instance))?;
+        Object::steal(ffi::PyObject_Vectorcall(method.as_ptr(), arguments, count, names))
+    })
+}
+
+fn is_method(object: *mut ffi::PyObject) -> bool {
+    // SAFETY: a live object.
+    let class = unsafe { ffi::Py_TYPE(object) };
+    class == base() || CLASS.get().is_some_and(|own| own.0 == class)
+}
+
+/// Equal to another that binds the same function to the same object.
+unsafe extern "C" fn compare(
+    object: *mut ffi::PyObject,
+    other: *mut ffi::PyObject,
+    operation: c_int,
+) -> *mut ffi::PyObject {
+    enter(|_| {
+        if !matches!(operation, ffi::Py_EQ | ffi::Py_NE) || !is_method(other) {
+            // SAFETY: the one such object.
+            return Ok(unsafe { Object::borrow(ffi::Py_NotImplemented()) });
+        }
+        // SAFETY: both are methods.
+        let (this, other) = unsafe { (bound(object), bound(other)) };
+        let equal = this.instance == other.instance && this.function == other.function;
+        Ok(boolean(equal == (operation == ffi::Py_EQ)))
+    })
+}
+
+unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
+    // SAFETY: an instance; the collector's own function and data.
+    unsafe {
+        gc::visit_all(object, visit, data, |each| {
+            each(bound(object).function);
+            each(bound(object).instance);
+        })
+    }
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: the last reference is gone; from here on nobody else sees the object, which owns both of its own.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        if !bound(object).weak_references.is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+        let fields = object.cast::<Bound>();
+        let held = [&raw mut (*fields).function, &raw mut (*fields).instance]
+            .map(|field| Object::steal(field.replace(std::ptr::null_mut())));
+        if !METHODS.give(object) {
+            gc::free(object);
+        }
+        drop(held);
+    }
+}
