@@ -95,10 +95,13 @@ conformance-results: $(BUILT) $(VENV)/.test
 
 # ---- Checks ------------------------------------------------------------------------------------------------------
 
+# The second clippy is for a free-threaded Python, which need not be installed for that: the file says what PyO3 would ask.
 lint: export CARGO_TARGET_DIR := $(LINT_TARGET)
 lint: $(BUILT) $(VENV)/.test $(VENV)/.lint  ## Check formatting, lints, types, stubs and the engine's independence
 	$(CARGO) fmt --all --check
 	PYO3_PYTHON=$(CURDIR)/$(BIN)/python $(CARGO) clippy --workspace --all-targets -- -D warnings
+	PYO3_CONFIG_FILE=$(CURDIR)/scripts/python3.14t.cfg CARGO_TARGET_DIR=$(LINT_TARGET)-3.14t \
+		$(CARGO) clippy --package tulipa-python -- -D warnings
 	scripts/check-engine
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; else echo 'left out: cargo-deny' >&2; fi
 	$(BIN)/ruff check $(PYTHON_FOLDERS)

@@ -160,7 +160,7 @@ def test_a_subinterpreter_is_told_that_it_cannot_import_the_package() -> None:
     assert (outcome.stdout, outcome.stderr) == ("None\n", "")
 
 
-@pytest.mark.parametrize("entry", ["run_forever", "nested"])
+@pytest.mark.parametrize("entry", ["run_forever", "nested", "taken"])
 def test_a_process_ends_well_while_loops_run_in_daemon_threads(entry: str) -> None:
     """Before 3.14 the interpreter ends such threads wherever they are: in the middle of what the loop calls."""
     program = """
@@ -168,20 +168,22 @@ def test_a_process_ends_well_while_loops_run_in_daemon_threads(entry: str) -> No
         def busy():
             for _ in range(5000):
                 pass
-        def spin():
-            busy()
-            loop = asyncio.get_running_loop()
-            loop.call_soon(spin)
+        async def spin():
+            started.set()
+            while True:
+                busy()
+                await asyncio.sleep(0)
         def main():
             loop = tulipa.new_event_loop()
-            loop.call_soon(spin)
-            loop.call_soon(started.set)
+            task = loop.create_task(spin())
             if ENTRY == "run_forever":
                 loop.run_forever()
-            else:  # turns that are made in Python
-                asyncio.events._set_running_loop(loop)
-                while True:
-                    loop._run_once()
+            asyncio.events._set_running_loop(loop)
+            while ENTRY == "nested":  # turns that are made in Python
+                loop._run_once()
+            while ENTRY == "taken":  # and jobs that are run one by one
+                loop._selector.select(0)
+                loop._ready.popleft()._run()
         for _ in range(4):
             started = threading.Event()
             threading.Thread(target=main, daemon=True).start()

@@ -14,7 +14,7 @@ use super::core::Core;
 use super::host::{PyHost, from_flow};
 use super::job::Job;
 use super::{EventLoop, handles};
-use crate::ffi::Object;
+use crate::ffi::{Object, farewell};
 use crate::gc::VisitSlots;
 use crate::tasks::current;
 
@@ -25,7 +25,7 @@ pub(super) fn select(slf: &Bound<'_, EventLoop>, timeout: Option<f64>) -> PyResu
     let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
     from_flow(host.flush(&core.engine))?;
     host.prepare_to_wait()?;
-    let outcome = from_flow(core.engine.gather(&host, limit));
+    let outcome = farewell::asleep(|| from_flow(core.engine.gather(&host, limit)));
     current::settle(core, host.event_loop())?;
     outcome
 }
@@ -92,7 +92,7 @@ impl TakenJob {
 fn run(event_loop: &Bound<'_, EventLoop>, job: Job) -> PyResult<()> {
     let core: &Core = &event_loop.get().core;
     let host = PyHost::new(event_loop);
-    let outcome = from_flow(host.run(&core.engine, job));
+    let outcome = farewell::asleep(|| from_flow(host.run(&core.engine, job)));
     current::settle(core, host.event_loop())?;
     outcome
 }

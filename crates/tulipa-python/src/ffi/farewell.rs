@@ -5,8 +5,8 @@
 //! calls a thread's clean-up handlers on the way, each before it leaves the frame that the handler's record lies in. The
 //! record here lies in no frame, so that its handler is called before the first is left, and sleeps as 3.14 does.
 //!
-//! Called around the run of a loop, the one place from which Rust calls code that takes its time. It ends no thread that
-//! 3.14 would not end, and does nothing where threads end without unwinding.
+//! Called around the run of a loop, and of a single job that was taken out of one: the places from which Rust calls code
+//! that takes its time. It ends no thread that 3.14 would not end, and does nothing where threads end without unwinding.
 
 /// Runs `body`, in which the thread is not ended but sleeps until the process is gone.
 #[cfg(all(target_os = "linux", target_env = "gnu", not(Py_3_14)))]

@@ -348,7 +348,11 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     // SAFETY: nobody else sees the object from here on.
     unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
     // SAFETY: weak references go before the state, so that none of their callbacks sees half an object.
-    unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    unsafe {
+        if gc::is_weakly_referenced(object) {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+    }
     // SAFETY: written by `tp_new`, dropped once.
     unsafe { std::ptr::drop_in_place(state) };
     // SAFETY: an instance, whose memory is still there.
