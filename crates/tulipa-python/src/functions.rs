@@ -74,6 +74,8 @@ pub(crate) fn stand_for(
 /// Has the methods of `class` that are coroutine functions in `module`'s class of the same name show themselves as such;
 /// called when the class is made. `mock` asks for it before it makes something to be awaited.
 pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) -> PyResult<()> {
+    #[cfg(not(Py_3_14))]
+    bound::initialise()?;
     let py = class.py();
     let stock = py.import(module)?.getattr(class.name()?)?;
     let coroutine: u32 = py.import("inspect")?.getattr("CO_COROUTINE")?.extract()?;
@@ -86,8 +88,6 @@ pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) ->
         let Some(original) = stock.getattr_opt(&name)? else { continue };
         let Some(code) = original.getattr_opt("__code__")? else { continue };
         if code.getattr("co_flags")?.extract::<u32>()? & coroutine != 0 {
-            #[cfg(not(Py_3_14))]
-            bound::initialise()?;
             let object = allocate(forward, None)?;
             // SAFETY: just made.
             let function = unsafe { function(object.as_ptr()) };

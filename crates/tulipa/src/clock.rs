@@ -40,7 +40,7 @@ impl Instant {
 
     /// An instant that is not after now, and mostly some milliseconds before it, read in a fraction of the time.
     #[inline]
-    pub fn recent() -> Self {
+    fn recent() -> Self {
         Self(sys::coarse_monotonic_nanos())
     }
 

@@ -14,9 +14,8 @@ use super::core::Core;
 use super::host::{PyHost, from_flow};
 use super::job::Job;
 use super::{EventLoop, handles};
-use crate::ffi::{Object, farewell};
+use crate::ffi::Object;
 use crate::gc::VisitSlots;
-use crate::tasks::current;
 
 /// Sends what was written, waits as `select()` would, and queues all that is due.
 pub(super) fn select(slf: &Bound<'_, EventLoop>, timeout: Option<f64>) -> PyResult<()> {
@@ -25,9 +24,7 @@ pub(super) fn select(slf: &Bound<'_, EventLoop>, timeout: Option<f64>) -> PyResu
     let limit = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
     from_flow(host.flush(&core.engine))?;
     host.prepare_to_wait()?;
-    let outcome = farewell::asleep(|| from_flow(core.engine.gather(&host, limit)));
-    current::settle(core, host.event_loop())?;
-    outcome
+    host.driven(|| from_flow(core.engine.gather(&host, limit)))
 }
 
 /// Takes the job that is next, as something with what runs a Handle: `_cancelled` and `_run()`.
@@ -92,7 +89,5 @@ impl TakenJob {
 fn run(event_loop: &Bound<'_, EventLoop>, job: Job) -> PyResult<()> {
     let core: &Core = &event_loop.get().core;
     let host = PyHost::new(event_loop);
-    let outcome = farewell::asleep(|| from_flow(host.run(&core.engine, job)));
-    current::settle(core, host.event_loop())?;
-    outcome
+    host.driven(|| from_flow(host.run(&core.engine, job)))
 }

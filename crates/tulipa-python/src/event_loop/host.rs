@@ -15,7 +15,7 @@ use super::job::{Job, Source};
 use super::{EventLoop, handles, sock, timers};
 use crate::errors::os_error;
 use crate::executors::{self, Outcome};
-use crate::ffi::{Object, Raised, Result, attached, call, context};
+use crate::ffi::{Object, Raised, Result, attached, call, context, farewell};
 use crate::futures::observers::Kind;
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -36,10 +36,6 @@ impl PyHost {
         Self { event_loop: Object::from_bound(event_loop.as_any()), core }
     }
 
-    pub(super) fn event_loop(&self) -> &Object {
-        &self.event_loop
-    }
-
     #[allow(clippy::unused_self, reason = "the host is the proof that its thread is attached")]
     fn py(&self) -> Python<'_> {
         // SAFETY: a host is used by the attached thread that runs the loop.
@@ -50,6 +46,13 @@ impl PyHost {
     #[inline]
     fn settle(&self) -> Result<()> {
         current::settle(self.core, &self.event_loop)
+    }
+
+    /// A part of a run that others make, by turns or by jobs: afterwards nothing of a task step is left behind.
+    pub(super) fn driven(&self, part: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+        let outcome = farewell::asleep(part);
+        self.settle()?;
+        outcome
     }
 
     /// Before a turn that may sleep, signals are looked for: while Python code runs the interpreter does it.

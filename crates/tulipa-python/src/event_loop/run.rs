@@ -81,7 +81,5 @@ fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
 /// `_run_once()`.
 pub(super) fn run_once(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     let host = PyHost::new(slf);
-    let outcome = farewell::asleep(|| turn(slf, &host));
-    current::settle(&slf.get().core, host.event_loop())?;
-    outcome
+    host.driven(|| turn(slf, &host))
 }

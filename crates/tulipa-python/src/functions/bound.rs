@@ -12,7 +12,7 @@ use pyo3::ffi;
 use super::{PyMethod_New, call_method};
 use crate::ffi::class::{name_plainly, new_class, slot};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result};
+use crate::ffi::{Object, Result, Slot};
 use crate::futures::methods::boolean;
 use crate::gc::{self, FreeList};
 
@@ -20,8 +20,8 @@ use crate::gc::{self, FreeList};
 #[repr(C)]
 struct Bound {
     header: ffi::PyObject,
-    function: *mut ffi::PyObject,
-    instance: *mut ffi::PyObject,
+    function: Slot,
+    instance: Slot,
     weak_references: *mut ffi::PyObject,
     vectorcall: Option<ffi::vectorcallfunc>,
 }
@@ -86,13 +86,12 @@ pub(super) fn bind(function: Object, instance: Object) -> Result<Object> {
         // SAFETY: the class is ours and collected; the memory comes zeroed, which is a method of nothing.
         None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?, false),
     };
-    let bound = object.as_ptr().cast::<Bound>();
-    // SAFETY: nobody else has seen it; the fields are empty, and take the references over.
-    unsafe {
-        (&raw mut (*bound).function).write(function.into_ptr());
-        (&raw mut (*bound).instance).write(instance.into_ptr());
-        (&raw mut (*bound).vectorcall).write(Some(vectorcall));
-    }
+    // SAFETY: nobody else has seen it.
+    unsafe { (&raw mut (*object.as_ptr().cast::<Bound>()).vectorcall).write(Some(vectorcall)) };
+    // SAFETY: an instance.
+    let method = unsafe { bound(object.as_ptr()) };
+    method.function.put(function);
+    method.instance.put(instance);
     if kept {
         gc::track(&object);
     }
@@ -113,7 +112,8 @@ unsafe extern "C" fn vectorcall(
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
     // SAFETY: called on an instance, whose two objects are live as it is.
-    let Bound { function, instance, .. } = *unsafe { bound(object) };
+    let method = unsafe { bound(object) };
+    let (function, instance) = (method.function.as_ptr(), method.instance.as_ptr());
     let positional = count & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
     // SAFETY: only functions that stand for a method are bound here; this call's arguments.
     if let Some(answer) = unsafe { call_method(function, instance, (arguments, positional), names) } {
@@ -145,7 +145,7 @@ unsafe extern "C" fn compare(
         }
         // SAFETY: both are methods.
         let (this, other) = unsafe { (bound(object), bound(other)) };
-        let equal = this.instance == other.instance && this.function == other.function;
+        let equal = this.instance.is_same(&other.instance) && this.function.is_same(&other.function);
         Ok(boolean(equal == (operation == ffi::Py_EQ)))
     })
 }
@@ -154,25 +154,23 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
     // SAFETY: an instance; the collector's own function and data.
     unsafe {
         gc::visit_all(object, visit, data, |each| {
-            each(bound(object).function);
-            each(bound(object).instance);
+            each(bound(object).function.as_ptr());
+            each(bound(object).instance.as_ptr());
         })
     }
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: the last reference is gone; from here on nobody else sees the object, which owns both of its own.
+    // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
         if !bound(object).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
-        let fields = object.cast::<Bound>();
-        let held = [&raw mut (*fields).function, &raw mut (*fields).instance]
-            .map(|field| Object::steal(field.replace(std::ptr::null_mut())));
+        bound(object).function.set(None);
+        bound(object).instance.set(None);
         if !METHODS.give(object) {
             gc::free(object);
         }
-        drop(held);
     }
 }

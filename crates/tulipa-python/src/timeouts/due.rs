@@ -73,14 +73,8 @@ impl Due {
         let now = || timers::seconds(Instant::now());
         match self {
             Self::Never => Ok(false),
-            Self::At(seconds) => Ok(!is_far(*seconds) && *seconds <= now()),
+            Self::At(seconds) => Ok(!timers::deadline(*seconds).is_far() && *seconds <= now()),
             Self::Given(when) => Ok(when.bound(py).le(PyFloat::new(py, now()))?),
         }
     }
-}
-
-/// Whether `when` is so far away that the clock need not be read, as limits mostly are.
-#[inline]
-fn is_far(when: f64) -> bool {
-    when > timers::seconds(Instant::recent()) + 1.0
 }
