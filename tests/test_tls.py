@@ -456,6 +456,36 @@ def test_what_comes_before_the_peers_good_bye_is_dropped(session: type[ssl.SSLOb
     run(main)
 
 
+def test_who_does_not_read_yet_ends_the_handshake_all_the_same() -> None:
+    class Quiet(Recorder):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            transport.pause_reading()
+
+    async def main() -> None:
+        context = client_context()
+        # There the server has the last word.
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        protocols = []
+
+        def factory() -> Quiet:
+            protocols.append(Quiet())
+            return protocols[0]
+
+        async with serving(factory) as address:
+            peer = Peer(await connect(address), context, server_side=False)
+            await peer.handshake()
+            await peer.send(b"hello")
+            [protocol] = protocols
+            assert not protocol.received
+            protocol.transport.resume_reading()
+            assert await protocol.data(5) == b"hello"
+            await peer.end()
+            assert await protocol.lost is None
+
+    run(main)
+
+
 def test_tls_in_tls() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

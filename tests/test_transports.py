@@ -208,6 +208,22 @@ def test_sockets_that_a_program_brings_do_not_wait_to_fill_packets(
     run(main)
 
 
+def test_calls_on_a_lost_connection_do_nothing() -> None:
+    async def main() -> None:
+        left, right = socket.socketpair()
+        transport, protocol = await asyncio.get_running_loop().create_connection(Recorder, sock=left)
+        transport.close()
+        await protocol.lost
+        transport.write(b"x")
+        transport.writelines([b"x", b"y"])
+        transport.close()
+        transport.abort()
+        assert transport.get_write_buffer_size() == 0
+        right.close()
+
+    run(main)
+
+
 def test_a_socket_class_of_the_programs_own_is_used_through_its_methods() -> None:
     class Shouting(socket.socket):
         def recv(self, *args: Any) -> bytes:

@@ -64,10 +64,17 @@ def case_wait(log: Log) -> None:
 
 def case_as_completed(log: Log) -> None:
     async def main() -> None:
-        for future in asyncio.as_completed(
-            [work(log, "slow", 0.03), work(log, "quick", 0), work(log, "middle", 0.015)]
-        ):
+        turns = {name: asyncio.Event() for name in ("quick", "middle", "slow")}
+
+        async def in_turn(name: str) -> str:
+            await turns[name].wait()
+            return await work(log, name, 0)
+
+        coming = iter(turns.values())
+        next(coming).set()
+        for future in asyncio.as_completed([in_turn("slow"), in_turn("quick"), in_turn("middle")]):
             log(await future)
+            next(coming, asyncio.Event()).set()
         for future in asyncio.as_completed([asyncio.sleep(100)], timeout=0.01):
             await log.attempt_await("timeout", future)
 

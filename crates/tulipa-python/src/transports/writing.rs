@@ -322,14 +322,17 @@ pub(super) fn block(stream: &Stream) -> Result<()> {
     stream.update_interest()
 }
 
-/// `write_eof()`: what was written goes out first.
+/// `write_eof()`: what was written goes out first. The caller is told what goes wrong at once.
 pub(super) fn write_eof(transport: &Object, stream: &Stream) -> Result<()> {
     if !stream.blocked.get() {
         flush(transport, stream)?;
     }
     let empty = stream.queue.borrow().is_empty();
     let eof = stream.state.borrow_mut().write_eof(empty);
-    if eof == WriteEof::SendNow { shut_down(transport, stream) } else { Ok(()) }
+    if eof == WriteEof::SendNow {
+        sys::shutdown(stream.fd.get(), Shutdown::Write).map_err(os_error)?;
+    }
+    Ok(())
 }
 
 /// Ends the writing half of the descriptor.

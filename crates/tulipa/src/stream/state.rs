@@ -186,13 +186,14 @@ impl<E> StreamState<E> {
         was_reading
     }
 
-    /// It wants data again. Whether that is a change, so that watching resumes (if
-    /// [`StreamState::wants_read`]).
+    /// It wants data again. Whether that is a change, so that watching resumes. If the peer has ended its half, that is
+    /// found, and is news, once more: it may be another protocol by now that waits for it.
     #[must_use]
     pub const fn resume_reading(&mut self) -> bool {
         let resumes = !self.is_closing() && matches!(self.read, ReadSide::Paused);
         if resumes {
             self.read = ReadSide::Open;
+            self.read_eof = false;
         }
         resumes
     }
@@ -330,6 +331,18 @@ mod tests {
         assert!(!state.receive_eof());
         assert!(!state.wants_read());
         assert!(state.is_reading());
+    }
+
+    #[test]
+    fn pure_an_end_is_news_again_to_who_resumes_reading() {
+        let mut state = StreamState::<()>::new();
+        assert!(state.receive_eof());
+        assert!(state.pause_reading());
+        assert!(!state.receive_eof());
+        assert!(state.resume_reading());
+        assert!(state.wants_read());
+        assert!(state.receive_eof());
+        assert!(!state.wants_read());
     }
 
     #[test]
