@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import asyncio.base_events
 import asyncio.unix_events
+import pickle
 import selectors
 import subprocess
 import sys
@@ -122,6 +123,12 @@ class TestInstalled:
         assert asyncio.SelectorEventLoop is asyncio.unix_events.SelectorEventLoop is tulipa.EventLoop
         if sys.version_info >= (3, 13):
             assert asyncio.EventLoop is asyncio.unix_events.EventLoop is tulipa.EventLoop
+
+    @pytest.mark.parametrize("name", ["Future", "Task", "Lock", "Queue", "TaskGroup", "StreamReader"])
+    def test_classes_say_where_they_are_from(self, name: str) -> None:
+        kind = getattr(asyncio, name)
+        assert repr(kind) == f"<class 'tulipa._tulipa.{name}'>"
+        assert pickle.loads(pickle.dumps(kind)) is kind
 
     @pytest.mark.parametrize("runner", [asyncio.run, early_run, tulipa.run], ids=["late", "early", "tulipa"])
     def test_run(self, runner: Callable[[Any], Any]) -> None:
