@@ -300,8 +300,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::PyObject_ClearWeakRefs(object);
+        gc::hide(object);
         function(object).stock.set(None);
         function(object).method.set(None);
         function(object).module.set(None);

@@ -62,6 +62,22 @@ pub(crate) fn drop_dict(dict: &Cell<*mut ffi::PyObject>) {
     drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
 }
 
+/// Takes an instance that nobody refers to any more from the collector, and from its weak references, so that none of
+/// their callbacks sees half an object.
+///
+/// # Safety
+/// Within `tp_dealloc`, before anything of the instance is let go of.
+#[inline]
+pub(crate) unsafe fn hide(object: *mut ffi::PyObject) {
+    // SAFETY: the instance is whole, and of a collected class.
+    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
+    // SAFETY: as above.
+    if unsafe { is_weakly_referenced(object) } {
+        // SAFETY: being freed, as is asked for.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
+}
+
 /// Gives the memory of an instance of a heap class back, and the instance's reference to its class.
 ///
 /// # Safety
@@ -101,6 +117,29 @@ unsafe impl Sync for FreeList {}
 impl FreeList {
     pub(crate) const fn new() -> Self {
         Self(UnsafeCell::new(Kept { objects: [std::ptr::null_mut(); KEPT], count: 0 }))
+    }
+
+    /// An instance, whose memory was kept or is new; the collector sees it once `fill` has made it whole.
+    ///
+    /// # Safety
+    /// `class` is the one whose instances are given to this list, is collected, and has no constructor that must run:
+    /// `fill` can work on zeroed memory as well as on what an instance leaves. It calls nobody who could see the instance.
+    #[inline]
+    pub(crate) unsafe fn make(
+        &self,
+        class: *mut ffi::PyTypeObject,
+        fill: impl FnOnce(*mut ffi::PyObject),
+    ) -> crate::ffi::Result<Object> {
+        // SAFETY: passed on.
+        if let Some(object) = unsafe { self.take(class) } {
+            fill(object.as_ptr());
+            track(&object);
+            return Ok(object);
+        }
+        // SAFETY: a live class; what this makes is tracked at once, which nobody can tell before `fill` is done.
+        let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
+        fill(object.as_ptr());
+        Ok(object)
     }
 
     /// An instance that was kept, as its memory was left, not seen by the collector yet.

@@ -745,10 +745,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if gc::is_weakly_referenced(object) {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
+        gc::hide(object);
         clear(object);
         if !keep(object) {
             gc::free(object);

@@ -80,22 +80,16 @@ fn make_class() -> Result<Object> {
 #[inline]
 pub(super) fn bind(function: Object, instance: Object) -> Result<Object> {
     let class = CLASS.get().expect("a function that stands for a method was made before").0;
-    // SAFETY: the list is given instances of this class alone.
-    let (object, kept) = match unsafe { METHODS.take(class) } {
-        Some(object) => (object, true),
-        // SAFETY: the class is ours and collected; the memory comes zeroed, which is a method of nothing.
-        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?, false),
+    let fill = |object: *mut ffi::PyObject| {
+        // SAFETY: nobody else has seen it.
+        unsafe { (&raw mut (*object.cast::<Bound>()).vectorcall).write(Some(vectorcall)) };
+        // SAFETY: an instance.
+        let method = unsafe { bound(object) };
+        method.function.put(function);
+        method.instance.put(instance);
     };
-    // SAFETY: nobody else has seen it.
-    unsafe { (&raw mut (*object.as_ptr().cast::<Bound>()).vectorcall).write(Some(vectorcall)) };
-    // SAFETY: an instance.
-    let method = unsafe { bound(object.as_ptr()) };
-    method.function.put(function);
-    method.instance.put(instance);
-    if kept {
-        gc::track(&object);
-    }
-    Ok(object)
+    // SAFETY: the list is given instances of this class alone; zeroed bytes are a method of nothing.
+    unsafe { METHODS.make(class, fill) }
 }
 
 /// # Safety
@@ -163,10 +157,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if !bound(object).weak_references.is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
+        gc::hide(object);
         bound(object).function.set(None);
         bound(object).instance.set(None);
         if !METHODS.give(object) {

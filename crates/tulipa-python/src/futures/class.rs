@@ -346,13 +346,7 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
         return;
     }
     // SAFETY: nobody else sees the object from here on.
-    unsafe { ffi::PyObject_GC_UnTrack(object.cast()) };
-    // SAFETY: weak references go before the state, so that none of their callbacks sees half an object.
-    unsafe {
-        if gc::is_weakly_referenced(object) {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
-    }
+    unsafe { gc::hide(object) };
     // SAFETY: written by `tp_new`, dropped once.
     unsafe { std::ptr::drop_in_place(state) };
     // SAFETY: an instance, whose memory is still there.

@@ -30,18 +30,8 @@ unsafe fn iterator<'a>(object: *mut ffi::PyObject) -> &'a Iterator {
 /// `iter(future)`, `future.__await__()`.
 #[inline]
 pub(super) fn new(class: *mut ffi::PyTypeObject, future: Object) -> Result<Object> {
-    // SAFETY: the list is given instances of this class alone, with an empty slot.
-    if let Some(object) = unsafe { ITERATORS.take(class) } {
-        // SAFETY: an instance of that class.
-        unsafe { iterator(object.as_ptr()) }.future.put(future);
-        gc::track(&object);
-        return Ok(object);
-    }
-    // SAFETY: the class is ours and collected; allocation zeroes the instance, which is an empty slot.
-    let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
-    // SAFETY: just made of that class.
-    unsafe { iterator(object.as_ptr()) }.future.put(future);
-    Ok(object)
+    // SAFETY: the list is given instances of this class alone, with an empty slot, which zeroed bytes are too.
+    unsafe { ITERATORS.make(class, |object| iterator(object).future.put(future)) }
 }
 
 /// Freed iterators.

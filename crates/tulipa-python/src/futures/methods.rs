@@ -259,10 +259,12 @@ unsafe extern "C" fn set_blocking(
     })
 }
 
-/// `del future.name`; 3.14 alone says more.
+/// `del future.name`; 3.14 alone says more, since its eighth release.
 #[cold]
 pub(crate) fn cannot_delete(object: *mut ffi::PyObject, name: &str) -> crate::ffi::Raised {
-    if cfg!(not(Py_3_14)) || cfg!(Py_3_15) {
+    // SAFETY: attached.
+    let version = unsafe { Python::assume_attached() }.version_info();
+    if version < (3, 14, 8) || version >= (3, 15) {
         return PyAttributeError::new_err("cannot delete attribute").into();
     }
     // SAFETY: called on an instance.

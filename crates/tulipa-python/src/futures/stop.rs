@@ -76,22 +76,16 @@ pub(crate) fn with_bare_value(value: Object) -> Raised {
 #[inline]
 fn filled(arguments: Object, value: Object) -> Result<Object> {
     let class = CLASS.get().expect("the module was initialised before any of its classes could be used").0;
-    // SAFETY: the list is given instances of this class alone.
-    let (exception, kept) = match unsafe { STOPS.take(class) } {
-        Some(exception) => (exception, true),
-        // SAFETY: a class of our own; the memory comes zeroed, which is an exception without anything.
-        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?, false),
+    let fill = |exception: *mut ffi::PyObject| {
+        let fields = exception.cast::<ffi::PyStopIterationObject>();
+        // SAFETY: the base's layout; both fields are empty, and take the references over.
+        unsafe {
+            (*fields).args = arguments.into_ptr();
+            (*fields).value = value.into_ptr();
+        }
     };
-    let fields = exception.as_ptr().cast::<ffi::PyStopIterationObject>();
-    // SAFETY: the base's layout; both fields are empty, and take the references over.
-    unsafe {
-        (*fields).args = arguments.into_ptr();
-        (*fields).value = value.into_ptr();
-    }
-    if kept {
-        gc::track(&exception);
-    }
-    Ok(exception)
+    // SAFETY: the list is given instances of this class alone; zeroed bytes are an exception without anything.
+    unsafe { STOPS.make(class, fill) }
 }
 
 #[cfg(Py_3_12)]

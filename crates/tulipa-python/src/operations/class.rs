@@ -93,37 +93,21 @@ fn fill<M: Machine + 'static, const WORDS: usize>(
     class: *mut ffi::PyTypeObject,
     machine: M,
 ) -> Result<Object> {
-    // SAFETY: the list is given memory of instances of this size alone, whose links and machines are gone.
-    let kept = unsafe { free.take(class) };
-    let (object, is_kept) = match kept {
-        Some(object) => (object, true),
-        // SAFETY: the class is ours and collected; zeroed bytes are empty cells, and the machine follows.
-        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?, false),
-    };
-    // SAFETY: an instance with so much room.
-    unsafe { &*object.as_ptr().cast::<Operation<WORDS>>() }.fill(machine);
-    if is_kept {
-        gc::track(&object);
-    }
-    Ok(object)
+    // SAFETY: the list is given memory of instances of this size alone, whose links and machines are gone; zeroed bytes
+    // are empty cells.
+    unsafe { free.make(class, |object| (*object.cast::<Operation<WORDS>>()).fill(machine)) }
 }
 
 /// A waiter that is no operation, without a link.
 pub(super) fn plain_waiter() -> Result<Object> {
-    // SAFETY: waiters are as large as small operations; zeroed bytes are empty cells.
-    let (object, is_kept) = match unsafe { OPERATIONS.take(waiter()) } {
-        Some(object) => (object, true),
-        // SAFETY: as above.
-        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(waiter(), 0)) }?, false),
+    let fill = |object| {
+        // SAFETY: just made.
+        let operation = unsafe { this(object) };
+        operation.find.set(None);
+        operation.set_life(Life::Finished);
     };
-    // SAFETY: just made.
-    let operation = unsafe { this(object.as_ptr()) };
-    operation.find.set(None);
-    operation.set_life(Life::Finished);
-    if is_kept {
-        gc::track(&object);
-    }
-    Ok(object)
+    // SAFETY: waiters are as large as small operations; zeroed bytes are empty cells.
+    unsafe { OPERATIONS.make(waiter(), fill) }
 }
 
 /// The references to an operation that starts, and that nobody knows but who awaits it: the frame's, and the one in hand.
@@ -373,10 +357,7 @@ pub(super) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     let free = if unsafe { ffi::Py_TYPE(object) } == classes().large { &LARGE } else { &OPERATIONS };
     // SAFETY: nobody else sees the object from here on; the machine is dropped once.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if !operation.waiter.weak_references.get().is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
+        gc::hide(object);
         if let Some(machine) = operation.place() {
             ptr::drop_in_place(machine);
         }

@@ -141,8 +141,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: nobody else sees the object from here on.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::PyObject_ClearWeakRefs(object);
+        gc::hide(object);
         clear(object);
         std::ptr::drop_in_place(object.byte_add(layout().offset).cast::<Machine>());
         gc::free(object);

@@ -123,8 +123,7 @@ pub(super) unsafe fn deallocate(object: *mut ffi::PyObject, drop: impl FnOnce())
     }
     // SAFETY: nobody else sees the object from here on.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        ffi::PyObject_ClearWeakRefs(object);
+        gc::hide(object);
     }
     drop();
     // SAFETY: nothing of the instance is used afterwards.

@@ -53,20 +53,14 @@ static TIMEOUTS: FreeList = FreeList::new();
 /// `Timeout(when)`.
 #[inline]
 pub(super) fn make(when: Due) -> Result<Object> {
-    // SAFETY: the list is given instances of this class alone, with empty slots.
-    let (object, kept) = match unsafe { TIMEOUTS.take(class()) } {
-        Some(object) => (object, true),
-        // SAFETY: the class is ours and collected; zeroed bytes are empty slots.
-        None => (unsafe { Object::steal(ffi::PyType_GenericAlloc(class(), 0)) }?, false),
+    let fill = |object| {
+        // SAFETY: nobody else has seen it.
+        unsafe { Timeout::prepare(object) };
+        // SAFETY: whole now.
+        unsafe { Timeout::of(object) }.set_when(when);
     };
-    // SAFETY: nobody else has seen it.
-    unsafe { Timeout::prepare(object.as_ptr()) };
-    // SAFETY: whole now.
-    unsafe { Timeout::of(object.as_ptr()) }.set_when(when);
-    if kept {
-        gc::track(&object);
-    }
-    Ok(object)
+    // SAFETY: the list is given instances of this class alone, with empty slots, which zeroed bytes are too.
+    unsafe { TIMEOUTS.make(class(), fill) }
 }
 
 unsafe extern "C" fn new(
@@ -227,10 +221,7 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
-        ffi::PyObject_GC_UnTrack(object.cast());
-        if !Timeout::of(object).weak_references.get().is_null() {
-            ffi::PyObject_ClearWeakRefs(object);
-        }
+        gc::hide(object);
         clear(object);
         // Neither attributes nor weak references are left, and the class itself has no finalizer.
         if ffi::Py_TYPE(object) != class() || !TIMEOUTS.give(object) {
