@@ -9,6 +9,7 @@ import asyncio
 import asyncio.base_events
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -132,6 +133,167 @@ def test_turns_of_the_loop_can_be_made_in_python(new_loop: Any, debug: bool) -> 
     once = ["sibling", "nested", "sibling soon", "nested soon", "sibling ends", "nested ends"]
     assert order == once * 2
     loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+def fire_timers_until(loop: Any, when: float) -> None:
+    """Run what is scheduled up to a time of the loop's clock, as the suites of Home Assistant and zeroconf do."""
+    for handle in list(loop._scheduled):
+        assert isinstance(handle, asyncio.TimerHandle)
+        if not handle.cancelled() and handle.when() <= when:
+            handle._run()
+            handle.cancel()
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_timers_can_be_fired_early(new_loop: Any, debug: bool) -> None:
+    loop = new_loop()
+    loop.set_debug(debug)
+    seen: list[str] = []
+
+    async def sleep() -> None:
+        await asyncio.sleep(3600)
+        seen.append("slept")
+
+    async def wait() -> None:
+        try:
+            async with asyncio.timeout(1800):
+                await loop.create_future()
+        except TimeoutError:
+            seen.append("timed out")
+
+    async def main() -> None:
+        tasks = [loop.create_task(sleep()), loop.create_task(wait())]
+        first = loop.call_later(60, seen.append, "first")
+        last = loop.call_later(7200, seen.append, "last")
+        gone = loop.call_later(600, seen.append, "gone")
+        gone.cancel()
+        await asyncio.sleep(0)
+        scheduled = [handle for handle in loop._scheduled if not handle.cancelled()]
+        assert len(scheduled) == 4
+        assert (
+            sum(handle is first for handle in scheduled),
+            sum(handle is last for handle in scheduled),
+        ) == (1, 1)
+        assert min(scheduled, key=asyncio.TimerHandle.when) is loop._scheduled[0] is first
+        fire_timers_until(loop, loop.time() + 4000)
+        assert (seen, [handle.when() for handle in loop._scheduled if not handle.cancelled()]) == (
+            ["first"],
+            [last.when()],
+        )
+        await asyncio.wait(tasks)
+        assert sorted(seen) == ["first", "slept", "timed out"]
+        last.cancel()
+        await asyncio.sleep(0)
+        assert not [handle for handle in loop._scheduled if not handle.cancelled()]
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert not loop._scheduled
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_sleeping_tasks_end_if_their_timers_are_cancelled_or_run_twice(new_loop: Any) -> None:
+    loop = new_loop()
+
+    async def main() -> None:
+        task = loop.create_task(asyncio.sleep(0.001, "slept"))
+        await asyncio.sleep(0)
+        (handle,) = (handle for handle in loop._scheduled if not handle.cancelled())
+        handle._run()
+        assert await task == "slept"
+        task = loop.create_task(asyncio.sleep(3600))
+        await asyncio.sleep(0)
+        for handle in loop._scheduled:
+            handle.cancel()
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        await asyncio.sleep(0.002)
+
+    loop.run_until_complete(main())
+    loop.close()
+
+
+class MadeUpClock(asyncio.BaseEventLoop):
+    """A clock that jumps to the next timer whenever nothing else happens, as looptime's loops have it."""
+
+    now: float
+    waits: list[float | None]
+
+    def time(self) -> float:
+        return self.now
+
+    def wait(self, timeout: float | None) -> Any:
+        self.waits.append(timeout)
+        selector: Any = vars(self)["selector"]
+        events = selector(0 if timeout is not None else None)
+        if not events and timeout:
+            self.now += timeout
+        return events
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_made_up_clock_can_be_put_into_a_loop(new_loop: Any) -> None:
+    """looptime changes the class of a loop that it is given, and the `select` of its selector."""
+    loop = new_loop()
+    loop.__class__ = type("Loop", (MadeUpClock, type(loop)), {})
+    loop.now, loop.waits = 1000.0, []
+    vars(loop)["selector"] = loop._selector.select
+    loop._selector.select = loop.wait
+    order: list[str] = []
+
+    def wait_for_endless_wait() -> str:
+        while None not in loop.waits:
+            time.sleep(0.001)
+        return "seen"
+
+    async def serve(reader: Any, writer: Any) -> None:
+        await asyncio.sleep(60)
+        writer.write(await reader.readline())
+        writer.close()
+
+    async def main() -> float:
+        loop.call_later(7200, order.append, "last")
+        loop.call_later(3600, order.append, "first")
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"hello\n")
+            assert await asyncio.wait_for(reader.readline(), 3000) == b"hello\n"
+            writer.close()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(100_000):
+                await loop.create_future()
+        now = float(loop.now)
+        # There is nothing to wait for but other threads.
+        assert await loop.run_in_executor(None, wait_for_endless_wait) == "seen"
+        return now
+
+    took = loop.run_until_complete(main()) - 1000
+    assert 100_000 <= took < 110_000
+    assert order == ["first", "last"]
+    assert 0 in loop.waits
+    assert max(wait or 0 for wait in loop.waits) <= 86400
+    del loop._selector.select
+    before = len(loop.waits)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert len(loop.waits) == before
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_what_a_selects_place_taker_raises_leaves_the_loop(new_loop: Any) -> None:
+    loop = new_loop()
+
+    def select(timeout: float | None) -> Any:
+        raise LookupError(timeout)
+
+    loop._selector.select = select
+    loop.call_soon(int)
+    with pytest.raises(LookupError, match=r"^0"):
+        loop.run_forever()
     loop.close()
 
 

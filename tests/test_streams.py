@@ -396,6 +396,70 @@ def test_native_and_stock_streams_mix() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("base", [StockProtocol, tulipa.StreamReaderProtocol], ids=["asyncio", "tulipa"])
+def test_a_protocols_attributes_can_be_copied_and_put_back(base: Any) -> None:
+    """aioconsole does so, for a standard stream that goes on without its transport."""
+
+    class Lasting(base):  # type: ignore[misc]
+        def connection_lost(self, exc: Exception | None) -> None:
+            state = self.__dict__.copy()
+            super().connection_lost(exc)
+            self.__dict__.update(state)
+
+    async def main() -> None:
+        reader, transport = tulipa.StreamReader(), mock.Mock()
+        transport.get_extra_info.return_value = None
+        protocol = Lasting(reader)
+        protocol.colour = "red"
+        protocol.connection_made(transport)
+        protocol.connection_lost(None)
+        assert (protocol._connection_lost, protocol._transport, protocol._stream_reader) == (
+            False,
+            transport,
+            reader,
+        )
+        await protocol._drain_helper()
+        assert reader.at_eof()
+        assert await protocol._closed is None
+
+        shown = vars(protocol)
+        assert isinstance(shown, dict)
+        assert {"colour", "_loop", "_paused", "_transport"} <= set(dir(protocol))
+        assert (shown["colour"], shown["_paused"], shown["_loop"]) == (
+            "red",
+            False,
+            asyncio.get_running_loop(),
+        )
+        shown["_paused"] = True
+        shown |= {"shape": "round"}
+        assert (protocol._paused, protocol.shape) == (True, "round")
+        assert (shown.pop("shape"), shown.setdefault("size", 1), protocol.size) == ("round", 1, 1)
+        assert not hasattr(protocol, "shape")
+        assert vars(protocol).keys() == shown.keys()
+        with pytest.raises(KeyError):
+            del shown["shape"]
+        protocol.__dict__ = shown.copy() | {"_paused": False, "colour": "blue"}
+        assert (protocol._paused, protocol.colour, protocol.size) == (False, "blue", 1)
+        with pytest.raises(TypeError):
+            protocol.__dict__ = 7
+
+    run(main)
+
+
+@pytest.mark.parametrize("base", [StockProtocol, tulipa.StreamReaderProtocol], ids=["asyncio", "tulipa"])
+def test_a_method_of_a_protocol_can_be_patched_and_restored(base: Any) -> None:
+    async def main() -> None:
+        protocol = base(None)
+        with mock.patch.object(protocol, "eof_received", return_value="patched"):
+            assert protocol.eof_received() == "patched"
+        assert protocol.eof_received() is True
+        with mock.patch.object(protocol, "_over_ssl", True):
+            assert protocol.eof_received() is False
+        assert protocol.eof_received() is True
+
+    run(main)
+
+
 def test_native_streams_work_on_a_stock_loop() -> None:
     async def echo(reader: Any, writer: Any) -> None:
         async for line in reader:

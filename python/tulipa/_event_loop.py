@@ -7,7 +7,7 @@ arguments, defaults and texts of errors are that Python's. This module is the se
 
 import os
 import socket
-from asyncio import base_events, tasks, unix_events
+from asyncio import TimerHandle, base_events, tasks, unix_events
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +57,6 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         "_owed_signals",
         "_own_wakeup_fd",
         "_ready",
-        "_scheduled",
         "_selector",
         "_signal_handlers",
         "_ssock",
@@ -76,6 +75,15 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         self._ready = ReadyView(self)
         # The one descriptor that every loop has of its own: what other threads wake it by.
         self._internal_fds = 1
+
+    @property
+    def _scheduled(self) -> list[TimerHandle]:
+        """What the pending timers run, as it is now: asyncio's loop has a heap of it."""
+        return self._pending_timers()
+
+    @_scheduled.setter
+    def _scheduled(self, timers: object) -> None:
+        """Do nothing: asyncio's code puts its own heap here, an empty one or what it has left of this."""
 
     def close(self) -> None:
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""

@@ -2,8 +2,9 @@
 
 The loop polls by its native driver and opens no selector, and its queue is native. Parts of the stock loop (the
 transports' reprs) and some libraries read the selector's table nevertheless, and code in the place of `_run_once`
-(nested loops have it) makes turns of `loop._selector.select()` and `loop._ready.popleft()`. Registering goes through
-the loop's methods alone. Made by `EventLoop`; neither keeps the loop alive.
+(nested loops have it) makes turns of `loop._selector.select()`, `loop._scheduled` and `loop._ready.popleft()`. A
+function in the place of `loop._selector.select` (made-up clocks have one) is what the loop waits by from then on.
+Registering goes through the loop's methods alone. Made by `EventLoop`; neither keeps the loop alive.
 """
 
 import selectors
@@ -11,12 +12,30 @@ import weakref
 from types import MappingProxyType
 from typing import Any
 
+# What `select()` says of anything that has happened: there is nothing left to do about it, by anybody.
+_QUEUED = (selectors.SelectorKey(-1, -1, selectors.EVENT_READ, (None, None)), selectors.EVENT_READ)
+
 
 class SelectorView:
     """The look-ups of a `selectors` object, over the descriptors that a loop watches, and its `select()`."""
 
     def __init__(self, loop: Any) -> None:
         self._loop = weakref.ref(loop)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; the loop hears of a `select`."""
+        super().__setattr__(name, value)
+        self._tell(name, True)
+
+    def __delattr__(self, name: str) -> None:
+        """Delete an attribute; the loop hears of a `select`."""
+        super().__delattr__(name)
+        self._tell(name, False)
+
+    def _tell(self, name: str, own: bool) -> None:
+        loop = self._loop() if name == "select" else None
+        if loop is not None:
+            loop._wait_by_selector(own)
 
     def get_map(self) -> MappingProxyType[int, selectors.SelectorKey]:
         """Return the watched descriptors and their keys, as they are now; the keys' data are (reader, writer)."""
@@ -36,11 +55,12 @@ class SelectorView:
         raise KeyError(f"{fileobj!r} is not registered")
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Wait for what the loop waits for, timers included, and queue it in the loop: nothing is left to be told."""
+        """Wait for what the loop waits for, and queue it in the loop, save timers.
+
+        Returns an event that has no handlers if there was anything: nothing is left to be done about it.
+        """
         loop = self._loop()
-        if loop is not None:
-            loop._select(timeout)
-        return []
+        return [_QUEUED] if loop is not None and loop._select(timeout) else []
 
     def close(self) -> None:
         """Do nothing: closing the loop lets go of its descriptors."""

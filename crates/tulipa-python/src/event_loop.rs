@@ -21,7 +21,7 @@ mod thread_safe;
 pub(crate) mod timers;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::stream::SendFile;
 
@@ -92,9 +92,20 @@ impl EventLoop {
         run::run_once(slf)
     }
 
-    /// Gather what is due, for code that makes the loop's turns itself; see `driven`.
-    fn _select(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<()> {
+    /// Wait and queue what has happened, for code that makes the loop's turns itself; see `driven`. Returns whether
+    /// anything has.
+    fn _select(slf: &Bound<'_, Self>, timeout: Option<f64>) -> PyResult<bool> {
         driven::select(slf, timeout)
+    }
+
+    /// Whether `loop._selector.select` is the program's own, which every turn is to wait by.
+    fn _wait_by_selector(&self, own: bool) {
+        self.core.own_select.set(own);
+    }
+
+    /// What the pending timers run, as TimerHandles, nearest first.
+    fn _pending_timers<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        driven::scheduled(slf)
     }
 
     /// Take the next job out of the queue, or None.
@@ -300,9 +311,10 @@ impl EventLoop {
 
     // What asyncio's inherited code schedules by.
 
-    /// Have the loop run a Handle in its next iteration.
+    /// Have the loop run a Handle in its next iteration; a timer's is no longer waited for.
     fn _add_callback(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         if let Some(job) = job::from_handle(handle)? {
+            handles::unschedule(&self.core, &Object::from_bound(handle));
             self.core.schedule(job);
         }
         Ok(())

@@ -138,6 +138,12 @@ impl<T> Slab<T> {
         if slot.generation == key.generation { slot.value.as_mut() } else { None }
     }
 
+    /// The value now in slot `index`, whoever it is, and its key.
+    pub fn at(&self, index: u32) -> Option<(Key, &T)> {
+        let slot = self.slots.get(index as usize)?;
+        Some((Key { index, generation: slot.generation }, slot.value.as_ref()?))
+    }
+
     /// The value now in slot `index`, whoever it is.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut T> {

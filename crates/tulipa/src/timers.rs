@@ -187,6 +187,16 @@ impl<J> Timers<J> {
         }
     }
 
+    /// The pending timers, nearest deadline first.
+    pub fn in_order(&self) -> impl Iterator<Item = (TimerKey, Instant, &J)> {
+        let mut entries = self.heap.clone();
+        entries.sort_unstable_by_key(|entry| (entry.deadline, entry.sequence));
+        entries.into_iter().filter_map(|entry| {
+            let (key, timer) = self.jobs.at(entry.slot)?;
+            Some((TimerKey(key), entry.deadline, &timer.job))
+        })
+    }
+
     /// The pending jobs, in no promised order.
     pub fn iter(&self) -> impl Iterator<Item = &J> {
         self.jobs.iter().map(|timer| &timer.job)
@@ -300,6 +310,21 @@ mod tests {
             timers.insert(at(7), job);
         }
         assert_eq!(timers.take_all(), (0..50).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn pure_a_look_shows_what_will_fire_and_when() {
+        let mut timers = Timers::new();
+        for (deadline, job) in [(9, "c"), (3, "a"), (7, "gone"), (9, "d"), (5, "b")] {
+            let key = timers.insert(at(deadline), job);
+            if job == "gone" {
+                timers.cancel(key);
+            }
+        }
+        let seen: Vec<_> = timers.in_order().map(|(key, deadline, job)| (key, deadline, *job)).collect();
+        let shown: Vec<_> = seen.iter().map(|(_, deadline, job)| (deadline.as_nanos(), *job)).collect();
+        assert_eq!(shown, [(3, "a"), (5, "b"), (9, "c"), (9, "d")]);
+        assert!(seen.into_iter().all(|(key, _, job)| timers.cancel(key) == Some(job)));
     }
 
     #[test]

@@ -120,7 +120,10 @@ fn who_gathers_runs_the_jobs() {
     event_loop.schedule_at(Instant::from_nanos(100), Job::Log("timer"));
     event_loop.schedule_at(Instant::from_nanos(u64::MAX), Job::Log("never"));
     event_loop.schedule(Job::Do("ready", |event_loop| event_loop.schedule(Job::Log("later"))));
+    assert_eq!(event_loop.choose_timeout(&host), ControlFlow::Continue(Some(Duration::ZERO)));
     assert_eq!(event_loop.gather(&host, None), ControlFlow::Continue(()));
+    assert_eq!((event_loop.ready_len(), host.take_log().len()), (1, 0));
+    assert_eq!(event_loop.fire_timers(&host), ControlFlow::Continue(()));
     assert_eq!((event_loop.ready_len(), host.take_log().len()), (2, 0));
     while let Some(job) = event_loop.take_job() {
         assert_eq!(host.run(&event_loop, job), ControlFlow::Continue(()));
@@ -128,6 +131,20 @@ fn who_gathers_runs_the_jobs() {
     assert_eq!(host.take_log(), ["ready", "timer", "later"]);
     assert_eq!(event_loop.gather(&host, Some(Duration::from_millis(1))), ControlFlow::Continue(()));
     assert_eq!((event_loop.ready_len(), host.take_log()), (0, vec!["park"]));
+}
+
+#[test]
+fn who_waits_otherwise_has_the_turn_finished() {
+    let (host, event_loop) = (Recorder::at(100), Loop::new().unwrap());
+    let late = event_loop.schedule_at(Instant::from_nanos(101), Job::Log("late"));
+    event_loop.schedule_at(Instant::from_nanos(100), Job::Log("timer"));
+    event_loop.schedule(Job::Log("ready"));
+    let mut seen = Vec::new();
+    event_loop.for_each_timer(|key, deadline, _| seen.push((key, deadline.as_nanos())));
+    assert_eq!((seen[0].1, seen[1]), (100, (late, 101)));
+    assert_eq!(event_loop.finish(&host), ControlFlow::Continue(()));
+    assert_eq!(host.take_log(), ["ready", "timer", "flush"]);
+    assert_eq!(event_loop.timers_len(), 1);
 }
 
 #[test]

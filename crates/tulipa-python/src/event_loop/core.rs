@@ -72,6 +72,8 @@ pub(crate) struct Core {
     own_factories: Cell<bool>,
     /// Whether `call_later` or `call_at` is not the native one.
     pub(super) own_timers: Cell<bool>,
+    /// Whether the program has put a `select` of its own over the selector's, which every turn waits by.
+    pub(super) own_select: Cell<bool>,
     pub(crate) task_factory: Slot,
     /// The executor that programs see as the loop's default.
     pub(crate) default_executor: Slot,
@@ -114,6 +116,7 @@ impl Core {
             own_clock: Cell::new(false),
             own_factories: Cell::new(false),
             own_timers: Cell::new(false),
+            own_select: Cell::new(false),
             task_factory: Slot::empty(),
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),

@@ -482,6 +482,16 @@ pub(crate) fn set_timer(handle: &Object, key: TimerKey) {
     unsafe { at(handle.as_ptr(), layout().scheduled) }.put(boolean(true));
 }
 
+/// Takes the handle's timer out of the engine, if it has one: the handle is run in another way.
+pub(super) fn unschedule(core: &Core, handle: &Object) {
+    if is_timer(handle.as_ptr()) {
+        // SAFETY: a TimerHandle.
+        if let Some(key) = unsafe { key_of(handle.as_ptr()) }.take() {
+            drop(core.engine.cancel_timer(key));
+        }
+    }
+}
+
 /// Whether `cancel()` was called.
 #[inline]
 pub(crate) fn is_cancelled(handle: &Object) -> bool {

@@ -44,12 +44,12 @@ impl PyHost {
 
     /// Clears what a task step left behind: something else is about to run.
     #[inline]
-    fn settle(&self) -> Result<()> {
+    pub(super) fn settle(&self) -> Result<()> {
         current::settle(self.core, &self.event_loop)
     }
 
     /// A part of a run that others make, by turns or by jobs: afterwards nothing of a task step is left behind.
-    pub(super) fn driven(&self, part: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
+    pub(super) fn driven<T>(&self, part: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         let outcome = farewell::asleep(part);
         self.settle()?;
         outcome
@@ -337,9 +337,9 @@ fn check_signals() -> Result<()> {
 }
 
 /// What a turn, or a part of one, says to PyO3.
-pub(super) fn from_flow(flow: ControlFlow<PyErr>) -> PyResult<()> {
+pub(super) fn from_flow<T>(flow: ControlFlow<PyErr, T>) -> PyResult<T> {
     match flow {
-        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Continue(value) => Ok(value),
         ControlFlow::Break(error) => Err(error),
     }
 }

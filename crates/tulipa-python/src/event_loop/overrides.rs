@@ -1,7 +1,7 @@
 //! Noticing that a program has put its own `call_soon`, `time`, `call_later` or `call_at` over the loop's.
 //!
 //! Futures, timers and sleeps go past them as long as they are native; a subclass that overrides them, or an instance
-//! that is assigned another, is asked every time.
+//! that is assigned another or becomes one of such a subclass, is asked every time.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -12,8 +12,18 @@ use super::core::Core;
 
 /// Looks at the class of a new loop.
 pub(super) fn inspect_class(class: &Bound<'_, PyType>, core: &Core) -> PyResult<()> {
+    inspect(class, None, core)
+}
+
+/// Looks at the class of a loop and at its own attributes.
+fn inspect(class: &Bound<'_, PyType>, own: Option<&Bound<'_, PyAny>>, core: &Core) -> PyResult<()> {
     let native = class.py().get_type::<EventLoop>();
-    let overridden = |name: &str| -> PyResult<bool> { Ok(!class.getattr(name)?.is(&native.getattr(name)?)) };
+    let overridden = |name: &str| -> PyResult<bool> {
+        if own.map_or(Ok(false), |own| own.contains(name))? {
+            return Ok(true);
+        }
+        Ok(!class.getattr(name)?.is(&native.getattr(name)?))
+    };
     core.set_call_soon_overridden(overridden("call_soon")?);
     core.own_clock.set(overridden("time")?);
     core.set_own_factories(overridden("create_future")? || overridden("create_task")?);
@@ -38,8 +48,10 @@ pub(super) fn set_attribute(
         Ok("time") if value.is_some() => core.own_clock.set(true),
         Ok("create_future" | "create_task") if value.is_some() => core.set_own_factories(true),
         Ok("call_later" | "call_at") if value.is_some() => core.own_timers.set(true),
-        Ok("call_soon" | "time" | "create_future" | "create_task" | "call_later" | "call_at") => {
-            inspect_class(&slf.get_type(), core)?;
+        Ok(
+            "call_soon" | "time" | "create_future" | "create_task" | "call_later" | "call_at" | "__class__",
+        ) => {
+            inspect(&slf.get_type(), Some(&slf.getattr("__dict__")?), core)?;
         }
         _ => {}
     }

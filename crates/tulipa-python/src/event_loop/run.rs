@@ -4,9 +4,9 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::EventLoop;
 use super::core::current_thread;
 use super::host::{PyHost, from_flow};
+use super::{EventLoop, driven};
 use crate::ffi::{Object, farewell};
 use crate::tasks::current;
 
@@ -74,6 +74,9 @@ fn turns(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
 }
 
 fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
+    if slf.get().core.own_select.get() {
+        return driven::turn(slf, host);
+    }
     host.prepare_to_wait()?;
     from_flow(slf.get().core.engine.turn(host))
 }

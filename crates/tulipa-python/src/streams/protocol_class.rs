@@ -6,13 +6,14 @@ use std::sync::OnceLock;
 
 use pyo3::exceptions::PyNotImplementedError;
 use pyo3::ffi;
+use pyo3::prelude::*;
 
 use super::flow::{DrainHelper, Flow};
 use super::instance::{self, Blueprint, NativeClass};
 use super::protocol::Protocol;
 use crate::ffi::args::{self, Args};
-use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
-use crate::ffi::fields::{flag_field, slot_field, slot_view};
+use crate::ffi::class::{self, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
+use crate::ffi::fields::{self, flag_field, slot_field, slot_view};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::methods::boolean;
@@ -238,6 +239,37 @@ unsafe extern "C" fn drain_waiters(object: *mut ffi::PyObject, _: *mut c_void) -
     })
 }
 
+/// `__dict__`, in which programs look for what is a field here: see the package's `_attributes`.
+unsafe extern "C" fn attributes(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let this = unsafe { Object::borrow(object) };
+        shown_attributes(py, &this).map(Object::from)
+    })
+}
+
+unsafe extern "C" fn set_attributes(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
+    enter(|py| {
+        // SAFETY: called on an instance.
+        let this = unsafe { Object::borrow(object) };
+        // SAFETY: null stands for `del`.
+        let value = fields::given(unsafe { Object::borrow_opt(value) })?;
+        shown_attributes(py, &this)?.call_method1("replace", (value.bound(py),))?;
+        Ok(())
+    })
+}
+
+fn shown_attributes<'py>(py: Python<'py>, this: &Object) -> Result<Bound<'py, PyAny>> {
+    // SAFETY: an instance of a class with a dict.
+    let own = unsafe { Object::steal(ffi::PyObject_GenericGetDict(this.as_ptr(), std::ptr::null_mut())) }?;
+    let class = py.import("tulipa._attributes")?.getattr("Attributes")?;
+    Ok(class.call1((this.bound(py), own.bound(py)))?)
+}
+
 unsafe extern "C" fn traverse_flow(
     object: *mut ffi::PyObject,
     visit: ffi::visitproc,
@@ -308,7 +340,7 @@ static mut FLOW_METHODS: [ffi::PyMethodDef; 6] = [
 // SAFETY: the fields are of those types at those offsets.
 static mut FLOW_PROPERTIES: [ffi::PyGetSetDef; 6] = unsafe {
     [
-        DICT,
+        property(c"__dict__", attributes, Some(set_attributes)),
         slot_field(c"_loop", offset_of!(Flow, event_loop)),
         flag_field(c"_paused", offset_of!(Flow, paused)),
         flag_field(c"_connection_lost", offset_of!(Flow, lost)),

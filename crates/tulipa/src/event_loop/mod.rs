@@ -158,6 +158,11 @@ impl<H: Host> Loop<H> {
         self.timers.borrow().is_pending(key)
     }
 
+    /// Shows the pending timers to `see`, which must neither call out nor drop a job: nearest deadline first.
+    pub fn for_each_timer(&self, mut see: impl FnMut(TimerKey, Instant, &H::Job)) {
+        self.timers.borrow().in_order().for_each(|(key, deadline, job)| see(key, deadline, job));
+    }
+
     /// How many timers are pending.
     pub fn timers_len(&self) -> usize {
         self.timers.borrow().len()

@@ -23,15 +23,27 @@ impl<H: Host> Loop<H> {
     /// not run is still queued.
     pub fn turn(&self, host: &H) -> ControlFlow<H::Break> {
         self.gather(host, None)?;
+        self.finish(host)
+    }
+
+    /// The rest of a turn: the timers that are due, the batch, and what that leaves to be sent. For those who wait for
+    /// [`Loop::choose_timeout`] themselves.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Loop::turn`].
+    #[inline]
+    pub fn finish(&self, host: &H) -> ControlFlow<H::Break> {
+        self.fire_timers(host)?; // 4
         let outcome = self.run_batch(host); // 5
         let flushed = host.flush(self); // 6
         outcome?;
         flushed
     }
 
-    /// What comes before the batch: afterwards everything that is due is in the ready queue. Waits no longer than
-    /// `limit`. For those who run the jobs themselves, by [`Loop::take_job`] and
-    /// [`Host::run`], and flush before they come here again.
+    /// What comes before timers and the batch: afterwards all that has happened outside is in the ready queue. Waits no
+    /// longer than `limit`. For those who make turns themselves, with [`Loop::fire_timers`] after it, then
+    /// [`Loop::take_job`] and [`Host::run`], and flush before they come here again.
     ///
     /// # Errors
     ///
@@ -43,12 +55,16 @@ impl<H: Host> Loop<H> {
             limit.map_or(timeout, |limit| Some(timeout.map_or(limit, |timeout| timeout.min(limit))));
         let events = self.wait(host, timeout)?; // 2
         self.collect_completions(events); // 3
-        self.fire_timers(host) // 4
+        ControlFlow::Continue(())
     }
 
     /// 1. How long may the turn wait? Not at all if there is something to run, the loop is stopping or
     ///    somebody has notified it; else until the nearest deadline; else (`None`) for as long as it takes.
-    fn choose_timeout(&self, host: &H) -> ControlFlow<H::Break, Option<Duration>> {
+    ///
+    /// # Errors
+    ///
+    /// As of [`Loop::turn`].
+    pub fn choose_timeout(&self, host: &H) -> ControlFlow<H::Break, Option<Duration>> {
         let notified = self.drain_inbox();
         if notified || self.is_stopping() || self.ready_len() > 0 {
             return ControlFlow::Continue(Some(Duration::ZERO));
@@ -104,7 +120,11 @@ impl<H: Host> Loop<H> {
     }
 
     /// 4. Makes due timers ready, by one reading of the clock at most.
-    fn fire_timers(&self, host: &H) -> ControlFlow<H::Break> {
+    ///
+    /// # Errors
+    ///
+    /// As of [`Loop::turn`].
+    pub fn fire_timers(&self, host: &H) -> ControlFlow<H::Break> {
         let deadline = self.timers.borrow().next_deadline();
         if deadline.is_none_or(|deadline| host.is_far(deadline)) {
             return ControlFlow::Continue(());
