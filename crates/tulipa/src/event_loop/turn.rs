@@ -64,6 +64,7 @@ impl<H: Host> Loop<H> {
     /// # Errors
     ///
     /// As of [`Loop::turn`].
+    #[inline]
     pub fn choose_timeout(&self, host: &H) -> ControlFlow<H::Break, Option<Duration>> {
         let notified = self.drain_inbox();
         if notified || self.is_stopping() || self.ready_len() > 0 {
@@ -124,6 +125,7 @@ impl<H: Host> Loop<H> {
     /// # Errors
     ///
     /// As of [`Loop::turn`].
+    #[inline]
     pub fn fire_timers(&self, host: &H) -> ControlFlow<H::Break> {
         let deadline = self.timers.borrow().next_deadline();
         if deadline.is_none_or(|deadline| host.is_far(deadline)) {
