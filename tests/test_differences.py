@@ -115,9 +115,6 @@ def test_the_loop_is_a_selector_loop_that_opens_neither_selector_nor_sockets() -
     opened = [leads_to for fd, leads_to in descriptors().items() if fd not in before]
     assert sorted(opened) == ["anon_inode:[eventfd]", "anon_inode:[eventpoll]"]
     loop.close()
-    left = [leads_to for fd, leads_to in descriptors().items() if fd not in before]
-    assert left == ["anon_inode:[eventfd]"], "other threads may be about to wake the loop"
-    del loop
     assert descriptors() == before
 
 

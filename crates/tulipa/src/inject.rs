@@ -14,11 +14,15 @@
 //! `PARKED` and signals the notifier, which stays signalled until the driver has reported it. The loom model
 //! in `tests/loom_inbox.rs` walks every interleaving of this.
 //!
+//! Why the notifier can be closed with the loop: whoever calls it has made a step from `PARKED` to `NOTIFIED`, which the
+//! loop finds and counts when it wakes, and counts the call itself when it is over. A loop that will not sleep any more,
+//! and finds both counts the same, knows that nobody calls its notifier, nor ever will.
+//!
 //! The lock is held for a push or a swap of queues, never while a job is run or dropped.
 
 use std::collections::VecDeque;
 
-use crate::primitives::{AtomicU8, Mutex, MutexGuard, Ordering};
+use crate::primitives::{AtomicU8, AtomicUsize, Mutex, MutexGuard, Ordering};
 use crate::ready::ReadyQueue;
 
 /// The loop runs.
@@ -48,6 +52,10 @@ struct Queue<J> {
 pub struct Inbox<J, N> {
     /// `RUNNING`, `PARKED` or `NOTIFIED`.
     state: AtomicU8,
+    /// How often the loop has found itself notified when it woke: calls of the notifier that were begun.
+    begun: AtomicUsize,
+    /// Calls of the notifier that are over.
+    over: AtomicUsize,
     /// The jobs not yet moved to the ready queue.
     queue: Mutex<Queue<J>>,
     /// Wakes the loop out of its driver.
@@ -59,7 +67,13 @@ impl<J, N: Notify> Inbox<J, N> {
     /// An open, empty inbox that wakes its loop through `notifier`.
     pub fn new(notifier: N) -> Self {
         let queue = Queue { jobs: VecDeque::new(), closed: false };
-        Self { state: AtomicU8::new(RUNNING), queue: Mutex::new(queue), notifier }
+        Self {
+            state: AtomicU8::new(RUNNING),
+            begun: AtomicUsize::new(0),
+            over: AtomicUsize::new(0),
+            queue: Mutex::new(queue),
+            notifier,
+        }
     }
 
     /// Leaves a job for the loop and wakes it if it sleeps.
@@ -101,6 +115,7 @@ impl<J, N: Notify> Inbox<J, N> {
     pub fn notify(&self) {
         if self.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
             self.notifier.notify();
+            self.over.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -143,7 +158,9 @@ impl<J, N: Notify> Inbox<J, N> {
     /// The loop woke up. A notification that came meanwhile stays on record for [`Inbox::drain_into`].
     pub fn end_park(&self) {
         // Failure means NOTIFIED, and that is the record.
-        let _ = self.state.compare_exchange(PARKED, RUNNING, Ordering::AcqRel, Ordering::Acquire);
+        if self.state.compare_exchange(PARKED, RUNNING, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Refuses jobs from now on and hands back those still waiting.
@@ -151,6 +168,14 @@ impl<J, N: Notify> Inbox<J, N> {
         let mut queue = self.lock();
         queue.closed = true;
         std::mem::take(&mut queue.jobs)
+    }
+
+    /// The notifier, unless somebody calls it at the moment, or may because the loop sleeps. If the loop will not sleep
+    /// any more, nobody will call it again.
+    pub fn idle_notifier(&self) -> Option<&N> {
+        let sleeps = self.state.load(Ordering::Acquire) == PARKED;
+        let is_idle = self.over.load(Ordering::Acquire) == self.begun.load(Ordering::Relaxed);
+        (!sleeps && is_idle).then_some(&self.notifier)
     }
 
     /// Shows the waiting jobs to `visit`, unless another thread holds the lock at the moment.
@@ -193,9 +218,16 @@ mod tests {
         inbox.notify();
         assert_eq!(calls.0.load(Ordering::Relaxed), 1);
 
+        assert!(inbox.idle_notifier().is_none(), "the loop has not found the call yet");
         inbox.end_park();
+        assert!(inbox.idle_notifier().is_some());
         inbox.drain_into(&mut ready);
         assert_eq!(ready.take_all(), [1, 2, 3, 4]);
+
+        assert!(inbox.begin_park());
+        assert!(inbox.idle_notifier().is_none(), "a loop that sleeps may be woken");
+        inbox.end_park();
+        assert!(inbox.idle_notifier().is_some());
     }
 
     #[test]

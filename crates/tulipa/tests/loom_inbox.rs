@@ -2,20 +2,22 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p tulipa --test loom_inbox --release`.
 #![cfg(loom)]
 
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use tulipa::inject::{Inbox, Notify};
 use tulipa::ready::ReadyQueue;
 
 /// What epoll and the eventfd are to the loop: a signal that stays until it is waited for.
-#[derive(Default)]
 struct Signal {
     state: Mutex<(bool, usize)>,
     raised: Condvar,
+    closed: AtomicBool,
 }
 
 impl Notify for &'static Signal {
     fn notify(&self) {
+        assert!(!self.closed.load(Ordering::Relaxed));
         let mut state = self.state.lock().unwrap();
         *state = (true, state.1 + 1);
         self.raised.notify_one();
@@ -25,7 +27,8 @@ impl Notify for &'static Signal {
 impl Signal {
     /// A signal that lives as long as one run of the model.
     fn leak() -> &'static Self {
-        Box::leak(Box::new(Self { state: Mutex::new((false, 0)), raised: Condvar::new() }))
+        let (state, raised, closed) = (Mutex::new((false, 0)), Condvar::new(), AtomicBool::new(false));
+        Box::leak(Box::new(Self { state, raised, closed }))
     }
 
     fn wait(&self) {
@@ -124,6 +127,28 @@ fn a_job_is_either_drained_or_handed_back_by_close() {
         inbox.drain_into(&mut ready);
         let kept = ready.len() + inbox.close().len();
         assert_eq!(sender.join().unwrap(), kept == 1);
+    });
+}
+
+#[test]
+fn a_notifier_that_is_idle_when_the_loop_closes_is_called_no_more() {
+    loom::model(|| {
+        let signal = Signal::leak();
+        let inbox = Arc::new(Inbox::new(signal));
+        let sender = {
+            let inbox = Arc::clone(&inbox);
+            thread::spawn(move || [1, 2].map(|job| inbox.push(job).is_ok()))
+        };
+        // A short sleep, from which something else may wake the loop.
+        if inbox.begin_park() {
+            inbox.end_park();
+        }
+        inbox.close();
+        if let Some(signal) = inbox.idle_notifier() {
+            signal.closed.store(true, Ordering::Relaxed);
+        }
+        sender.join().unwrap();
+        assert!(inbox.idle_notifier().is_some());
     });
 }
 

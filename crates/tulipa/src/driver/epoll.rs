@@ -11,8 +11,8 @@
 //! to read it back, which saves a system call per wake-up.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use super::{Completion, Driver, Interest, Readiness, Token};
@@ -60,9 +60,9 @@ impl Driver for Epoll {
 
     fn open() -> io::Result<(Self, EventFd)> {
         let epoll = sys::epoll_create()?;
-        let notifier = EventFd(sys::eventfd()?);
+        let notifier = EventFd::new()?;
         let event = libc::epoll_event { events: (libc::EPOLLIN | libc::EPOLLET) as u32, u64: NOTIFIER };
-        sys::epoll_ctl(epoll.as_fd(), libc::EPOLL_CTL_ADD, notifier.0.as_raw_fd(), event)?;
+        sys::epoll_ctl(epoll.as_fd(), libc::EPOLL_CTL_ADD, notifier.fd(), event)?;
         Ok((Self { epoll, has_nanoseconds: AtomicBool::new(true) }, notifier))
     }
 
@@ -114,15 +114,43 @@ impl Driver for Epoll {
 
 /// Wakes a thread blocked in [`Epoll`]'s wait.
 #[derive(Debug)]
-pub struct EventFd(OwnedFd);
+pub struct EventFd(AtomicI32);
+
+/// In the place of a descriptor that is closed.
+const CLOSED: RawFd = -1;
+
+impl EventFd {
+    fn new() -> io::Result<Self> {
+        Ok(Self(AtomicI32::new(sys::eventfd()?.into_raw_fd())))
+    }
+
+    fn fd(&self) -> RawFd {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Closes the descriptor. Whoever calls `notify` meanwhile might write to another file, so there must be nobody.
+    pub fn close(&self) {
+        let fd = self.0.swap(CLOSED, Ordering::Relaxed);
+        if fd != CLOSED {
+            sys::eventfd_close(fd);
+        }
+    }
+}
+
+impl Drop for EventFd {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
 
 impl Notify for EventFd {
     fn notify(&self) {
+        let fd = self.fd();
         // The counter overflows after 2^64 wake-ups that nobody read back; then start over. Any other failure
         // would mean that our own descriptor was closed behind our back, and there is nobody to tell.
-        if sys::eventfd_add(self.0.as_fd()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
-            let _ = sys::eventfd_reset(self.0.as_fd());
-            let _ = sys::eventfd_add(self.0.as_fd());
+        if sys::eventfd_add(fd).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+            let _ = sys::eventfd_reset(fd);
+            let _ = sys::eventfd_add(fd);
         }
     }
 }

@@ -37,12 +37,18 @@ impl DrainedTasks {
 impl<H: Host> Loop<H> {
     /// Closes the loop: no job comes in from other threads any more, the driver's descriptors are closed, all
     /// tokens and timer keys go stale. What was inside is handed back. Closing again finds nothing.
+    ///
+    /// If another thread is just about to wake the loop, the descriptor for that is closed with the last reference to
+    /// it, the loop's or a [`Remote`](super::Remote)'s.
     pub fn close(&self) -> Drained<H> {
         let mut ready = self.ready.borrow_mut().take_all();
         ready.extend(self.inbox.close());
         let timers = self.timers.borrow_mut().take_all();
         let sources = self.sources.borrow_mut().take_all();
         self.driver.borrow_mut().take();
+        if let Some(notifier) = self.inbox.idle_notifier() {
+            notifier.close();
+        }
         let tasks = DrainedTasks(self.tasks.borrow_mut().take_all());
         Drained { ready: ready.into(), timers, sources, tasks }
     }
