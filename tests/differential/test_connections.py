@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import tulipa
 
 from ..implementation import IMPLEMENTATION
 from .connections import Conversation, Step, trace
+from .search import search
 
 # The calibration compares asyncio with itself.
 LOOP = tulipa.EventLoop if IMPLEMENTATION == "tulipa" else asyncio.SelectorEventLoop
-EXAMPLES = int(os.environ.get("TULIPA_CONVERSATIONS", "250"))
 
 size = st.sampled_from([0, 1, 10, 1000, 20_000, 70_000, 300_000])
 small = st.sampled_from([1, 10, 1000])
@@ -60,12 +59,7 @@ conversations = st.builds(
 
 
 @given(conversation=conversations)
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="TULIPA_CONVERSATIONS" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
+@search("TULIPA_CONVERSATIONS", 250)
 @example(
     Conversation(
         [("end",), ("call", "pause_reading"), ("call", "resume_reading")], {}, True, False, True, None

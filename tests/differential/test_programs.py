@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tulipa
@@ -16,11 +15,11 @@ from tulipa import _tulipa as native
 
 from ..implementation import IMPLEMENTATION
 from .programs import LATER, SOON, Make, Step, trace
+from .search import search
 
 # The calibration compares asyncio with itself.
 NAMES: Any = native if IMPLEMENTATION == "tulipa" else asyncio
 STOCK_LOOP, LOOP = asyncio.SelectorEventLoop, tulipa.EventLoop
-EXAMPLES = int(os.environ.get("TULIPA_PROGRAMS", "150"))
 
 index = st.integers(0, 4)
 timeout = st.sampled_from([None, 0, SOON, LATER])
@@ -67,12 +66,7 @@ programs = st.lists(st.lists(st.one_of(steps), min_size=1, max_size=8), min_size
     ],
 )
 @given(program=programs)
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize="TULIPA_PROGRAMS" not in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
+@search("TULIPA_PROGRAMS", 150)
 @example(
     program=[
         [("wait", ("acquire", 0), "stop")] * 2,

@@ -46,10 +46,16 @@ struct Entry {
 }
 
 impl Entry {
+    /// What entries fire in the order of.
+    #[inline]
+    const fn order(&self) -> (Instant, u64) {
+        (self.deadline, self.sequence)
+    }
+
     /// Whether this fires before `other`.
     #[inline]
     fn is_before(&self, other: &Self) -> bool {
-        (self.deadline, self.sequence) < (other.deadline, other.sequence)
+        self.order() < other.order()
     }
 }
 
@@ -155,7 +161,7 @@ impl<J> Timers<J> {
             return;
         }
         let mut due: Vec<Entry> = due.into_iter().map(|position| self.heap[position]).collect();
-        due.sort_unstable_by_key(|entry| (entry.deadline, entry.sequence));
+        due.sort_unstable_by_key(Entry::order);
         self.heap.retain(|entry| entry.deadline > now);
         self.rebuild();
         for entry in due {
@@ -190,7 +196,7 @@ impl<J> Timers<J> {
     /// The pending timers, nearest deadline first.
     pub fn in_order(&self) -> impl Iterator<Item = (TimerKey, Instant, &J)> {
         let mut entries = self.heap.clone();
-        entries.sort_unstable_by_key(|entry| (entry.deadline, entry.sequence));
+        entries.sort_unstable_by_key(Entry::order);
         entries.into_iter().filter_map(|entry| {
             let (key, timer) = self.jobs.at(entry.slot)?;
             Some((TimerKey(key), entry.deadline, &timer.job))
