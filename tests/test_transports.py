@@ -5,6 +5,7 @@ import contextvars
 import gc
 import os
 import resource
+import select
 import socket
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
@@ -505,6 +506,39 @@ def test_answers_to_many_peers_in_one_turn_all_arrive() -> None:
             expected = b"".join(b"%d/%d;%b" % (turn, index, more) for turn in range(3))
             assert read_exactly(peer, len(expected)) == expected
         close_all(server, transports, peers)
+
+    run(main)
+
+
+@pytest.mark.parametrize(("count", "answered"), [(4, [0, 1, 2, 3]), (64, [0] * 64)])
+def test_answers_go_out_at_once_in_a_short_turn_and_together_in_a_long_one(
+    count: int, answered: list[int]
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pairs = [socket.socketpair() for _ in range(count)]
+        peers = [peer for _, peer in pairs]
+        done, found = asyncio.Event(), []
+
+        class Answers(Recorder):
+            def data_received(self, data: bytes) -> None:
+                found.append(len(select.select(peers, [], [], 0)[0]))
+                self.transport.write(b"ans")
+                self.transport.write(b"wer")
+                if len(found) == count:
+                    loop.call_soon(done.set)
+
+        served = [await loop.connect_accepted_socket(Answers, sock=end) for end, _ in pairs]
+        for peer in peers:
+            peer.send(b"question")
+        await done.wait()
+        assert found == answered
+        assert [peer.recv(100) for peer in peers] == [b"answer"] * count
+        for transport, protocol in served:
+            transport.close()
+            await protocol.lost
+        for peer in peers:
+            peer.close()
 
     run(main)
 
