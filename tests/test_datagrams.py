@@ -299,11 +299,63 @@ def test_writing_pauses_and_resumes(tmp_path: Path) -> None:
     run(body)
 
 
-def test_leaving_the_loop_within_a_burst_loses_nothing() -> None:
+@pytest.mark.parametrize("count", [5, 20])
+def test_pausing_within_a_burst_keeps_what_is_left_of_it(count: int) -> None:
+    class Pausing(Echo):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            super().datagram_received(data, addr)
+            if len(self.received) == count:
+                self.transport.pause_reading()
+
+    async def body(loop: Any) -> None:
+        server = await endpoint(loop, Pausing)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.settimeout(20)
+            for number in range(60):
+                peer.sendto(b"%d" % number, address(server))
+            await until(lambda: len(server.received) >= count)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert len(server.received) == count
+            server.transport.resume_reading()
+            await until(lambda: len(server.received) == 60)
+            await asyncio.sleep(0)
+            assert [data for data, _ in server.received] == [b"%d" % number for number in range(60)]
+            assert [peer.recv(10) for _ in range(60)] == [b"%d" % number for number in range(60)]
+        await close(server)
+
+    run(body)
+
+
+def test_answers_of_several_messages_keep_their_order() -> None:
+    class Several(Recorder):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            super().datagram_received(data, addr)
+            for part in range(3):
+                self.transport.sendto(b"%b/%d" % (data, part), addr)
+
+    async def body(loop: Any) -> None:
+        server = await endpoint(loop, Several)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.settimeout(20)
+            for number in range(40):
+                peer.sendto(b"%d" % number, address(server))
+            await until(lambda: len(server.received) == 40)
+            await asyncio.sleep(0)
+            expected = [b"%d/%d" % (number, part) for number in range(40) for part in range(3)]
+            assert [peer.recv(10) for _ in expected] == expected
+        await close(server)
+
+    run(body)
+
+
+# Within messages that come one by one, and within a burst.
+@pytest.mark.parametrize("count", [7, 20])
+def test_leaving_the_loop_within_a_burst_loses_nothing(count: int) -> None:
     class Leaving(Recorder):
         def datagram_received(self, data: bytes, addr: Any) -> None:
             super().datagram_received(data, addr)
-            if len(self.received) % 7 == 0:
+            if len(self.received) % count == 0:
                 raise KeyboardInterrupt
 
     loop = tulipa.new_event_loop()
@@ -317,7 +369,7 @@ def test_leaving_the_loop_within_a_burst_loses_nothing() -> None:
             loop.run_until_complete(asyncio.wait_for(until(lambda: len(protocol.received) == 100), 20))
         except KeyboardInterrupt:
             interrupts += 1
-    assert interrupts >= 13
+    assert interrupts >= 100 // count - 1
     assert [data for data, _ in protocol.received] == [b"%d" % number for number in range(100)]
     loop.run_until_complete(close(protocol))
     for task in asyncio.all_tasks(loop):

@@ -4,7 +4,9 @@
 //! error of the network is told and ends nothing, and the protocol is never told of an end that there is not.
 //!
 //! The first message of a turn is sent at once, as asyncio sends all of them; those that follow in the same turn go
-//! out together. Of what comes in, one message is taken per event, until messages are found to come in bursts.
+//! out together. What comes in is taken and answered one by one while that empties the socket; where more comes in
+//! than that, bursts are received with one call each, and the answers to them gathered too. Gathering is the cheaper
+//! way under load. With few peers it would have them wait for each other's answers, and then the loop for them.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -35,14 +37,8 @@ pub(super) const HEADER: usize = if cfg!(Py_3_13) { 8 } else { 0 };
 /// sent.
 const GATHERED: (usize, usize) = (16, 64 * 1024);
 
-/// The message that a burst is looked for with, of those that come one at a time: looking costs 0.4 us more.
-const PROBED: u8 = 16;
-
-/// Messages at once from which on asking for several is the cheaper way; see `tulipa::sys::Burst`.
-const CROWD: usize = 3;
-
-/// System calls for one event while each brings all that it can.
-const CALLS_PER_EVENT: usize = 4;
+/// Bursts, or as many single messages, that are received for one event while there are more.
+const BURSTS_PER_EVENT: usize = 4;
 
 /// What a datagram transport holds beside what every transport does.
 pub(crate) struct Datagram {
@@ -57,10 +53,10 @@ pub(crate) struct Datagram {
     destinations: RefCell<VecDeque<Destination>>,
     /// What was received and not told yet: by a burst, before the protocol paused or raised.
     inbox: RefCell<VecDeque<(Object, Object)>>,
-    /// Messages come in bursts at the moment.
+    /// Messages come in faster than they are received one by one.
     crowded: Cell<bool>,
-    /// Messages since a burst was last looked for.
-    since: Cell<u8>,
+    /// A message that was received by itself is being told: what is sent next is the answer, which goes by itself too.
+    answering: Cell<bool>,
 }
 
 /// Where a message goes.
@@ -85,7 +81,7 @@ impl Datagram {
             destinations: RefCell::default(),
             inbox: RefCell::default(),
             crowded: Cell::new(false),
-            since: Cell::new(0),
+            answering: Cell::new(false),
         }
     }
 
@@ -148,13 +144,14 @@ pub(super) fn send_to(
     // Of a transport that is closed for good: asyncio's stumbles here over the loop that it has let go of.
     let Some(core) = stream.core() else { return Ok(()) };
     let destination = destination(core, stream, datagram, address)?;
-    let in_turn = core.thread() == Some(current_thread());
-    let gathered = in_turn && is_gathered(stream, &destination);
+    let is_answer = datagram.answering.take();
+    let gathers = !is_answer && core.thread() == Some(current_thread());
+    let gathered = gathers && is_gathered(stream, &destination);
     if !gathered && !stream.blocked.get() {
         flush(transport, stream, datagram)?;
     }
     if !gathered && !stream.blocked.get() {
-        if in_turn && !stream.listed.replace(true) {
+        if gathers && !stream.listed.replace(true) {
             core.flushing.add(transport.clone());
         }
         if send_now(transport, stream, data, &destination)? {
@@ -354,45 +351,52 @@ fn schedule_error(stream: &Stream, error: PyErr) -> Result<()> {
 pub(super) fn receive(transport: &Object, stream: &Stream, datagram: &Datagram) -> Result<()> {
     tell_inbox(transport, stream, datagram)?;
     let Some(core) = stream.core() else { return Ok(()) };
-    let size = datagram.max_size.get();
-    if !datagram.crowded.get() {
-        let since = datagram.since.get() + 1;
-        datagram.since.set(since % PROBED);
-        if since < PROBED || !sys::Burst::suits(size) {
-            return receive_one(core, stream, size);
-        }
-    }
-    for _ in 0..CALLS_PER_EVENT {
-        if !stream.wants_read() {
-            break;
-        }
-        let count = receive_burst(core, stream, datagram, size)?;
-        datagram.crowded.set(count >= CROWD);
+    for _ in 0..BURSTS_PER_EVENT {
+        let crowded = datagram.crowded.get();
+        let count = if crowded {
+            receive_burst(core, stream, datagram)?
+        } else {
+            receive_each(core, stream, datagram)?
+        };
         tell_inbox(transport, stream, datagram)?;
-        if count < sys::Burst::capacity() {
+        let full = count == sys::Burst::capacity();
+        datagram.crowded.set(full && sys::Burst::suits(datagram.max_size.get()));
+        if !full {
             break;
         }
     }
     Ok(())
 }
 
-fn receive_one(core: &Core, stream: &Stream, size: usize) -> Result<()> {
-    if !stream.wants_read() {
-        return Ok(());
+/// Receives and tells messages one by one, at most a burst of them; how many there were.
+fn receive_each(core: &Core, stream: &Stream, datagram: &Datagram) -> Result<usize> {
+    for count in 0..sys::Burst::capacity() {
+        if !stream.wants_read() {
+            return Ok(count);
+        }
+        let received = core.with_receive_buffer(datagram.max_size.get(), |buffer| {
+            let (length, sender) = sys::recv_from(stream.fd.get(), buffer)?;
+            Ok((new_bytes(&buffer[..length]), sender))
+        });
+        let (data, sender) = match received {
+            Ok(message) => message,
+            Err(error) if is_busy(&error) => return Ok(count),
+            Err(error) => return tell_error(stream, os_error(error)).map(|()| count),
+        };
+        datagram.answering.set(true);
+        let told = data.and_then(|data| tell(stream, &data, &core.addresses.python(&sender)?));
+        datagram.answering.set(false);
+        told?;
     }
-    let received = core.with_receive_buffer(size, |buffer| {
-        let (length, sender) = sys::recv_from(stream.fd.get(), buffer)?;
-        Ok((new_bytes(&buffer[..length]), sender))
-    });
-    match received {
-        Ok((data, sender)) => tell(stream, &data?, &core.addresses.python(&sender)?),
-        Err(error) if is_busy(&error) => Ok(()),
-        Err(error) => tell_error(stream, os_error(error)),
-    }
+    Ok(sys::Burst::capacity())
 }
 
 /// Fills the inbox with one call; how many messages came.
-fn receive_burst(core: &Core, stream: &Stream, datagram: &Datagram, size: usize) -> Result<usize> {
+fn receive_burst(core: &Core, stream: &Stream, datagram: &Datagram) -> Result<usize> {
+    if !stream.wants_read() {
+        return Ok(0);
+    }
+    let size = datagram.max_size.get();
     let mut burst = core.burst.take();
     let received = burst.receive(stream.fd.get(), size);
     let kept = burst.iter().try_for_each(|(bytes, sender)| {
