@@ -510,7 +510,7 @@ def test_answers_to_many_peers_in_one_turn_all_arrive() -> None:
     run(main)
 
 
-@pytest.mark.parametrize(("count", "answered"), [(4, [0, 1, 2, 3]), (64, [0] * 64)])
+@pytest.mark.parametrize(("count", "answered"), [(4, [0, 1, 2, 3]), (100, [0] * 64 + [64] * 36)])
 def test_answers_go_out_at_once_in_a_short_turn_and_together_in_a_long_one(
     count: int, answered: list[int]
 ) -> None:

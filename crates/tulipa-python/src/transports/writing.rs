@@ -1,7 +1,7 @@
 //! From the program to the descriptor.
 //!
 //! What is written during a turn of the loop is queued and goes out at the turn's end with one system call, so a
-//! response written in pieces is one packet; in a short turn, what `data_received()` writes goes out when that returns.
+//! response written in pieces is one packet. What `data_received()` writes goes out when that returns, in a short turn.
 //! Larger amounts are sent at once, and the protocol is paused only for what the kernel does not take: the marks mean
 //! what they mean in asyncio. Where nothing will end the turn (the loop does not run) it is sent at once too.
 
