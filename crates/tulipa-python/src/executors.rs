@@ -6,13 +6,14 @@
 //! where everything must be a Handle. Both ways the answer is one job for the loop, run one iteration before the
 //! Future's callbacks are, as in asyncio.
 
-mod patience;
+mod owed;
 mod queue;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+pub(crate) use owed::Owed;
 pub(crate) use queue::{WorkQueue, look_up};
 
 use crate::event_loop::EventLoop;

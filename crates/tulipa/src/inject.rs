@@ -62,6 +62,17 @@ pub struct Inbox<J, N> {
     notifier: N,
 }
 
+/// What of an inbox says whether its loop has been told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch<'a>(&'a AtomicU8);
+
+impl Watch<'_> {
+    #[inline]
+    pub(crate) fn is_notified(self) -> bool {
+        self.0.load(Ordering::Relaxed) == NOTIFIED
+    }
+}
+
 /// For any thread.
 impl<J, N: Notify> Inbox<J, N> {
     /// An open, empty inbox that wakes its loop through `notifier`.
@@ -92,7 +103,13 @@ impl<J, N: Notify> Inbox<J, N> {
     /// may be out of date.
     #[inline]
     pub fn is_notified(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == NOTIFIED
+        self.watch().is_notified()
+    }
+
+    /// To ask [`Inbox::is_notified`] with nothing else of the inbox at hand, which its jobs may tie to a thread.
+    #[inline]
+    pub(crate) fn watch(&self) -> Watch<'_> {
+        Watch(&self.state)
     }
 
     /// Leaves a job without waking the loop, for a thread that calls [`Inbox::notify`] itself soon after. The

@@ -28,6 +28,7 @@
 //! | [`clock`] | [`Instant`] | read the time, alone |
 //! | [`ready`], [`slab`], [`timers`] | data structures of the loop | nothing: pure |
 //! | [`inject`] | the inbox: jobs and wake-ups from other threads | lock, shortly |
+//! | [`patience`] | whether a thread looks out for another before it sleeps | nothing but spin, shortly |
 //! | [`stream`] | the sans-IO core of a byte stream | nothing: pure |
 //! | [`driver`] | kernel events to completions, by epoll; many sends in one call | block |
 //! | [`task`] | Rust futures as jobs | call wakers |
@@ -50,6 +51,7 @@ pub mod driver;
 pub mod event_loop;
 pub mod inject;
 pub mod net;
+pub mod patience;
 mod primitives;
 pub mod ready;
 mod runtime;
@@ -64,6 +66,7 @@ pub use clock::Instant;
 pub use driver::{Interest, Readiness, Token};
 pub use event_loop::{Drained, Host, Loop, Remote, TaskHost};
 pub use net::{RustSource, TcpListener, TcpStream};
+pub use patience::Patience;
 pub use runtime::{Runtime, RustHost, run};
 pub use task::{JoinError, JoinHandle, Runnable, RustJob, spawn, yield_now};
 pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout};

@@ -3,11 +3,16 @@
 
 mod common;
 
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
-use common::{Job, Recorder};
-use tulipa::Loop;
+use common::{Job, Lines, Recorder};
+use tulipa::{Instant, Interest, Loop};
 
 #[test]
 fn a_job_from_another_thread_wakes_a_sleeping_loop() {
@@ -36,6 +41,63 @@ fn a_notification_before_the_wait_is_not_lost() {
     event_loop.remote().schedule(Job::Log("early")).ok().unwrap();
     host.turn(&event_loop);
     assert_eq!(host.take_log(), ["early", "flush"]);
+}
+
+/// A loop that looks out before it sleeps: whether it finds the other thread quick enough or not, nothing is missed.
+fn expecting() -> (Recorder, Loop<Recorder>) {
+    let host = Recorder::default();
+    host.expects_news.set(true);
+    (host, Loop::new().unwrap())
+}
+
+#[test]
+fn looking_out_finds_what_other_threads_send_in_answer() {
+    let (host, event_loop) = expecting();
+    let remote = event_loop.remote();
+    let (ask, asked) = mpsc::channel();
+    let answering = thread::spawn(move || {
+        while let Ok(pause) = asked.recv() {
+            thread::sleep(pause);
+            remote.schedule(Job::Log("answer")).ok().unwrap();
+        }
+    });
+    for round in 0..200 {
+        // Some are in time to be found, some come when it sleeps already.
+        ask.send(Duration::from_micros(10 * (round % 20))).unwrap();
+        while !host.take_log().contains(&"answer") {
+            host.turn(&event_loop);
+        }
+    }
+    drop(ask);
+    answering.join().unwrap();
+}
+
+#[test]
+fn looking_out_finds_descriptors_that_become_ready() {
+    let (host, event_loop) = expecting();
+    let (socket, mut peer) = UnixStream::pair().unwrap();
+    event_loop.register(socket.as_raw_fd(), Interest::READABLE, Lines("readable", "")).unwrap();
+    let writing = thread::spawn(move || {
+        peer.write_all(b"x").unwrap();
+        peer
+    });
+    while !host.take_log().contains(&"readable") {
+        host.turn(&event_loop);
+    }
+    writing.join().unwrap();
+}
+
+#[test]
+fn looking_out_makes_no_timer_early_and_loses_none() {
+    let (host, event_loop) = expecting();
+    for micros in [1, 40, 60, 100, 3000] {
+        let due = Instant::now() + Duration::from_micros(micros);
+        event_loop.schedule_at(due, Job::Log("due"));
+        while !host.take_log().contains(&"due") {
+            host.turn(&event_loop);
+        }
+        assert!(Instant::now() >= due);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::sock::{self, Resting};
 use super::{EventLoop, handles};
 use crate::addresses;
 use crate::errors::os_error;
+use crate::executors::Owed;
 use crate::ffi::{Object, Slot};
 use crate::gc::VisitSlots;
 use crate::sslproto::Windows;
@@ -79,6 +80,8 @@ pub(crate) struct Core {
     pub(crate) default_executor: Slot,
     /// Its queue of work, where the executor is the one that the loop has made itself.
     pub(crate) work_queue: Slot,
+    /// What the workers behind it have not answered yet.
+    pub(crate) owed: Owed,
     /// The task whose step ran last and which `current_task()` would still name: see `tasks::current`.
     pub(crate) idle_task: Slot,
     /// What tasks, Handles and done-callbacks share of their contexts.
@@ -120,6 +123,7 @@ impl Core {
             task_factory: Slot::empty(),
             default_executor: Slot::empty(),
             work_queue: Slot::empty(),
+            owed: Owed::default(),
             idle_task: Slot::empty(),
             contexts: Contexts::new(),
             descriptors: RefCell::default(),

@@ -303,6 +303,11 @@ impl Host for PyHost {
         attached::release(wait)
     }
 
+    #[inline]
+    fn expects_news(&self) -> bool {
+        self.core.owed.any()
+    }
+
     fn interrupted(&self) -> ControlFlow<PyErr> {
         into_flow(self.look_for_signals())
     }

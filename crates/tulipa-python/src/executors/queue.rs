@@ -6,7 +6,8 @@
 //!
 //! Workers wait without the interpreter. The lock is held for a push or a pop, never while attaching, detaching, or
 //! dropping a reference. One of them may look out for the next item for some microseconds before it sleeps
-//! (`patience`): waking a thread on an idle processor takes longer than most calls that follow each other closely.
+//! ([`Patience`]): waking a thread on an idle processor takes longer than most calls that follow each other closely. The
+//! loop does so too while answers are owed to it (`owed`).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +16,9 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
-use tulipa::Remote;
+use tulipa::{Patience, Remote};
 
-use super::patience::Patience;
+use super::owed::Promise;
 use super::{Outcome, pending};
 use crate::event_loop::EventLoop;
 use crate::event_loop::job::Job;
@@ -33,6 +34,13 @@ struct Call {
     function: Object,
     /// A tuple.
     arguments: Object,
+    promise: Promise,
+}
+
+/// The loop that an answer was left for, to be woken.
+struct Waking {
+    remote: Remote<Job>,
+    _promise: Promise,
 }
 
 enum Item {
@@ -61,6 +69,7 @@ struct Errand {
     lookup: Lookup,
     future: Object,
     remote: Remote<Job>,
+    _promise: Promise,
 }
 
 impl Errand {
@@ -206,10 +215,10 @@ impl WorkQueue {
 
     /// The next item. The loop that the last call's answer was left for is woken before this thread goes on; if the
     /// thread must wait, only after it has let go of the interpreter, which the loop wants next.
-    fn next(&self, loop_to_wake: Option<Remote<Job>>) -> Item {
+    fn next(&self, loop_to_wake: Option<Waking>) -> Item {
         let wake = move || {
-            if let Some(remote) = loop_to_wake {
-                remote.notify();
+            if let Some(waking) = loop_to_wake {
+                waking.remote.notify();
             }
         };
         {
@@ -237,7 +246,7 @@ impl WorkQueue {
             }
             state.looking_out = true;
         }
-        let came = Patience::look_out(|| self.len.load(Ordering::Relaxed) > 0);
+        let came = Patience::look_out(|| self.len.load(Ordering::Relaxed) > 0, || false);
         let mut state = self.lock();
         state.looking_out = false;
         state.patience.learn(came);
@@ -271,7 +280,7 @@ pub(super) fn submit(
     arguments: &Bound<'_, PyTuple>,
 ) -> Result<Option<Object>> {
     let (function, arguments) = (Object::from_bound(function), Object::from_bound(arguments.as_any()));
-    leave(slf, executor, |future| Item::Call(Call { future, function, arguments }))
+    leave(slf, executor, |future, promise| Item::Call(Call { future, function, arguments, promise }))
 }
 
 /// Leaves a look-up, as `submit` leaves a call.
@@ -281,13 +290,15 @@ pub(crate) fn look_up(
     lookup: Lookup,
 ) -> Result<Option<Object>> {
     let remote = slf.get().core.remote();
-    leave(slf, executor, |future| Item::Lookup(Box::new(Errand { lookup, future, remote })))
+    leave(slf, executor, |future, promise| {
+        Item::Lookup(Box::new(Errand { lookup, future, remote, _promise: promise }))
+    })
 }
 
 fn leave(
     slf: &Bound<'_, EventLoop>,
     executor: &Object,
-    item: impl FnOnce(Object) -> Item,
+    item: impl FnOnce(Object, Promise) -> Item,
 ) -> Result<Option<Object>> {
     let Some(queue) = slf.get().core.work_queue.get() else { return Ok(None) };
     let queue = queue.bound(slf.py()).cast_into::<WorkQueue>().map_err(PyErr::from)?;
@@ -295,7 +306,8 @@ fn leave(
         return Ok(None);
     }
     let future = pending(slf)?;
-    if queue.get().push(item(future.clone()), false) {
+    let promise = slf.get().core.owed.promise();
+    if queue.get().push(item(future.clone(), promise), false) {
         call::method0(executor, &stdlib().names.add_worker)?;
     }
     Ok(Some(future))
@@ -303,7 +315,7 @@ fn leave(
 
 impl Call {
     /// Calls, unless the future was cancelled, and leaves the answer for the loop, which is handed back to be woken.
-    fn run(self) -> Option<Remote<Job>> {
+    fn run(self) -> Option<Waking> {
         // SAFETY: `submit` made it a native future.
         if !unsafe { state_of(self.future.as_ptr()) }.is_pending() {
             return None;
@@ -312,10 +324,11 @@ impl Call {
         self.answer(outcome)
     }
 
-    fn answer(self, outcome: Outcome) -> Option<Remote<Job>> {
+    fn answer(self, outcome: Outcome) -> Option<Waking> {
         // SAFETY: as above.
         let core = unsafe { state_of(self.future.as_ptr()) }.core()?;
-        core.leave(Job::Answer { future: self.future, outcome })
+        let remote = core.leave(Job::Answer { future: self.future, outcome })?;
+        Some(Waking { remote, _promise: self.promise })
     }
 }
 

@@ -99,6 +99,11 @@ impl Driver for Epoll {
         sys::epoll_wait(epoll, events, milliseconds_rounded_up(timeout))
     }
 
+    fn has_news(&self) -> bool {
+        // What cannot be asked is for `wait` to report.
+        sys::is_readable(self.epoll.as_fd()).unwrap_or(true)
+    }
+
     fn completions(events: &EpollEvents) -> impl Iterator<Item = Completion> {
         // By value: the kernel's struct is packed, so a reference to a field would be unaligned.
         let events = events.0.iter().map(|&event| (event.u64, event.events));

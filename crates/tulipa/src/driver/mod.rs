@@ -19,7 +19,8 @@
 //! 4. `wait`: block until something completes, at most for the timeout, and never return early by rounding
 //!    the timeout down. It may be called on a thread that holds no lock, while other threads call the methods
 //!    of point 3.
-//! 5. `completions`: what the last `wait` brought, in the kernel's order. A completion whose token is stale
+//! 5. `has_news`: whether a `wait` would return at once, for who looks out before it sleeps.
+//! 6. `completions`: what the last `wait` brought, in the kernel's order. A completion whose token is stale
 //!    is the loop's to recognise, not the driver's: it compares generations.
 //!
 //! A driver never calls out, runs no job, and knows no source.
@@ -210,6 +211,9 @@ pub trait Driver: Sized + Sync {
     /// Blocks until something completes or `timeout` (none: for ever) has passed. `Interrupted` when a signal
     /// came.
     fn wait(&self, events: &mut Self::Events, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// Whether `wait` would find something at once. Takes nothing out.
+    fn has_news(&self) -> bool;
 
     /// What the last `wait` on `events` brought, without the notifier's own wake-ups.
     fn completions(events: &Self::Events) -> impl Iterator<Item = Completion>;

@@ -52,6 +52,13 @@ pub trait Host: Sized {
         wait()
     }
 
+    /// Whether another thread of the process is at work for this loop, so that its news may come any moment: then the
+    /// loop may look out for it shortly before it sleeps.
+    #[inline]
+    fn expects_news(&self) -> bool {
+        false
+    }
+
     /// A signal ended the wait: the time to run signal handlers.
     fn interrupted(&self) -> ControlFlow<Self::Break> {
         ControlFlow::Continue(())

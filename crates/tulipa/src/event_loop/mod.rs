@@ -33,6 +33,7 @@ pub use remote::Remote;
 use crate::clock::Instant;
 use crate::driver::{Driver, Epoll, EpollEvents, EventFd, Interest, Token};
 use crate::inject::Inbox;
+use crate::patience::Patience;
 use crate::ready::ReadyQueue;
 use crate::slab::Slab;
 use crate::task::{LoopId, OwnedTask};
@@ -87,6 +88,8 @@ pub struct Loop<H: Host> {
     driver: RefCell<Option<Rc<Epoll>>>,
     /// The buffer for the next wait; taken out while in use, so that nothing is borrowed while parked.
     events: Cell<EpollEvents>,
+    /// Whether looking out for other threads has paid; made when first asked.
+    patience: Cell<Option<Patience>>,
     /// Whether the turn must not wait.
     stopping: Cell<bool>,
     /// Tells this loop from all others.
@@ -110,6 +113,7 @@ impl<H: Host> Loop<H> {
             inbox: Arc::new(Inbox::new(notifier)),
             driver: RefCell::new(Some(Rc::new(driver))),
             events: Cell::default(),
+            patience: Cell::new(None),
             stopping: Cell::new(false),
             id: LoopId::new(),
             tasks: RefCell::default(),

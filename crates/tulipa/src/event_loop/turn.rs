@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Host, Loop};
 use crate::driver::{Driver, Epoll, EpollEvents};
+use crate::patience::{self, Patience};
 
 impl<H: Host> Loop<H> {
     /// Exactly one iteration. A turn of a closed loop finds nothing to do and does not wait.
@@ -81,12 +82,23 @@ impl<H: Host> Loop<H> {
     /// 2. Asks the kernel, waiting if the turn may. `None`: there was no need to ask, or a signal came
     ///    instead; its handler can break the turn.
     fn wait(&self, host: &H, timeout: Option<Duration>) -> ControlFlow<H::Break, Option<EpollEvents>> {
-        let may_wait = timeout != Some(Duration::ZERO);
+        let mut may_wait = timeout != Some(Duration::ZERO);
         if !may_wait && !self.sources.borrow().wants_polling() {
             return ControlFlow::Continue(None);
         }
         let Some(driver) = self.driver() else { return ControlFlow::Continue(None) };
-        let (driver, mut events) = (&*driver, self.events.take());
+        let driver = &*driver;
+        if may_wait
+            && host.expects_news()
+            && let Some(came) = self.look_out(host, driver, timeout)
+        {
+            if !came {
+                // What a signal has set off meanwhile is for the next turn, as what is due by now.
+                return ControlFlow::Continue(None);
+            }
+            may_wait = false;
+        }
+        let mut events = self.events.take();
         let answer = if may_wait && self.inbox.begin_park() {
             let answer = host.park(|| driver.wait(&mut events, timeout));
             self.inbox.end_park();
@@ -103,6 +115,25 @@ impl<H: Host> Loop<H> {
             }
             Err(error) => ControlFlow::Break(host.wait_failed(error)),
         }
+    }
+
+    /// Looks out shortly for news from another thread, and from the kernel, instead of sleeping. Says whether there is
+    /// any; `None` where that has not paid lately, or a deadline is near.
+    #[cold]
+    fn look_out(&self, host: &H, driver: &Epoll, timeout: Option<Duration>) -> Option<bool> {
+        if timeout.is_some_and(|timeout| timeout < patience::BUDGET) {
+            return None;
+        }
+        let (mut patience, inbox) = (self.patience.take().unwrap_or_default(), self.inbox.watch());
+        let came = patience
+            .is_worth_it()
+            .then(|| host.park(|| Patience::look_out(|| inbox.is_notified(), || driver.has_news())));
+        if came.is_some() {
+            // The kernel's news would have woken the loop as well.
+            patience.learn(inbox.is_notified());
+        }
+        self.patience.set(Some(patience));
+        came
     }
 
     /// 3. Turns what the kernel said into ready jobs, behind what other threads sent while the loop slept.

@@ -33,6 +33,8 @@ pub struct Recorder {
     pub virtual_now: Cell<Option<u64>>,
     /// Whether `now` fails.
     pub clock_fails: Cell<bool>,
+    /// Whether the loop may look out for other threads before it sleeps.
+    pub expects_news: Cell<bool>,
 }
 
 impl Recorder {
@@ -96,6 +98,10 @@ impl Host for Recorder {
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
         self.note("park");
         wait()
+    }
+
+    fn expects_news(&self) -> bool {
+        self.expects_news.get()
     }
 
     fn wait_failed(&self, error: io::Error) -> &'static str {

@@ -1,41 +1,51 @@
-//! `Patience`: whether a worker without work looks out for more before it sleeps.
+//! `Patience`: whether a thread that waits for another one looks out for it before it sleeps.
 //!
-//! To wake a thread on a processor that has gone idle takes some 20 microseconds. Where a program awaits one
-//! call after the other, the next comes within about that time, so that looking out for it halves the round trip. Where
-//! calls are rare it would only burn the processor; so what happened lately decides, and a pool whose calls come far
-//! apart looks out once in a long while.
+//! To wake a thread on a processor that has gone idle takes some 20 microseconds, on virtual machines more. Where a
+//! program awaits one call after the other in another thread, each side hears of the other within about that time, so
+//! that looking out saves most of the round trip. Where news is rare it would only burn the processor; so what happened
+//! lately decides, and who waits in vain looks out once in a long while.
 //!
-//! Called by the work queue, under its lock but for the looking out itself. It never sleeps.
+//! It never sleeps, and belongs to one thread, or to a lock.
 
 use std::hint;
 use std::num::NonZero;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long to look out at most: what the loop needs to wake, to resume a task, and to leave the next call.
-const BUDGET: Duration = Duration::from_micros(50);
+/// How long to look out at most: what the other side needs to wake, to do something short, and to tell.
+pub const BUDGET: Duration = Duration::from_micros(50);
 /// How many looks there are for each at the clock.
 const LOOKS: u32 = 16;
 /// How many times in a row it may be in vain before it is given up.
 const CREDIT: u8 = 4;
-/// How many times a worker then sleeps at once before it is tried again.
+/// How many times one then sleeps at once before it is tried again.
 const ABSTENTIONS: u8 = 64;
 
 /// What happened lately.
-#[derive(Debug)]
-pub(super) struct Patience {
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
     /// How many more times it may be in vain.
     credit: u8,
     /// How many more times to sleep at once, when there is no credit.
     abstentions: u8,
-    /// Whether the loop can run while a worker looks out for what it does.
+    /// Whether the other side can run meanwhile.
     several_processors: bool,
 }
 
+impl Default for Patience {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Patience {
-    /// Asks the system, which takes some 50 microseconds.
-    pub(super) fn new() -> Self {
-        Self::with_processors(thread::available_parallelism().map_or(1, NonZero::get))
+    /// Of one who has not waited yet.
+    pub fn new() -> Self {
+        // Asking the system takes some 50 microseconds.
+        static PROCESSORS: OnceLock<usize> = OnceLock::new();
+        let ask = || thread::available_parallelism().map_or(1, NonZero::get);
+        Self::with_processors(*PROCESSORS.get_or_init(ask))
     }
 
     fn with_processors(processors: usize) -> Self {
@@ -43,7 +53,7 @@ impl Patience {
     }
 
     /// Whether to look out now.
-    pub(super) fn is_worth_it(&mut self) -> bool {
+    pub fn is_worth_it(&mut self) -> bool {
         if !self.several_processors {
             return false;
         }
@@ -55,7 +65,7 @@ impl Patience {
     }
 
     /// Notes whether something came.
-    pub(super) fn learn(&mut self, came: bool) {
+    pub fn learn(&mut self, came: bool) {
         if came {
             self.credit = CREDIT;
             return;
@@ -66,8 +76,9 @@ impl Patience {
         }
     }
 
-    /// Looks until `has_come`, or the time is over. Says which.
-    pub(super) fn look_out(has_come: impl Fn() -> bool) -> bool {
+    /// Looks until `has_come`, or the time is over; `has_else_come` is dearer and asked less often. Says whether
+    /// anything came.
+    pub fn look_out(has_come: impl Fn() -> bool, has_else_come: impl Fn() -> bool) -> bool {
         let end = Instant::now() + BUDGET;
         loop {
             for _ in 0..LOOKS {
@@ -75,6 +86,9 @@ impl Patience {
                     return true;
                 }
                 hint::spin_loop();
+            }
+            if has_else_come() {
+                return true;
             }
             if Instant::now() >= end {
                 return has_come();
@@ -118,7 +132,8 @@ mod tests {
 
     #[test]
     fn what_comes_is_seen_and_what_does_not_is_not_waited_for() {
-        assert!(Patience::look_out(|| true));
-        assert!(!Patience::look_out(|| false));
+        assert!(Patience::look_out(|| true, || false));
+        assert!(Patience::look_out(|| false, || true));
+        assert!(!Patience::look_out(|| false, || false));
     }
 }
