@@ -8,7 +8,8 @@ import socket
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ async def endpoint(loop: Any, factory: type[Recorder] = Recorder, **arguments: A
 
 def address(protocol: Recorder) -> Any:
     return protocol.transport.get_extra_info("sockname")
+
+
+@contextmanager
+def sender(protocol: Recorder, count: int) -> Iterator[socket.socket]:
+    """A plain socket that has sent the endpoint so many messages, which are numbered."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.settimeout(20)
+        for number in range(count):
+            peer.sendto(b"%d" % number, address(protocol))
+        yield peer
 
 
 async def close(*protocols: Recorder) -> None:
@@ -309,10 +320,7 @@ def test_pausing_within_a_burst_keeps_what_is_left_of_it(count: int) -> None:
 
     async def body(loop: Any) -> None:
         server = await endpoint(loop, Pausing)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
-            peer.settimeout(20)
-            for number in range(60):
-                peer.sendto(b"%d" % number, address(server))
+        with sender(server, 60) as peer:
             await until(lambda: len(server.received) >= count)
             for _ in range(3):
                 await asyncio.sleep(0)
@@ -336,10 +344,7 @@ def test_answers_of_several_messages_keep_their_order() -> None:
 
     async def body(loop: Any) -> None:
         server = await endpoint(loop, Several)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
-            peer.settimeout(20)
-            for number in range(40):
-                peer.sendto(b"%d" % number, address(server))
+        with sender(server, 40) as peer:
             await until(lambda: len(server.received) == 40)
             await asyncio.sleep(0)
             expected = [b"%d/%d" % (number, part) for number in range(40) for part in range(3)]
@@ -360,9 +365,8 @@ def test_leaving_the_loop_within_a_burst_loses_nothing(count: int) -> None:
 
     loop = tulipa.new_event_loop()
     protocol = loop.run_until_complete(endpoint(loop, Leaving))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        for number in range(100):
-            client.sendto(b"%d" % number, address(protocol))
+    with sender(protocol, 100):
+        pass
     interrupts = 0
     while len(protocol.received) < 100:
         try:

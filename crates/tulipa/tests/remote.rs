@@ -12,16 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Job, Lines, Recorder};
-use tulipa::{Instant, Interest, Loop};
+use tulipa::{Interest, Loop};
 
 #[test]
 fn a_job_from_another_thread_wakes_a_sleeping_loop() {
     let (host, event_loop) = (Recorder::default(), Loop::new().unwrap());
     let remote = event_loop.remote();
     let sender = thread::spawn(move || remote.schedule(Job::Log("from afar")).ok().unwrap());
-    while !host.take_log().contains(&"from afar") {
-        host.turn(&event_loop);
-    }
+    host.turn_until(&event_loop, "from afar");
     sender.join().unwrap();
 }
 
@@ -64,9 +62,7 @@ fn looking_out_finds_what_other_threads_send_in_answer() {
     for round in 0..200 {
         // Some are in time to be found, some come when it sleeps already.
         ask.send(Duration::from_micros(10 * (round % 20))).unwrap();
-        while !host.take_log().contains(&"answer") {
-            host.turn(&event_loop);
-        }
+        host.turn_until(&event_loop, "answer");
     }
     drop(ask);
     answering.join().unwrap();
@@ -81,23 +77,14 @@ fn looking_out_finds_descriptors_that_become_ready() {
         peer.write_all(b"x").unwrap();
         peer
     });
-    while !host.take_log().contains(&"readable") {
-        host.turn(&event_loop);
-    }
+    host.turn_until(&event_loop, "readable");
     writing.join().unwrap();
 }
 
 #[test]
 fn looking_out_makes_no_timer_early_and_loses_none() {
     let (host, event_loop) = expecting();
-    for micros in [1, 40, 60, 100, 3000] {
-        let due = Instant::now() + Duration::from_micros(micros);
-        event_loop.schedule_at(due, Job::Log("due"));
-        while !host.take_log().contains(&"due") {
-            host.turn(&event_loop);
-        }
-        assert!(Instant::now() >= due);
-    }
+    host.wait_for_timers(&event_loop, &[1, 40, 60, 100, 3000]);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use tulipa::{Host, Instant, Interest, Loop, Readiness, Token};
 
@@ -53,6 +54,23 @@ impl Recorder {
     /// Writes a line.
     pub fn note(&self, line: &'static str) {
         self.log.borrow_mut().push(line);
+    }
+
+    /// Turns until `line` is written into the log, which then begins anew.
+    pub fn turn_until(&self, event_loop: &Loop<Self>, line: &str) {
+        while !self.take_log().contains(&line) {
+            self.turn(event_loop);
+        }
+    }
+
+    /// Timers that lie so many microseconds ahead, one after the other: each fires, and none early.
+    pub fn wait_for_timers(&self, event_loop: &Loop<Self>, ahead: &[u64]) {
+        for &micros in ahead {
+            let deadline = Instant::now() + Duration::from_micros(micros);
+            event_loop.schedule_at(deadline, Job::Log("fired"));
+            self.turn_until(event_loop, "fired");
+            assert!(Instant::now() >= deadline);
+        }
     }
 
     /// One turn that must not break.
