@@ -101,7 +101,7 @@ impl Driver for Epoll {
 
     fn has_news(&self) -> bool {
         // What cannot be asked is for `wait` to report.
-        sys::is_readable(self.epoll.as_fd()).unwrap_or(true)
+        sys::epoll_has_events(self.epoll.as_fd()).unwrap_or(true)
     }
 
     fn completions(events: &EpollEvents) -> impl Iterator<Item = Completion> {

@@ -79,27 +79,22 @@ impl<H: Host> Loop<H> {
         }
     }
 
-    /// 2. Asks the kernel, waiting if the turn may. `None`: there was no need to ask, or a signal came
-    ///    instead; its handler can break the turn.
+    /// 2. Asks the kernel, waiting if the turn may. `None`: there was no need to ask, the loop has looked out in vain
+    ///    instead, or a signal came; its handler can break the turn.
     fn wait(&self, host: &H, timeout: Option<Duration>) -> ControlFlow<H::Break, Option<EpollEvents>> {
-        let mut may_wait = timeout != Some(Duration::ZERO);
+        let may_wait = timeout != Some(Duration::ZERO);
         if !may_wait && !self.sources.borrow().wants_polling() {
             return ControlFlow::Continue(None);
         }
         let Some(driver) = self.driver() else { return ControlFlow::Continue(None) };
         let driver = &*driver;
-        if may_wait
-            && host.expects_news()
-            && let Some(came) = self.look_out(host, driver, timeout)
-        {
-            if !came {
-                // What a signal has set off meanwhile is for the next turn, as what is due by now.
-                return ControlFlow::Continue(None);
-            }
-            may_wait = false;
+        let found = if may_wait && host.expects_news() { self.look_out(host, driver, timeout) } else { None };
+        if found == Some(false) {
+            // What a signal has set off meanwhile is for the next turn, as what is due by now.
+            return ControlFlow::Continue(None);
         }
         let mut events = self.events.take();
-        let answer = if may_wait && self.inbox.begin_park() {
+        let answer = if may_wait && found.is_none() && self.inbox.begin_park() {
             let answer = host.park(|| driver.wait(&mut events, timeout));
             self.inbox.end_park();
             answer

@@ -26,6 +26,13 @@ pub(crate) fn epoll_ctl(
     Ok(())
 }
 
+/// Whether a wait would find events at once. Takes none out, of those that are told once neither.
+pub(crate) fn epoll_has_events(epoll: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut asked = libc::pollfd { fd: epoll.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, for as long as the call takes.
+    check(unsafe { libc::poll(&raw mut asked, 1, 0) }).map(|count| count > 0)
+}
+
 /// Waits for events with a timeout in milliseconds (-1: none) and fills `events` anew, up to its capacity.
 pub(crate) fn epoll_wait(
     epoll: BorrowedFd<'_>,

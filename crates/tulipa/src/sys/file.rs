@@ -4,7 +4,7 @@
 //! holds here too.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::{check, check_len};
 
@@ -40,22 +40,8 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
 pub fn readable_bytes(fd: RawFd) -> io::Result<usize> {
     let mut count: libc::c_int = 0;
     // SAFETY: the request writes one int there.
-    if unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
+    check(unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) })?;
     Ok(usize::try_from(count).unwrap_or(0))
-}
-
-/// Whether there is something to read, or an end or error to learn of, right now.
-///
-/// # Errors
-///
-/// What `poll(2)` says.
-pub fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one entry, for as long as the call takes.
-    let count = unsafe { libc::poll(&raw mut asked, 1, 0) };
-    if count < 0 { Err(io::Error::last_os_error()) } else { Ok(count > 0) }
 }
 
 /// Writes as much of `bytes` as fits. The process must ignore `SIGPIPE`, as both Rust's and Python's start-up arrange.

@@ -17,10 +17,10 @@ use std::io;
 
 pub(crate) use clock::{coarse_monotonic_nanos, monotonic_nanos};
 pub use datagram::{Burst, recv_from, send_each, send_to};
-pub(crate) use epoll::{epoll_create, epoll_ctl, epoll_pwait2, epoll_wait};
+pub(crate) use epoll::{epoll_create, epoll_ctl, epoll_has_events, epoll_pwait2, epoll_wait};
 pub(crate) use eventfd::{eventfd, eventfd_add, eventfd_close, eventfd_reset};
 pub use file::{
-    FileKind, duplicate, file_kind, is_readable, read, readable_bytes, seek, sendfile, set_nonblocking, write,
+    FileKind, duplicate, file_kind, read, readable_bytes, seek, sendfile, set_nonblocking, write,
 };
 pub use names::{Found, Query, ResolveError, address_text, addresses_of, names_of, resolver_text};
 pub use socket::{accept, accept_from, connect, recv, send, shutdown, socket_error, writev};
