@@ -167,7 +167,6 @@ impl EventLoop {
         context: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
         let fd = transports::extra::number(sock)?;
-        transports::extra::set_no_delay(fd);
         let opening = Opening {
             kind: Kind::Socket,
             event_loop: &Object::from_bound(slf.as_any()),

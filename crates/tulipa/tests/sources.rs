@@ -76,6 +76,9 @@ fn a_level_is_reported_until_it_is_used_up_and_an_edge_once() {
     event_loop.set_interest(token, Interest::READABLE | Interest::EDGE).unwrap();
     assert_eq!(poll(&host, &event_loop), ["level", "flush"]);
     assert_eq!(poll(&host, &event_loop), ["flush"]);
+    event_loop.rewatch(token).unwrap();
+    assert_eq!(poll(&host, &event_loop), ["level", "flush"]);
+    assert_eq!(poll(&host, &event_loop), ["flush"]);
     event_loop.set_interest(token, Interest::READABLE).unwrap();
     socket.read_exact(&mut [0]).unwrap();
     assert_eq!(poll(&host, &event_loop), ["flush"]);

@@ -41,10 +41,6 @@ impl Address {
         SockRef::from(&fd).local_addr().ok().as_ref().and_then(Self::new)
     }
 
-    pub(super) fn is_internet(&self) -> bool {
-        matches!(self, Self::Internet(_))
-    }
-
     /// As Python's socket module writes it.
     pub(super) fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self {
@@ -68,6 +64,6 @@ mod tests {
         let unnamed = Address::local(std::os::fd::AsRawFd::as_raw_fd(&socket));
         assert_eq!(unnamed, Some(Address::Path(Path::new("").into())));
         let internet: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        assert!(Address::new(&internet.into()).is_some_and(|address| address.is_internet()));
+        assert_eq!(Address::new(&internet.into()), Some(Address::Internet(internet)));
     }
 }

@@ -26,10 +26,10 @@ pub(super) fn close(fd: RawFd) {
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
 }
 
-/// Small packets go out at once, also on sockets that were made without naming TCP, where asyncio forgets it.
-pub(crate) fn set_no_delay(fd: RawFd) {
-    // A socket of another kind refuses, which is no loss.
-    let _ = SockRef::from(&borrow(fd)).set_tcp_nodelay(true);
+/// Small packets go out at once, also on sockets that were made without naming TCP, where asyncio forgets it. Says
+/// whether it is TCP: a socket of another kind refuses.
+pub(super) fn set_no_delay(fd: RawFd) -> bool {
+    SockRef::from(&borrow(fd)).set_tcp_nodelay(true).is_ok()
 }
 
 /// Before the descriptor goes: its own address, unless everything was asked for already.

@@ -174,9 +174,6 @@ impl Listening {
         let opening =
             Opening { kind: Kind::Socket, event_loop: &event_loop, protocol, server, waiter: None, context };
         let fd = connection.as_raw_fd();
-        if peer.as_ref().is_some_and(Address::is_internet) {
-            extra::set_no_delay(fd);
-        }
         open(opening, fd, |stream| {
             stream.peer.set(peer);
             Ok(())

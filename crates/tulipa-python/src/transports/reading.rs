@@ -10,12 +10,13 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
-use tulipa::sys;
+use tulipa::{Readiness, sys};
 
 use super::pipe;
 use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::buffer::{Buffer, new_bytes};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::sslproto;
 use crate::stdlib::stdlib;
@@ -24,17 +25,27 @@ use crate::streams::{self, Data};
 /// How much one `recv` asks for; asyncio's figure.
 pub(crate) const RECEIVE_SIZE: usize = 256 * 1024;
 
-/// Reads until the socket is empty, the budget is spent, or the protocol has had enough.
+/// Reads until the socket is empty, the budget is spent, or the protocol has had enough. Unless the first is certain,
+/// the kernel is to tell of the socket again.
 #[inline]
-pub(super) fn read(transport: &Object, stream: &Stream) -> Result<()> {
+pub(super) fn read(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()> {
     let mut budget = ReadBudget::new();
+    let outcome = read_on(transport, stream, &mut budget);
+    if budget.is_used_up(readiness.is_behind_data()) {
+        return outcome;
+    }
+    finally(outcome, || stream.watch_again())
+}
+
+#[inline]
+fn read_on(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<()> {
     while stream.wants_read() {
         let again = if stream.tls.get() {
-            read_ciphertext(transport, stream, &mut budget)?
+            read_ciphertext(transport, stream, budget)?
         } else if stream.buffered.get() {
-            read_into_protocol(transport, stream, &mut budget)?
+            read_into_protocol(transport, stream, budget)?
         } else {
-            read_bytes(transport, stream, &mut budget)?
+            read_bytes(transport, stream, budget)?
         };
         if !again {
             break;
@@ -62,7 +73,7 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
     let size = match received {
         Ok(0) => return end_of_stream(transport, stream),
         Ok(size) => size,
-        Err(error) => return receive_failed(transport, stream, error),
+        Err(error) => return receive_failed(transport, stream, budget, error),
     };
     stream.bulk.set(size >= BULK);
     let told = rest.and_then(|rest| match rest {
@@ -150,7 +161,7 @@ fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget)
     let size = match received {
         Ok(0) => return end_of_stream(transport, stream),
         Ok(size) => size,
-        Err(error) => return receive_failed(transport, stream, error),
+        Err(error) => return receive_failed(transport, stream, budget, error),
     };
     if let Err(raised) = told {
         fatal_error(transport, stream, raised, "Fatal error: protocol.buffer_updated() call failed.")?;
@@ -159,10 +170,19 @@ fn read_ciphertext(transport: &Object, stream: &Stream, budget: &mut ReadBudget)
     Ok(budget.spend(RECEIVE_SIZE, size))
 }
 
-fn receive_failed(transport: &Object, stream: &Stream, error: io::Error) -> Result<bool> {
-    if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-        let raised = Raised::from(os_error(error));
-        fatal_error(transport, stream, raised, stream.kind.get().read_failure())?;
+fn receive_failed(
+    transport: &Object,
+    stream: &Stream,
+    budget: &mut ReadBudget,
+    error: io::Error,
+) -> Result<bool> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => budget.would_block(),
+        io::ErrorKind::Interrupted => {}
+        _ => {
+            let raised = Raised::from(os_error(error));
+            fatal_error(transport, stream, raised, stream.kind.get().read_failure())?;
+        }
     }
     Ok(false)
 }
@@ -187,7 +207,7 @@ fn read_into_protocol(transport: &Object, stream: &Stream, budget: &mut ReadBudg
     let size = match received {
         Ok(0) => return end_of_stream(transport, stream),
         Ok(size) => size,
-        Err(error) => return receive_failed(transport, stream, error),
+        Err(error) => return receive_failed(transport, stream, budget, error),
     };
     // SAFETY: a new reference or null.
     let count = unsafe { Object::steal(ffi::PyLong_FromSize_t(size)) }?;

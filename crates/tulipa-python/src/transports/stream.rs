@@ -102,6 +102,8 @@ pub(crate) struct Stream {
     started: Cell<bool>,
     /// The kernel's buffer is full: writing goes on when the descriptor is writable.
     pub(super) blocked: Cell<bool>,
+    /// A short read says that all has been read, as only TCP promises: elsewhere reads may end where a message does.
+    short_reads_tell: Cell<bool>,
     /// The stream is in the loop's list of those to flush.
     pub(super) listed: Cell<bool>,
     /// The protocol was told `pause_writing()`.
@@ -147,6 +149,7 @@ impl Stream {
             queue: RefCell::new(WriteQueue::new()),
             started: Cell::new(false),
             blocked: Cell::new(false),
+            short_reads_tell: Cell::new(false),
             listed: Cell::new(false),
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
@@ -201,14 +204,29 @@ impl Stream {
     /// Tells the driver what is wanted now; costs nothing where that is no change.
     pub(super) fn update_interest(&self) -> Result<()> {
         let (Some(core), Some(token)) = (self.core(), self.token.get()) else { return Ok(()) };
-        let mut interest = Interest::NONE;
-        if self.watches_read() {
-            interest = interest | Interest::READABLE;
-        }
-        if self.blocked.get() || !self.sending.is_empty() {
-            interest = interest | Interest::WRITABLE;
-        }
+        let writes = self.blocked.get() || !self.sending.is_empty();
+        let interest = match (self.watches_read(), writes) {
+            (false, false) => Interest::NONE,
+            (false, true) => Interest::WRITABLE,
+            (true, true) => Interest::READABLE | Interest::WRITABLE,
+            (true, false) if self.short_reads_tell.get() => Interest::READABLE | Interest::EDGE,
+            (true, false) => Interest::READABLE,
+        };
         Ok(core.engine.set_interest(token, interest).map_err(os_error)?)
+    }
+
+    /// Reading has stopped early: the driver tells again of what is left, if it is still wanted.
+    #[cold]
+    pub(super) fn watch_again(&self) -> Result<()> {
+        if !self.short_reads_tell.get() {
+            return Ok(());
+        }
+        match (self.core(), self.token.get()) {
+            (Some(core), Some(token)) if self.wants_read() => {
+                Ok(core.engine.rewatch(token).map_err(os_error)?)
+            }
+            _ => self.update_interest(),
+        }
     }
 }
 
@@ -252,6 +270,9 @@ pub(crate) fn open(
     set_protocol(stream, opening.protocol.clone())?;
     let connection_made = call::getattr(&opening.protocol, &stdlib().names.connection_made)?;
     fill(stream)?;
+    if opening.kind == Kind::Socket {
+        stream.short_reads_tell.set(extra::set_no_delay(fd));
+    }
     watch(core, &transport, stream, fd)?;
     stream.fd.set(fd);
     stream.number.set(fd);
@@ -354,7 +375,7 @@ fn ready(transport: &Object, stream: &Stream, readiness: Readiness) -> Result<()
         if stream.wants_read() {
             let context = stream.context.or_none();
             context::run_in(&context, || match stream.datagram.get() {
-                None => reading::read(transport, stream),
+                None => reading::read(transport, stream, readiness),
                 Some(datagram) => datagram::receive(transport, stream, datagram),
             })?;
         } else {

@@ -14,7 +14,7 @@
 //! 2. The notifier that `open` gives out: any thread, or a signal handler, may use it to end a `wait`.
 //! 3. `watch`, `rewatch`, `unwatch`: start, change and end the repeated poll of a descriptor.
 //!    Level-triggered: a consumer that stops early is told again, unless the interest says
-//!    [`Interest::EDGE`]. What the kernel refuses (`EPERM` for a plain file, `EBADF`, `EEXIST`) is returned
+//!    [`Interest::EDGE`]; then it is after `rewatch`, also with the same interest. What the kernel refuses (`EPERM` for a plain file, `EBADF`, `EEXIST`) is returned
 //!    as it is.
 //! 4. `wait`: block until something completes, at most for the timeout, and never return early by rounding
 //!    the timeout down. It may be called on a thread that holds no lock, while other threads call the methods
@@ -132,8 +132,9 @@ impl Readiness {
     pub const READABLE: Self = Self(1);
     /// Writing will not block.
     pub const WRITABLE: Self = Self(2);
-    /// The peer will send no more: reading will never block again.
-    pub const READ_CLOSED: Self = Self(4);
+    /// There is more than data to find: the peer's end, an error, or what it has sent as urgent, at which a read
+    /// stops. A short read does not mean that all has been read then. Told with edges only.
+    pub const BEHIND_DATA: Self = Self(4);
     /// Both directions.
     pub const BOTH: Self = Self(3);
 
@@ -149,10 +150,10 @@ impl Readiness {
         self.0 & Self::WRITABLE.0 != 0
     }
 
-    /// Whether the peer will send no more.
+    /// Whether there is more than data to find, so that a short read proves nothing.
     #[inline]
-    pub const fn is_read_closed(self) -> bool {
-        self.0 & Self::READ_CLOSED.0 != 0
+    pub const fn is_behind_data(self) -> bool {
+        self.0 & Self::BEHIND_DATA.0 != 0
     }
 
     /// Whether neither direction is ready.

@@ -242,6 +242,17 @@ impl<H: Host> Loop<H> {
         self.sources.borrow_mut().set_interest(&*driver, token, interest)
     }
 
+    /// Has the kernel look at a watched descriptor anew, so that what an [`Interest::EDGE`] has told, and was not used
+    /// up, is told again.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Loop::set_interest`].
+    pub fn rewatch(&self, token: Token) -> io::Result<()> {
+        let driver = self.driver().ok_or_else(closed)?;
+        self.sources.borrow().rewatch(&*driver, token)
+    }
+
     /// What is wanted of a watched descriptor at the moment; `None` for a stale token.
     pub fn interest(&self, token: Token) -> Option<Interest> {
         self.sources.borrow().interest(token)

@@ -81,6 +81,15 @@ impl<S> Sources<S> {
         Ok(())
     }
 
+    /// Has the driver look at a descriptor anew.
+    pub(super) fn rewatch<D: Driver>(&self, driver: &D, token: Token) -> io::Result<()> {
+        let registration = self.table.lookup(token.0).ok_or(io::ErrorKind::NotFound)?;
+        match registration.interest {
+            interest if interest.is_none() => Ok(()),
+            interest => driver.rewatch(registration.fd, token, interest),
+        }
+    }
+
     /// What the driver has been asked for.
     pub(super) fn interest(&self, token: Token) -> Option<Interest> {
         self.table.lookup(token.0).map(|registration| registration.interest)

@@ -33,9 +33,9 @@ pub(super) struct Watch {
     read: Half,
     /// For sending.
     write: Half,
-    /// The peer's end, or an error, has been reported. Edges come once, so a short read is no proof that
-    /// nothing is left: the end is.
-    is_read_closed: Cell<bool>,
+    /// The peer's end, an error or urgent data has been reported. Edges come once, so a short read is no proof
+    /// that nothing is left.
+    is_behind_data: Cell<bool>,
 }
 
 impl Watch {
@@ -65,14 +65,14 @@ impl Watch {
     pub(super) fn clear(&self, direction: Direction) {
         self.half(direction).is_ready.set(false);
         if direction == Direction::Read {
-            self.is_read_closed.set(false);
+            self.is_behind_data.set(false);
         }
     }
 
     /// A read or write moved less than was asked for, so the next would block. Saves the call that would say
     /// so.
     pub(super) fn clear_after_short(&self, direction: Direction) {
-        if direction == Direction::Write || !self.is_read_closed.get() {
+        if direction == Direction::Write || !self.is_behind_data.get() {
             self.half(direction).is_ready.set(false);
         }
     }
@@ -96,7 +96,7 @@ impl fmt::Debug for Watch {
             .debug_struct("Watch")
             .field("readable", &self.read.is_ready.get())
             .field("writable", &self.write.is_ready.get())
-            .field("read_closed", &self.is_read_closed.get())
+            .field("behind_data", &self.is_behind_data.get())
             .finish_non_exhaustive()
     }
 }
@@ -110,8 +110,8 @@ impl RustSource {
     /// wakers are moved out, not dropped or called.
     pub fn dispatch(&self, readiness: Readiness, push: &mut impl FnMut(RustJob)) {
         let watch = &self.0;
-        if readiness.is_read_closed() {
-            watch.is_read_closed.set(true);
+        if readiness.is_behind_data() {
+            watch.is_behind_data.set(true);
         }
         let halves = [(readiness.is_readable(), &watch.read), (readiness.is_writable(), &watch.write)];
         for (_, half) in halves.into_iter().filter(|(is_ready, _)| *is_ready) {
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn pure_a_short_read_before_the_end_is_no_reason_to_wait() {
         let source = RustSource(Watch::new(false));
-        woken(&source, Readiness::READABLE | Readiness::READ_CLOSED);
+        woken(&source, Readiness::READABLE | Readiness::BEHIND_DATA);
         source.0.clear_after_short(Direction::Read);
         assert!(source.0.is_ready(Direction::Read), "no further edge will announce the end");
         source.0.clear(Direction::Read);
