@@ -1,8 +1,8 @@
 """Random conversations of a transport with a peer, and the interpreter that runs and records them.
 
 A conversation is data: what the peer does to its socket, and which methods of the transport are called, between turns
-of the loop or in a callback of the protocol. `trace` runs it on one loop. Both ends are in this process, joined by a
-pair of sockets, so that all there is to happen after a step has happened a few turns later: nothing depends on time.
+of the loop or in a callback of the protocol. `trace` runs it on one loop. Both ends are in this process, joined by Unix
+sockets or over TCP, so that all there is to happen after a step has happened a few turns later: nothing depends on time.
 How received bytes are cut into pieces is the loop's own affair; what is recorded is how many came between two events.
 """
 
@@ -39,6 +39,9 @@ class Conversation:
     tls: ssl.TLSVersion | None
     handshake: int = ROUNDS
     debug: bool = False
+    tcp: bool = False
+    lent: int = 1 << 20
+    """Bytes of a buffered protocol's memory."""
 
 
 class Peer:
@@ -54,6 +57,10 @@ class Peer:
     def send(self, size: int) -> Any:
         """Send bytes, as many as find room."""
         return self.sock.send(b"p" * size)
+
+    def urge(self) -> int | None:
+        """Send a byte that is urgent, where there is such a thing."""
+        return self.sock.send(b"!", socket.MSG_OOB) if self.sock.family == socket.AF_INET else None
 
     def receive(self, size: int) -> int:
         """Receive bytes until there are enough, or no more; return how many."""
@@ -233,7 +240,9 @@ class Recorder(asyncio.Protocol):
 class BufferedRecorder(Recorder, asyncio.BufferedProtocol):  # type: ignore[misc]
     """The same, which lends its own memory."""
 
-    memory = bytearray(1 << 20)
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self.memory = bytearray(run.conversation.lent)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         return self.memory
@@ -287,7 +296,7 @@ async def _settle(run: Run, rounds: int) -> None:
 def _connect(run: Run) -> Any:
     """Join the transport to its peer; returns the coroutine that waits for the handshake."""
     loop, conversation = asyncio.get_running_loop(), run.conversation
-    ours, theirs = socket.socketpair()
+    ours, theirs = _tcp_pair() if conversation.tcp else socket.socketpair()
     ours.setblocking(False)
     context: Any = None
     if conversation.tls is None:
@@ -299,6 +308,14 @@ def _connect(run: Run) -> Any:
         context = contexts[conversation.server_side]
         run.peer = TlsPeer(theirs, contexts[not conversation.server_side], not conversation.server_side)
     return _joined(run, loop, ours, context)
+
+
+def _tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+    return ours, theirs
 
 
 async def _joined(run: Run, loop: Any, sock: socket.socket, context: ssl.SSLContext | None) -> None:

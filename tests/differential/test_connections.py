@@ -41,6 +41,7 @@ deed: st.SearchStrategy[Step] = st.one_of(
     st.tuples(st.just("receive"), size),
     st.tuples(st.sampled_from(["say_goodbye", "end", "close"])),
     st.tuples(st.just("garble"), st.sampled_from([1, 5, 9])),
+    st.tuples(st.just("urge")),
 )
 callback = st.sampled_from(
     ["connection_made", "received", "eof_received", "pause_writing", "resume_writing", "connection_lost"]
@@ -55,7 +56,16 @@ conversations = st.builds(
     tls=st.sampled_from([None, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]),
     handshake=st.sampled_from([1, 2, 3, 6, 6, 6]),
     debug=st.sampled_from([False, False, False, True]),
+    tcp=st.booleans(),
+    lent=st.sampled_from([1 << 20, 4_000]),
 )
+
+
+def moved(conversation: Conversation) -> int:
+    """Return how many bytes are sent and written at most."""
+    steps = [*conversation.steps, *conversation.reactions.values()]
+    sizes = [step[1] for step in steps if step[0] in ("send", "write", "writelines")]
+    return sum(size if isinstance(size, int) else sum(size) for size in sizes)
 
 
 @given(conversation=conversations)
@@ -68,6 +78,8 @@ conversations = st.builds(
 def test_a_conversation_goes_the_same_way(conversation: Conversation) -> None:
     # Under TLS it matters whether the end of the handshake is sent before or after that.
     assume(not (conversation.tls and "connection_made" in conversation.reactions))
+    # How much TCP takes depends on time, and small buffers take turns.
+    assume(moved(conversation) <= 40_000 or not conversation.tcp and conversation.lent > 40_000)
     expected = trace(asyncio.SelectorEventLoop, conversation)
     # What the peer sends behind our good-bye is thrown away (docs/differences.md).
     assume("APPLICATION_DATA_AFTER_CLOSE_NOTIFY" not in str(expected))

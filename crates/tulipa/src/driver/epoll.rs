@@ -177,10 +177,11 @@ fn event_mask(interest: Interest) -> u32 {
     mask as u32
 }
 
-/// What an event means: an error and a hang-up are both "readable" and "writable".
+/// What an event means: an error and a hang-up are both "readable" and "writable". An urgent byte is neither: it is not
+/// read before there is something behind it.
 fn readiness(mask: u32) -> Readiness {
     let mut readiness = Readiness::NONE;
-    if mask & !(libc::EPOLLOUT as u32) != 0 {
+    if mask & !((libc::EPOLLOUT | libc::EPOLLPRI) as u32) != 0 {
         readiness = readiness | Readiness::READABLE;
     }
     if mask & !((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32) != 0 {
@@ -227,5 +228,6 @@ mod tests {
             let readiness = readiness((libc::EPOLLIN | mask) as u32);
             assert_eq!(readiness, Readiness::READABLE | Readiness::BEHIND_DATA, "{mask:#x}");
         }
+        assert!(readiness(libc::EPOLLPRI as u32).is_none());
     }
 }
