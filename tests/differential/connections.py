@@ -2,7 +2,7 @@
 
 A conversation is data: what the peer does to its socket, and which methods of the transport are called, between turns
 of the loop or in a callback of the protocol. `trace` runs it on one loop. Both ends are in this process, joined by Unix
-sockets or over TCP, so that all there is to happen after a step has happened a few turns later: nothing depends on time.
+sockets or over TCP, so that all there is to happen after a step has happened a few turns later, whatever the time.
 How received bytes are cut into pieces is the loop's own affair; what is recorded is how many came between two events.
 """
 

@@ -79,7 +79,7 @@ def test_a_conversation_goes_the_same_way(conversation: Conversation) -> None:
     # Under TLS it matters whether the end of the handshake is sent before or after that.
     assume(not (conversation.tls and "connection_made" in conversation.reactions))
     # How much TCP takes depends on time, and small buffers take turns.
-    assume(moved(conversation) <= 40_000 or not conversation.tcp and conversation.lent > 40_000)
+    assume(moved(conversation) <= 40_000 or (not conversation.tcp and conversation.lent > 40_000))
     expected = trace(asyncio.SelectorEventLoop, conversation)
     # What the peer sends behind our good-bye is thrown away (docs/differences.md).
     assume("APPLICATION_DATA_AFTER_CLOSE_NOTIFY" not in str(expected))
