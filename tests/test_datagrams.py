@@ -310,6 +310,25 @@ def test_writing_pauses_and_resumes(tmp_path: Path) -> None:
     run(body)
 
 
+def test_writing_pauses_when_the_end_of_the_turn_finds_no_room(tmp_path: Path) -> None:
+    async def body(loop: Any) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+            peer.bind(str(tmp_path / "peer"))
+            client = await endpoint(loop, local_addr=str(tmp_path / "own"), family=socket.AF_UNIX)
+            client.transport.set_write_buffer_limits(high=100)
+            count = 40
+            for _ in range(count):
+                client.transport.sendto(bytes(1000), peer.getsockname())
+            await until(lambda: client.pauses)
+            for _ in range(count):
+                await asyncio.to_thread(peer.recv, 2000)
+            await until(lambda: client.resumes)
+            assert (client.pauses, client.resumes, client.errors) == (1, 1, [])
+            await close(client)
+
+    run(body)
+
+
 @pytest.mark.parametrize("count", [5, 20])
 def test_pausing_within_a_burst_keeps_what_is_left_of_it(count: int) -> None:
     class Pausing(Echo):

@@ -17,7 +17,6 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use socket2::SockAddr;
-use tulipa::stream::Pressure;
 use tulipa::{Readiness, sys};
 
 use super::stream::{Chunk, Stream, emptied, fatal_error};
@@ -27,6 +26,7 @@ use crate::event_loop::contexts::Context;
 use crate::event_loop::core::{Core, current_thread};
 use crate::event_loop::job::Job;
 use crate::ffi::buffer::{Buffer, new_bytes};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, Slot, audit, call, context};
 use crate::stdlib::stdlib;
 
@@ -44,8 +44,7 @@ const BURSTS_PER_EVENT: usize = 4;
 pub(crate) struct Datagram {
     /// The remote address that the endpoint was made for, or `None`.
     pub(super) address: Slot,
-    /// Whether the socket itself knows where messages go.
-    connected: bool,
+    peer: Peer,
     family: i32,
     /// The longest message that is not cut off.
     pub(super) max_size: Cell<usize>,
@@ -59,6 +58,26 @@ pub(crate) struct Datagram {
     answering: Cell<bool>,
 }
 
+/// What the socket itself knows of where messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peer {
+    None,
+    /// A peer without an address, as the ends of a pair of Unix sockets have.
+    Nameless,
+    Known,
+}
+
+impl Peer {
+    /// By what `getpeername()` answers, or `None`.
+    pub(super) fn of(name: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(match (name.is_none(), name.is_truthy()?) {
+            (true, _) => Self::None,
+            (false, false) => Self::Nameless,
+            (false, true) => Self::Known,
+        })
+    }
+}
+
 /// Where a message goes.
 #[derive(Clone)]
 enum Destination {
@@ -70,12 +89,12 @@ enum Destination {
 }
 
 impl Datagram {
-    pub(super) fn new(address: Option<Object>, connected: bool, family: i32) -> Self {
+    pub(super) fn new(address: Option<Object>, peer: Peer, family: i32) -> Self {
         let address_slot = Slot::empty();
         address_slot.set(address);
         Self {
             address: address_slot,
-            connected,
+            peer,
             family,
             max_size: Cell::new(super::RECEIVE_SIZE),
             destinations: RefCell::default(),
@@ -195,8 +214,7 @@ fn destination(
     datagram: &Datagram,
     address: Option<Object>,
 ) -> Result<Destination> {
-    // The end of a pair of Unix sockets has a peer, but no address of it.
-    if datagram.connected || address.is_none() && datagram.family == libc::AF_UNIX {
+    if datagram.peer == Peer::Known || datagram.peer == Peer::Nameless && address.is_none() {
         return Ok(Destination::Peer);
     }
     let address = address.unwrap_or_else(Object::none);
@@ -276,26 +294,30 @@ fn queue(
 }
 
 /// Sends what is queued, as far as the kernel takes it. An error of the network costs the message that it met, and is
-/// told in the next turn: this may be called while the protocol is at work.
+/// told in the next turn, since this may be called while the protocol is at work; what else is queued waits for that.
 pub(super) fn flush(transport: &Object, stream: &Stream, datagram: &Datagram) -> Result<()> {
-    if stream.queue.borrow().is_empty() {
-        return Ok(());
-    }
-    let mut resumed = false;
+    if stream.queue.borrow().is_empty() { Ok(()) } else { go_on(transport, stream, datagram) }
+}
+
+/// The same, where the queue may have become empty with an error: of that the protocol is still to be told.
+pub(super) fn go_on(transport: &Object, stream: &Stream, datagram: &Datagram) -> Result<()> {
     while !stream.queue.borrow().is_empty() && !stream.blocked.get() {
         match send_queued(transport, stream, datagram)? {
-            Ok(count) => (0..count).for_each(|_| resumed |= forget_first(stream, datagram)),
+            Ok(count) => (0..count).for_each(|_| forget_first(stream, datagram)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => writing::block(stream)?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                resumed |= forget_first(stream, datagram);
+                forget_first(stream, datagram);
                 schedule_error(stream, os_error(error))?;
+                writing::block(stream)?;
+                return writing::maybe_pause(transport, stream);
             }
         }
     }
-    let told = if resumed { writing::resume(transport, stream) } else { Ok(()) };
+    let resumes = stream.protocol_paused.get() && !stream.queue.borrow().is_paused();
+    let told = if resumes { writing::resume(transport, stream) } else { Ok(()) };
     let empty = stream.queue.borrow().is_empty();
-    if empty { told.and(emptied(transport, stream)) } else { told }
+    finally(told, || if empty { emptied(transport, stream) } else { writing::maybe_pause(transport, stream) })
 }
 
 /// Sends the first messages of the queue with one call. How many went.
@@ -327,13 +349,11 @@ fn send_queued(transport: &Object, stream: &Stream, datagram: &Datagram) -> Resu
     })
 }
 
-/// Takes the first message out; whether the protocol may write again.
-fn forget_first(stream: &Stream, datagram: &Datagram) -> bool {
+/// Takes the first message out.
+fn forget_first(stream: &Stream, datagram: &Datagram) {
     let destination = datagram.destinations.borrow_mut().pop_front();
     let message = stream.queue.borrow_mut().pop();
-    let resumed = matches!(message, Some((_, Pressure::Resumed)));
     drop((destination, message));
-    resumed
 }
 
 #[cold]

@@ -8,7 +8,7 @@ use socket2::SockRef;
 use tulipa::stream::WriteQueue;
 
 use super::address::Address;
-use super::datagram::{Datagram, HEADER};
+use super::datagram::{Datagram, HEADER, Peer};
 use super::stream::{Opening, Stream, open};
 use crate::event_loop::sock;
 use crate::ffi::{Object, Result};
@@ -112,7 +112,7 @@ pub(crate) fn open_datagrams(
     })?;
     open(opening, fd, |stream| {
         describe(stream, socket, given)?;
-        let peer = stream.extra.or_none().bound(socket.py()).get_item("peername")?.is_truthy()?;
+        let peer = Peer::of(&stream.extra.or_none().bound(socket.py()).get_item("peername")?)?;
         let family = sock::family(&Object::from_bound(socket));
         stream.queue.replace(WriteQueue::of_messages(HEADER));
         let _ = stream.datagram.set(Box::new(Datagram::new(address, peer, family)));

@@ -241,7 +241,10 @@ pub(super) fn flush_scheduled(transport: &Object) -> Result<()> {
 /// The descriptor has room again.
 pub(super) fn flush_blocked(transport: &Object, stream: &Stream) -> Result<()> {
     stream.blocked.set(false);
-    flush(transport, stream)?;
+    match stream.datagram.get() {
+        Some(datagram) => datagram::go_on(transport, stream, datagram)?,
+        None => flush(transport, stream)?,
+    }
     // Still blocked is no change for the driver; else watching for room has ended.
     stream.update_interest()
 }
