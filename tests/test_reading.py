@@ -111,11 +111,14 @@ def test_a_pause_in_the_middle_of_what_has_come_in_loses_nothing(new_loop: Any) 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self.transport.pause_reading()
-            # Every other time the driver has a turn to notice.
-            again: Any = self.transport.resume_reading
-            if len(self.events) % 2:
-                again = lambda: asyncio.get_running_loop().call_soon(self.transport.resume_reading)  # noqa: E731
-            asyncio.get_running_loop().call_soon(again)
+            self.resume_after(len(self.events) % 4)
+
+        def resume_after(self, turns: int) -> None:
+            """Resume in the same turn or later, when the driver has noticed the pause."""
+            if turns:
+                asyncio.get_running_loop().call_soon(self.resume_after, turns - 1)
+            else:
+                self.transport.resume_reading()
 
     async def main() -> None:
         async with connected(Pausing) as (protocol, peer):
