@@ -313,6 +313,7 @@ def test_writing_pauses_and_resumes(tmp_path: Path) -> None:
 def test_writing_pauses_when_the_end_of_the_turn_finds_no_room(tmp_path: Path) -> None:
     async def body(loop: Any) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+            peer.settimeout(20)
             peer.bind(str(tmp_path / "peer"))
             client = await endpoint(loop, local_addr=str(tmp_path / "own"), family=socket.AF_UNIX)
             client.transport.set_write_buffer_limits(high=100)

@@ -79,6 +79,14 @@ async def connected(factory: Callable[[], Receiver]) -> AsyncIterator[tuple[Rece
     await server.wait_closed()
 
 
+async def receive(factory: Callable[[], Receiver], size: int) -> None:
+    """Receive so many bytes, which have come in before reading begins."""
+    async with connected(factory) as (protocol, peer):
+        peer.sendall(bytes(size))
+        protocol.transport.resume_reading()
+        await protocol.until(size)
+
+
 @pytest.mark.parametrize("new_loop", LOOPS)
 @pytest.mark.parametrize("kind", [Receiver, Lender])
 def test_what_lies_behind_urgent_data_is_read(new_loop: Any, kind: type[Receiver]) -> None:
@@ -96,13 +104,7 @@ def test_what_lies_behind_urgent_data_is_read(new_loop: Any, kind: type[Receiver
 
 @pytest.mark.parametrize("new_loop", LOOPS)
 def test_a_buffer_smaller_than_what_has_come_in_is_filled_again_and_again(new_loop: Any) -> None:
-    async def main() -> None:
-        async with connected(Lender) as (protocol, peer):
-            peer.sendall(bytes(10_000))
-            protocol.transport.resume_reading()
-            await protocol.until(10_000)
-
-    run(new_loop, main)
+    run(new_loop, lambda: receive(Lender, 10_000))
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
@@ -120,13 +122,7 @@ def test_a_pause_in_the_middle_of_what_has_come_in_loses_nothing(new_loop: Any) 
             else:
                 self.transport.resume_reading()
 
-    async def main() -> None:
-        async with connected(Pausing) as (protocol, peer):
-            peer.sendall(bytes(1_000))
-            protocol.transport.resume_reading()
-            await protocol.until(1_000)
-
-    run(new_loop, main)
+    run(new_loop, lambda: receive(Pausing, 1_000))
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)
@@ -163,15 +159,9 @@ def test_what_is_left_when_an_interrupt_ends_the_loop_is_read_by_its_next_run(ne
             if len(self.received) == 14:
                 raise KeyboardInterrupt
 
-    async def main() -> None:
-        async with connected(Interrupting) as (protocol, peer):
-            peer.sendall(bytes(1_000))
-            protocol.transport.resume_reading()
-            await protocol.until(1_000)
-
     loop = new_loop()
     try:
-        task = loop.create_task(main())
+        task = loop.create_task(receive(Interrupting, 1_000))
         with pytest.raises(KeyboardInterrupt):
             loop.run_until_complete(task)
         loop.run_until_complete(asyncio.wait_for(task, 20))

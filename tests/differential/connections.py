@@ -17,9 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..tls import client_context, server_context
-
-Step = tuple[Any, ...]
-Event = tuple[Any, ...]
+from .steps import Event, Step, turns
 
 TURNS, ROUNDS = 4, 4
 """Turns of the loop until the peer looks again, and how often it does, after each step."""
@@ -288,8 +286,7 @@ async def _main(run: Run) -> None:
 
 async def _settle(run: Run, rounds: int) -> None:
     for _ in range(rounds):
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
+        await turns(TURNS)
         run.peer.exchange()
 
 

@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Step = tuple[Any, ...]
-Event = tuple[Any, ...]
+from .steps import Event, Step, answer, turns
 
 HOST = "127.0.0.1"
 TURNS = 40
@@ -56,12 +55,7 @@ class Run:
 
     def perform(self, step: Step) -> None:
         """Do one step, and record what it returned or raised."""
-        kind, *arguments = step
-        try:
-            result = getattr(Steps, kind)(self, *arguments)
-        except Exception as error:
-            result = self.plain(error)
-        self.events.append((step, result))
+        self.events.append((step, answer(Steps, self, step, self.plain)))
 
     def plain(self, error: BaseException | None) -> Any:
         """What may be compared of an exception: addresses differ from run to run."""
@@ -188,15 +182,10 @@ async def _main(exchange: Exchange) -> Run:
             )
             run.own_address = run.transport.get_extra_info("sockname")
             for step in exchange.steps:
-                await _settle()
+                await turns(TURNS)
                 run.perform(step)
-            await _settle()
+            await turns(TURNS)
             Steps.call(run, "abort")
-            await _settle()
+            await turns(TURNS)
             # What comes while peer and loop are closed is not recorded.
             return replace(run, events=list(run.events))
-
-
-async def _settle() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)

@@ -14,12 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .steps import Event, Step
+
 SOON, LATER = 1e-9, 3600.0
 TURNS = 60
 """After so many turns what still waits is cancelled."""
-
-Step = tuple[Any, ...]
-Event = tuple[Any, ...]
 
 
 @dataclass

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-Step = tuple[Any, ...]
-Event = tuple[Any, ...]
+from .steps import Event, Step, answer, cancel, turns
 
 TURNS = 5
 """Turns of the loop after the last step, and after what still reads then is cancelled."""
@@ -72,17 +71,12 @@ class Run:
     async def turns(self, count: int) -> None:
         """Let the loop turn."""
         for _ in range(count):
-            await asyncio.sleep(0)
+            await turns(1)
             self.turn += 1
 
     def perform(self, step: Step) -> None:
         """Do one step, and record what it returned or raised."""
-        kind, *arguments = step
-        try:
-            result = getattr(Steps, kind)(self, *arguments)
-        except Exception as error:
-            result = plain(error)
-        self.log(step, result)
+        self.log(step, answer(Steps, self, step, plain))
 
 
 class Steps:
@@ -112,7 +106,7 @@ class Steps:
 
     @staticmethod
     def cancel(run: Run, index: int) -> bool | None:
-        return run.tasks[index % len(run.tasks)].cancel("enough") if run.tasks else None
+        return cancel(run.tasks, index)
 
 
 async def _read(run: Run, number: int, method: str, *arguments: Any) -> None:

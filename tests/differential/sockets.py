@@ -12,8 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-Step = tuple[Any, ...]
-Event = tuple[Any, ...]
+from .steps import Event, Step, answer, cancel, turns
 
 TURNS = 6
 """Turns of the loop after each step: enough for all that follows from it."""
@@ -39,12 +38,7 @@ class Run:
 
     def perform(self, step: Step) -> None:
         """Do one step, and record what it returned or raised."""
-        kind, *arguments = step
-        try:
-            result = getattr(Steps, kind)(self, *arguments)
-        except Exception as error:
-            result = plain(error)
-        self.events.append((step, result))
+        self.events.append((step, answer(Steps, self, step, plain)))
 
     def report(self, context: dict[str, Any]) -> None:
         """Record what the exception handler is told."""
@@ -60,7 +54,7 @@ class Steps:
 
     @staticmethod
     def cancel(run: Run, index: int) -> bool | None:
-        return run.tasks[index % len(run.tasks)].cancel("enough") if run.tasks else None
+        return cancel(run.tasks, index)
 
     @staticmethod
     def watch(run: Run, method: str) -> Any:
@@ -135,16 +129,11 @@ async def _main(use: Use) -> list[Event]:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: run.report(context))
         for step in use.steps:
             run.perform(step)
-            await _settle()
+            await turns(TURNS)
         for task in run.tasks:
             task.cancel("the end")
-        await _settle()
+        await turns(TURNS)
         for method in ("remove_reader", "remove_writer"):
             run.perform(("watch", method))
         run.events.append(("done", [task.done() for task in run.tasks]))
     return run.events
-
-
-async def _settle() -> None:
-    for _ in range(TURNS):
-        await asyncio.sleep(0)

@@ -14,8 +14,8 @@
 //! 2. The notifier that `open` gives out: any thread, or a signal handler, may use it to end a `wait`.
 //! 3. `watch`, `rewatch`, `unwatch`: start, change and end the repeated poll of a descriptor.
 //!    Level-triggered: a consumer that stops early is told again, unless the interest says
-//!    [`Interest::EDGE`]; then it is after `rewatch`, also with the same interest. What the kernel refuses (`EPERM` for a plain file, `EBADF`, `EEXIST`) is returned
-//!    as it is.
+//!    [`Interest::EDGE`]; then it is after `rewatch`, also with the same interest. What the kernel refuses
+//!    (`EPERM` for a plain file, `EBADF`, `EEXIST`) is returned as it is.
 //! 4. `wait`: block until something completes, at most for the timeout, and never return early by rounding
 //!    the timeout down. It may be called on a thread that holds no lock, while other threads call the methods
 //!    of point 3.
@@ -133,7 +133,8 @@ impl Readiness {
     /// Writing will not block.
     pub const WRITABLE: Self = Self(2);
     /// There is more than data to find: the peer's end, an error, or what it has sent as urgent, at which a read
-    /// stops. A short read does not mean that all has been read then. Told with edges only.
+    /// stops. A short read does not mean that all has been read then. Errors and hang-ups are always told, the rest
+    /// with edges only.
     pub const BEHIND_DATA: Self = Self(4);
     /// Both directions.
     pub const BOTH: Self = Self(3);

@@ -41,8 +41,10 @@ impl ReadBudget {
         Self { left: READS_PER_EVENT, socket: Socket::Unknown }
     }
 
-    /// Records a read of `received` bytes into `room`; whether another is worth while. Not after a short read: the socket is most likely empty, and if it is not, level-triggered readiness
-    /// will say so. Reading on until `WouldBlock` was measured to cost an echo server 4 to 7 per cent.
+    /// Records a read of `received` bytes into `room`; whether another is worth while. Not after a short read: the
+    /// socket is most likely empty, and if it is not, level-triggered readiness will say so, or edges after a look
+    /// anew ([`ReadBudget::is_used_up`]). Reading on until `WouldBlock` was measured to cost an echo server 4 to 7 per
+    /// cent.
     #[must_use]
     pub const fn spend(&mut self, room: usize, received: usize) -> bool {
         self.left = self.left.saturating_sub(1);
