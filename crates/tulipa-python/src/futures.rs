@@ -360,10 +360,10 @@ impl FutureState {
         self.put_awaited_aside();
         self.end().put(exception);
         self.bits.set(Bit::Failed, true);
-        // The callbacks are queued first: a loop that refuses them must not leave a warning behind as well.
-        self.settle(future, Phase::Finished)?;
+        // Before the callbacks are queued, as some of them take note of the exception at once; but a loop that refuses
+        // them must not leave a warning behind as well.
         self.bits.set(Bit::LogTraceback, true);
-        Ok(())
+        self.settle(future, Phase::Finished).inspect_err(|_| self.bits.set(Bit::LogTraceback, false))
     }
 
     /// Cancels a future that is not a task.

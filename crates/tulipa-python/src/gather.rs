@@ -32,7 +32,8 @@ pub(crate) struct GatherState {
     /// How many different children there are; zero until all are known.
     expected: Cell<usize>,
     finished: Cell<usize>,
-    /// Children that are done and will be counted by their own notification.
+    /// Children that will be counted by their own notification: those that are not native, and those that are done, but
+    /// not counted yet.
     uncounted: Cell<usize>,
     return_exceptions: Cell<bool>,
     cancel_requested: Cell<bool>,
@@ -155,6 +156,11 @@ impl Gathering {
         }
         self.children.push(future.clone());
         let outer = self.outer(return_exceptions)?;
+        if any::native(&future).is_none() {
+            // SAFETY: a gathering future.
+            let uncounted = unsafe { &state_of(outer.as_ptr()).uncounted };
+            uncounted.set(uncounted.get() + 1);
+        }
         if cfg!(Py_3_12) && any::done(&future)? {
             self.done.push(future);
             return Ok(());
@@ -231,16 +237,15 @@ observer_kind!(
 fn note(outer: &Object, child: &Object) -> bool {
     // SAFETY: observers of this kind are gathering futures.
     let state = unsafe { state_of(outer.as_ptr()) };
+    let Some(future) = any::native(child) else { return true };
     let is_waiting = state.expected.get() == 0 || state.uncounted.get() > 0;
-    let counts = |future: &FutureState| {
-        !is_waiting
-            && (state.is_over() || state.return_exceptions.get() || !future.has_failed())
-            && current::discard_awaited_by_quietly(child, &state.caller)
-    };
-    let Some(future) = any::native(child).filter(|future| counts(future)) else {
+    let counts = !is_waiting
+        && (state.is_over() || state.return_exceptions.get() || !future.has_failed())
+        && current::discard_awaited_by_quietly(child, &state.caller);
+    if !counts {
         state.uncounted.set(state.uncounted.get() + 1);
         return true;
-    };
+    }
     state.finished.set(state.finished.get() + 1);
     if state.is_over() {
         future.bits.set(Bit::LogTraceback, false);

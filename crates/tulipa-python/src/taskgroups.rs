@@ -44,7 +44,8 @@ pub(crate) struct TaskGroup {
     aborting: Cell<bool>,
     parent_cancel_requested: Cell<bool>,
     cancel_on_enter: Cell<bool>,
-    /// Tasks that are done and will leave the set by their own notification.
+    /// Tasks that will leave the set by their own notification: those that are not native, and those that are done, but
+    /// are still in it.
     queued: Cell<usize>,
     event_loop: Slot,
     parent: Slot,
@@ -169,6 +170,9 @@ impl TaskGroup {
         if unsafe { ffi::PySet_Add(self.tasks.as_ptr(), task.as_ptr()) } < 0 {
             return Err(Raised);
         }
+        if any::native(task).is_none() {
+            self.queued.set(self.queued.get() + 1);
+        }
         CHILD_DONE.observe(task, this)?;
         // An eager task can have cancelled the group before it was one of it.
         if cfg!(Py_3_15) && self.aborting.get() && !any::done(task)? {
@@ -239,9 +243,10 @@ observer_kind!(
 fn note(group: &Object, task: &Object) -> bool {
     // SAFETY: observers of this kind are groups.
     let group: &TaskGroup = unsafe { native(group.as_ptr()) };
+    let Some(state) = any::native(task) else { return true };
     let leaves = group.queued.get() == 0
         && group.len() > 1
-        && any::native(task).is_some_and(|state| state.exception_or_none().is_none())
+        && state.exception_or_none().is_none()
         && current::discard_awaited_by_quietly(task, &group.parent);
     if leaves {
         // The hash and the comparison of native tasks are object's own, so nobody is called, and nothing can fail.

@@ -251,6 +251,8 @@ fn failed(task: &Object, state: &TaskState, raised: Raised) -> Result<()> {
     let exception = raised.take_object();
     registry::unregister(task, &state.links)?;
     if cancelled {
+        // The exception has the message, and is raised once.
+        state.future.set_cancel_message(None);
         return state.future.end_cancelled(task, Some(exception));
     }
     state.future.set_exception(task, &exception)?;

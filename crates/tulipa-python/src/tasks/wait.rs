@@ -15,7 +15,7 @@ use super::{current, ensure_future, is_coroutine};
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::observers::observer_kind;
-use crate::futures::{Bit, any};
+use crate::futures::{Bit, FutureState, any};
 use crate::gc::VisitSlots;
 use crate::operations::{self, Machine, Step, Waiter, running_loop};
 use crate::stdlib::stdlib;
@@ -140,23 +140,24 @@ impl Wait {
         }
         let when = When::parse(&self.return_when.or_none())?;
         // SAFETY: a live object; the result is new or null.
-        let mut futures = unsafe { Object::steal(ffi::PySet_New(given.as_ptr())) }?;
-        if self.takes_coroutines {
-            let event_loop = running_loop()?;
-            let tasks = PySet::empty(py)?;
-            for future in members(&futures)? {
-                tasks.add(ensure_future::ensure_future(&future, Some(&event_loop))?.bound(py))?;
-            }
-            futures = tasks.into_any().into();
+        let given = unsafe { Object::steal(ffi::PySet_New(given.as_ptr())) }?;
+        let futures = PySet::empty(py)?;
+        for future in members(&given)? {
+            futures.add(self.task_for(future)?.bound(py))?;
         }
-        for future in members(&futures)? {
-            if is_coroutine(&future)? {
-                let text = "Passing coroutines is forbidden, use tasks explicitly.";
-                return Err(PyTypeError::new_err(text).into());
-            }
-        }
-        self.futures.put(futures);
+        self.futures.put(futures.into_any().into());
         Ok(when)
+    }
+
+    /// What is waited for: of a coroutine its task, of anything else itself.
+    fn task_for(&self, given: Object) -> Result<Object> {
+        if !is_coroutine(&given)? {
+            return Ok(given);
+        }
+        if self.takes_coroutines {
+            return ensure_future::ensure_future(&given, Some(&running_loop()?));
+        }
+        Err(PyTypeError::new_err("Passing coroutines is forbidden, use tasks explicitly.").into())
     }
 
     fn begin(&self, when: When) -> Result<Step> {
@@ -172,11 +173,12 @@ impl Wait {
         if cfg!(Py_3_14) {
             self.caller.set(current::of(&event_loop)?);
         }
-        self.event_loop.put(event_loop);
+        self.event_loop.put(event_loop.clone());
         let futures = members(&self.futures.or_none())?;
         let completion = Completion {
             when,
             left: Cell::new(futures.len()),
+            counts_at_once: futures.iter().all(|future| is_told_at_once(future, &event_loop)),
             waiter: Slot::holding(waiter.clone()),
             caller: Slot::empty(),
         };
@@ -231,6 +233,9 @@ fn members(set: &Object) -> Result<Vec<Object>> {
 struct Completion {
     when: When,
     left: Cell<usize>,
+    /// Whether a future is counted the moment it is done, and not by its notification. That is so if all of them can be:
+    /// otherwise one that ended earlier might be counted later.
+    counts_at_once: bool,
     waiter: Slot,
     caller: Slot,
 }
@@ -241,14 +246,14 @@ unsafe impl Send for Completion {}
 unsafe impl Sync for Completion {}
 
 impl Completion {
-    /// Counts a future whose end has come, and answers whether the wait is over.
-    fn count(&self, failed: bool) -> bool {
+    /// Counts a future whose end has come, and answers whether the wait is over, however the future ended.
+    fn count(&self) -> bool {
         self.left.set(self.left.get().saturating_sub(1));
-        match self.when {
-            When::FirstCompleted => true,
-            When::FirstException if failed => true,
-            When::FirstException | When::AllCompleted => self.left.get() == 0,
-        }
+        self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.left.get() == 0 || self.when == When::FirstCompleted
     }
 }
 
@@ -272,14 +277,23 @@ observer_kind!(
 fn note(completion: &Object, future: &Object) -> bool {
     // SAFETY: observers of this kind are completions.
     let completion: &Completion = unsafe { native(completion.as_ptr()) };
-    let Some(state) = any::native(future) else { return true };
-    let failed = completion.when == When::FirstException && !state.exception_or_none().is_none();
-    if failed {
-        // Asking for the exception is looking at it.
+    let Some(state) = any::native(future).filter(|_| completion.counts_at_once) else { return true };
+    // Asking for the exception is looking at it, so it is asked for only where that decides.
+    let mut is_over = completion.count();
+    if !is_over && completion.when == When::FirstException && has_exception(state) {
         state.bits.set(Bit::LogTraceback, false);
+        is_over = true;
     }
-    let is_over = completion.count(failed);
     !current::discard_awaited_by_quietly(future, &completion.caller) || is_over
+}
+
+/// Whether a future is a native one of that loop.
+fn is_told_at_once(future: &Object, event_loop: &Object) -> bool {
+    any::native(future).is_some_and(|state| state.home().or_none().is(event_loop.as_ptr()))
+}
+
+fn has_exception(state: &FutureState) -> bool {
+    !state.exception_or_none().is_none()
 }
 
 fn completed(object: &Object, future: &Object) -> Result<()> {
@@ -288,14 +302,12 @@ fn completed(object: &Object, future: &Object) -> Result<()> {
     if let Some(caller) = completion.caller.get() {
         current::discard_awaited_by(future, &caller)?;
     }
-    let is_over = if let Some(state) = any::native(future) {
-        let failed = completion.when == When::FirstException && !state.exception_or_none().is_none();
-        completion.when == When::FirstCompleted || failed || completion.left.get() == 0
-    } else {
-        let failed = completion.when == When::FirstException
-            && !any::cancelled(future)?
-            && any::exception(future)?.is_some();
-        completion.count(failed)
+    let by_failure = completion.when == When::FirstException;
+    let is_over = match any::native(future).filter(|_| completion.counts_at_once) {
+        Some(state) => completion.is_over() || by_failure && has_exception(state),
+        None => {
+            completion.count() || by_failure && !any::cancelled(future)? && any::exception(future)?.is_some()
+        }
     };
     match completion.waiter.get().filter(|_| is_over) {
         // SAFETY: made as a waiter.
