@@ -7,6 +7,8 @@ program's. Arguments, defaults and texts of errors are asyncio's.
 from asyncio import base_events, sslproto, streams
 from typing import Any
 
+from ._tulipa import StreamReaderProtocol
+
 # Asked of asyncio itself: point releases differ.
 _MOVES_WHAT_STREAMS_HOLD = "_stream_reader" in base_events.BaseEventLoop.start_tls.__code__.co_consts
 
@@ -95,7 +97,7 @@ class TlsConnections:
 
 def _move_stream_data(protocol: Any, ssl_protocol: Any) -> None:
     """Give TLS the beginning of the handshake that a stream reader has received already, as asyncio does."""
-    is_stream = isinstance(protocol, streams.StreamReaderProtocol)
+    is_stream = isinstance(protocol, streams.StreamReaderProtocol | StreamReaderProtocol)
     reader = getattr(protocol, "_stream_reader", None) if is_stream else None
     if reader is not None and reader._buffer:
         ssl_protocol._incoming.write(reader._buffer)
