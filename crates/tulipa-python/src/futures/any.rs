@@ -23,7 +23,7 @@ pub(crate) fn is_future(object: &Object) -> Result<bool> {
     if is_exact(object) {
         return Ok(true);
     }
-    if object.class() == &raw mut ffi::PyCoro_Type {
+    if object.class() == &raw mut ffi::PyCoro_Type || is_collection(object) {
         // What is asked about most, next to futures; looking for the attribute would make an exception.
         return Ok(false);
     }
@@ -35,6 +35,13 @@ pub(crate) fn is_future(object: &Object) -> Result<bool> {
         return Ok(false);
     }
     Ok(!call::getattr(object, name)?.is_none())
+}
+
+/// Exactly a list, a tuple or a set, which is nothing to wait for itself.
+#[inline]
+pub(crate) fn is_collection(object: &Object) -> bool {
+    [&raw mut ffi::PyList_Type, &raw mut ffi::PyTuple_Type, &raw mut ffi::PySet_Type]
+        .contains(&object.class())
 }
 
 #[inline]

@@ -165,6 +165,9 @@ impl AsCompletedIterator {
 
 /// One future is no list of futures.
 fn refuse_single(given: &Object) -> Result<()> {
+    if any::is_collection(given) {
+        return Ok(());
+    }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let is_single = if cfg!(Py_3_13) {

@@ -16,7 +16,7 @@ use crate::ffi::{Object, Result, args, call, context};
 use crate::futures::callbacks::OnLoop;
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
 use crate::futures::places::{self, OF_TASK, Place};
-use crate::futures::{Bit, classes, methods};
+use crate::futures::{Bit, any, classes, is_exact, methods};
 use crate::gc::FreeList;
 use crate::operations::is_operation;
 use crate::stdlib::stdlib;
@@ -191,6 +191,9 @@ fn class_name(object: &Object) -> PyResult<String> {
 pub(crate) fn is_coroutine(object: &Object) -> Result<bool> {
     if object.class() == &raw mut ffi::PyCoro_Type || is_operation(object) {
         return Ok(true);
+    }
+    if is_exact(object) || any::is_collection(object) {
+        return Ok(false);
     }
     call::truth(&call::call1(&stdlib().iscoroutine, object)?)
 }

@@ -53,7 +53,7 @@ fn make(args: &Args<'_>, takes_coroutines: bool) -> Result<Option<Object>> {
 
 struct Wait {
     takes_coroutines: bool,
-    /// What was given; then the set of futures.
+    /// What was given; then a tuple of the different futures.
     futures: Slot,
     timeout: Slot,
     return_when: Slot,
@@ -125,7 +125,7 @@ impl When {
 }
 
 impl Wait {
-    /// Looks at the arguments, and makes a set of futures of those given.
+    /// Looks at the arguments, and makes a tuple of the different futures given.
     fn check(&self) -> Result<When> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
@@ -140,24 +140,46 @@ impl Wait {
         }
         let when = When::parse(&self.return_when.or_none())?;
         // SAFETY: a live object; the result is new or null.
-        let given = unsafe { Object::steal(ffi::PySet_New(given.as_ptr())) }?;
-        let futures = PySet::empty(py)?;
-        for future in members(&given)? {
-            futures.add(self.task_for(future)?.bound(py))?;
+        let different = unsafe { Object::steal(ffi::PySet_New(given.as_ptr())) }?;
+        // SAFETY: the same.
+        self.futures.put(unsafe { Object::steal(ffi::PySequence_Tuple(different.as_ptr())) }?);
+        for given in self.members() {
+            if is_coroutine(&given)? {
+                self.make_tasks()?;
+                break;
+            }
         }
-        self.futures.put(futures.into_any().into());
         Ok(when)
     }
 
-    /// What is waited for: of a coroutine its task, of anything else itself.
-    fn task_for(&self, given: Object) -> Result<Object> {
-        if !is_coroutine(&given)? {
-            return Ok(given);
+    /// Puts tasks in the place of the coroutines.
+    #[cold]
+    fn make_tasks(&self) -> Result<()> {
+        if !self.takes_coroutines {
+            let text = "Passing coroutines is forbidden, use tasks explicitly.";
+            return Err(PyTypeError::new_err(text).into());
         }
-        if self.takes_coroutines {
-            return ensure_future::ensure_future(&given, Some(&running_loop()?));
+        let event_loop = running_loop()?;
+        let mut futures = self.members();
+        for future in &mut futures {
+            if is_coroutine(future)? {
+                *future = ensure_future::ensure_future(future, Some(&event_loop))?;
+            }
         }
-        Err(PyTypeError::new_err("Passing coroutines is forbidden, use tasks explicitly.").into())
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let futures = PyTuple::new(py, futures.iter().map(|future| future.bound(py)))?;
+        self.futures.put(futures.into_any().into());
+        Ok(())
+    }
+
+    /// References to all futures, as what works on them may run Python code; to none once the collector has been here.
+    fn members(&self) -> Vec<Object> {
+        let futures = self.futures.or_none();
+        // SAFETY: attached.
+        let futures = futures.bound(unsafe { Python::assume_attached() });
+        let futures = futures.cast::<PyTuple>().into_iter().flat_map(|futures| futures.iter_borrowed());
+        futures.map(|future| Object::from_bound(&future)).collect()
     }
 
     fn begin(&self, when: When) -> Result<Step> {
@@ -174,7 +196,7 @@ impl Wait {
             self.caller.set(current::of(&event_loop)?);
         }
         self.event_loop.put(event_loop.clone());
-        let futures = members(&self.futures.or_none())?;
+        let futures = self.members();
         let completion = Completion {
             when,
             left: Cell::new(futures.len()),
@@ -198,7 +220,7 @@ impl Wait {
         self.alarm.cancel(&self.event_loop.or_none())?;
         let Some(completion) = self.completion.take() else { return Ok(()) };
         let caller = self.caller.take();
-        for future in members(&self.futures.or_none())? {
+        for future in self.members() {
             COMPLETED.forget(&future, &completion)?;
             if let Some(caller) = &caller {
                 current::discard_awaited_by(&future, caller)?;
@@ -212,20 +234,12 @@ impl Wait {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let (done, pending) = (PySet::empty(py)?, PySet::empty(py)?);
-        for future in members(&self.futures.or_none())? {
+        for future in self.members() {
             let set = if any::done(&future)? { &done } else { &pending };
             set.add(future.bound(py))?;
         }
         Ok(PyTuple::new(py, [done, pending])?.into_any().into())
     }
-}
-
-/// References to everything in a set, in its order.
-fn members(set: &Object) -> Result<Vec<Object>> {
-    // SAFETY: attached.
-    let set = set.bound(unsafe { Python::assume_attached() });
-    let members = set.try_iter()?.map(|member| member.map(Object::from)).collect::<PyResult<_>>()?;
-    Ok(members)
 }
 
 /// What the futures tell of their ends: one `wait()`'s count.
