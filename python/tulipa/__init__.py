@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from asyncio import timeouts as timeouts
     from asyncio import transports as transports
 
-    if sys.version_info < (3, 16):
+    if sys.version_info >= (3, 14) and sys.version_info < (3, 16):
         from ._policy import EventLoopPolicy as EventLoopPolicy
 
 if not TYPE_CHECKING:  # type checkers want a list of names, which no two Pythons have in common
@@ -82,22 +82,25 @@ for _module in _NATIVE:
 globals().update(_mirrors())
 
 
-def __getattr__(name: str) -> Any:
-    """Find what is deprecated at first use: only those who ask are told. asyncio finds its own names so, too."""
-    if name != "EventLoopPolicy" or sys.version_info >= (3, 16):
-        return _from_asyncio(name)
-    if sys.version_info >= (3, 14):
+if sys.version_info < (3, 14):
+    # A module without `__getattr__` gives its names three times as fast, and this is done at every use of one.
+    from ._policy import EventLoopPolicy as EventLoopPolicy
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Find what is deprecated at first use: only those who ask are told. asyncio finds its own names so, too."""
+        if name != "EventLoopPolicy" or sys.version_info >= (3, 16):
+            return _from_asyncio(name)
         import warnings
+
+        from ._policy import EventLoopPolicy
 
         message = "'tulipa.EventLoopPolicy' is deprecated and slated for removal in Python 3.16"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
-    from ._policy import EventLoopPolicy
+        return EventLoopPolicy
 
-    return EventLoopPolicy
-
-
-def _from_asyncio(name: str) -> Any:
-    try:
-        return vars(_asyncio)["__getattr__"](name)
-    except (AttributeError, KeyError):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    def _from_asyncio(name: str) -> Any:
+        try:
+            return vars(_asyncio)["__getattr__"](name)
+        except (AttributeError, KeyError):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -1,6 +1,7 @@
 """The event loop policy, for programs that choose their loop through one.
 
-Assumes a Python that still has policies (3.11 to 3.15); `tulipa.__getattr__` imports it there and nowhere else.
+Assumes a Python that still has policies (3.11 to 3.15); `tulipa` imports it there and nowhere else, and where they are
+deprecated, at first use.
 It sets no policy: `asyncio.set_event_loop_policy(tulipa.EventLoopPolicy())` is the program's to say.
 """
 
