@@ -242,13 +242,6 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
             return
         self._send_file(fut, sock, fileno, offset, count or None, blocksize)
 
-    def _ensure_fd_no_transport(self, fd: Any) -> None:
-        super()._ensure_fd_no_transport(fd)
-        number = fd if isinstance(fd, int) else int(fd.fileno())
-        transport = self._transport_of(number)
-        if transport is not None and not transport.is_closing():
-            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
-
 
 # What asyncio calls its own loop, so that a program which names it gets this one.
 SelectorEventLoop = EventLoop

@@ -292,10 +292,9 @@ impl EventLoop {
         Ok(made.bound(slf.py()).unbind())
     }
 
-    /// The transport that reads and writes `fd`, or None.
-    fn _transport_of(&self, py: Python<'_>, fd: i64) -> Option<Py<PyAny>> {
-        descriptors::transport_of(&self.core, i32::try_from(fd).ok()?)
-            .map(|transport| transport.bound(py).unbind())
+    /// Refuse a file that belongs to a transport.
+    fn _ensure_fd_no_transport(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<()> {
+        descriptors::ensure_fd_no_transport(slf, fd)
     }
 
     /// Every watched descriptor as (file, descriptor, readable, writable, reader's handle, writer's handle).

@@ -5,17 +5,19 @@
 
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 use tulipa::{Interest, Token};
 
 use super::core::Core;
 use super::job::Source;
 use super::{EventLoop, handles, sock};
 use crate::errors::os_error;
-use crate::ffi::Object;
+use crate::ffi::{Object, Result, call};
 use crate::operations::is_waiter;
+use crate::stdlib::stdlib;
 
 /// Which of a descriptor's two callbacks.
 #[derive(Clone, Copy)]
@@ -45,16 +47,21 @@ impl Side {
 fn number(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     let invalid = || PyValueError::new_err(format!("Invalid file object: {}", repr(file)));
     let too_large = || PyOverflowError::new_err("Python int too large to convert to C int");
-    let fd: i64 = if file.is_instance_of::<pyo3::types::PyInt>() {
+    let fd: i64 = if file.is_instance_of::<PyInt>() {
         file.extract().map_err(|_| too_large())?
     } else {
-        let number = file.call_method0("fileno").and_then(|number| number.call_method0("__int__"));
-        number.and_then(|number| number.extract()).map_err(|_| invalid())?
+        fileno(file).and_then(|number| number.extract()).map_err(|_| invalid())?
     };
     if fd < 0 {
         return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
     }
     RawFd::try_from(fd).map_err(|_| too_large())
+}
+
+/// `int(file.fileno())`.
+fn fileno<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let number = file.call_method0(intern!(file.py(), "fileno"))?;
+    if number.is_exact_instance_of::<PyInt>() { Ok(number) } else { number.call_method0("__int__") }
 }
 
 fn repr(file: &Bound<'_, PyAny>) -> String {
@@ -149,6 +156,51 @@ pub(crate) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
         Source::Native(object) => Some(object.clone()),
         Source::Handles { .. } => None,
     })?
+}
+
+/// `_ensure_fd_no_transport(file)`.
+pub(super) fn ensure_fd_no_transport(slf: &Bound<'_, EventLoop>, file: &Bound<'_, PyAny>) -> PyResult<()> {
+    let number = if file.is_instance_of::<PyInt>() { Ok(file.clone()) } else { fileno(file) };
+    let number = number.map_err(|error| {
+        let py = file.py();
+        let is_no_file = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if is_no_file { PyValueError::new_err(format!("Invalid file object: {}", repr(file))) } else { error }
+    })?;
+    // No descriptor has a larger number.
+    let Ok(fd) = number.extract() else { return Ok(()) };
+    let shown = || repr(file);
+    Ok(ensure_no_transport(&slf.get().core, &Object::from_bound(slf.as_any()), fd, shown)?)
+}
+
+/// Refuses a descriptor that belongs to a transport, native or stock, in asyncio's words, in which it is as `shown`.
+pub(super) fn ensure_no_transport(
+    core: &Core,
+    event_loop: &Object,
+    fd: RawFd,
+    shown: impl FnOnce() -> String,
+) -> Result<()> {
+    let names = &stdlib().names;
+    let stock = call::getattr(&call::getattr(event_loop, &names.private_transports)?, &names.data)?;
+    let stock = if call::length(&stock)? == 0 { None } else { stock_transport_of(event_loop, fd)? };
+    for transport in stock.into_iter().chain(transport_of(core, fd)) {
+        if !call::truth(&call::method0(&transport, &names.is_closing)?)? {
+            let transport = call::repr(&transport)?;
+            let text = format!("File descriptor {} is used by transport {transport}", shown());
+            return Err(PyRuntimeError::new_err(text).into());
+        }
+    }
+    Ok(())
+}
+
+/// The transport of asyncio's own that owns `fd`: one over a socket of the program's own class.
+#[cold]
+fn stock_transport_of(event_loop: &Object, fd: RawFd) -> Result<Option<Object>> {
+    let transports = call::getattr(event_loop, &stdlib().names.private_transports)?;
+    // SAFETY: attached.
+    let transport = transports.bound(unsafe { Python::assume_attached() }).call_method1("get", (fd,))?;
+    Ok((!transport.is_none()).then(|| transport.into()))
 }
 
 /// File, descriptor, readable, writable, and the two handles: one line of `_watched()`.

@@ -10,7 +10,7 @@ use socket2::SockAddr;
 use tulipa::Token;
 
 use super::super::core::Core;
-use super::super::descriptors::Side;
+use super::super::descriptors::{self, Side};
 use super::super::job::Source;
 use super::{attempt, holding, waiting};
 use crate::ffi::raised::{finally, unraisable};
@@ -178,7 +178,7 @@ impl Machine for Box<SocketOperation> {
 
 impl SocketOperation {
     fn wait(&self, core: &Core, event_loop: &Object, fd: RawFd) -> Result<Step> {
-        waiting::ensure_no_transport(core, event_loop, fd)?;
+        descriptors::ensure_no_transport(core, event_loop, fd, || fd.to_string())?;
         let (socket, waiter) = (self.socket.or_none(), Waiter::pending(event_loop.clone())?);
         let token = waiting::wait(core, self.kind.side(), fd, &socket, &waiter)?;
         self.token.set(Some(token));

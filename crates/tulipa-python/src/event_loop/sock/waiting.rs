@@ -11,14 +11,13 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::prelude::*;
 use tulipa::{Interest, Token};
 
 use super::super::core::Core;
 use super::super::descriptors::{self, Side};
 use super::super::job::Source;
 use crate::errors::os_error;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Result};
 use crate::operations;
 use crate::stdlib::stdlib;
 
@@ -193,17 +192,4 @@ pub(crate) fn give_way(core: &Core, fd: RawFd) -> Option<Source> {
 fn end_if(core: &Core, fd: RawFd, condition: impl FnOnce(&mut Source) -> bool) -> Option<Source> {
     let token = core.descriptors.borrow().get(&fd).copied()?;
     if core.engine.with_source(token, condition)? { end(core, token) } else { None }
-}
-
-/// Refuses a descriptor that belongs to a transport, native or stock, in asyncio's words.
-pub(super) fn ensure_no_transport(core: &Core, event_loop: &Object, fd: RawFd) -> Result<()> {
-    let names = &stdlib().names;
-    let stock = call::getattr(&call::getattr(event_loop, &names.private_transports)?, &names.data)?;
-    if call::length(&stock)? == 0 && descriptors::transport_of(core, fd).is_none() {
-        return Ok(());
-    }
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
-    event_loop.bound(py).call_method1("_ensure_fd_no_transport", (fd,))?;
-    Ok(())
 }
