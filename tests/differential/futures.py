@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .log import plain
-from .steps import Step
+from .steps import Make, Step
 
 TURNS = 8
 """Turns of the loop after the last step, and after what is not done by then is cancelled."""
@@ -49,15 +49,6 @@ OWN_AFFAIRS = (
     (r"(Exception in callback ).*?(['\"], \{)", r"\1\2"),
 )
 variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
-
-
-@dataclass
-class Make:
-    """Where the classes come from: `asyncio`, or something with the same names."""
-
-    loop: Callable[[], asyncio.AbstractEventLoop]
-    names: Any
-    debug: bool = False
 
 
 @dataclass

@@ -14,20 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from .steps import Event, Step
+from .steps import Event, Make, Step
 
 SOON, LATER = 1e-9, 3600.0
 TURNS = 60
 """After so many turns what still waits is cancelled."""
-
-
-@dataclass
-class Make:
-    """Where the classes come from: `asyncio`, or something with the same names."""
-
-    loop: Callable[[], asyncio.AbstractEventLoop]
-    names: Any
-    debug: bool = False
 
 
 @dataclass

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 Step = tuple[Any, ...]
 Event = tuple[Any, ...]
+
+
+@dataclass
+class Make:
+    """The loop's class, and where the others come from: `asyncio`, or something with the same names."""
+
+    loop: Callable[[], asyncio.AbstractEventLoop]
+    names: Any
+    debug: bool = False
 
 
 def answer(steps: type, run: Any, step: Step, plain: Callable[[Exception], Any]) -> Any:

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..tls import client_context, server_context
 from .connections import Peer, TlsPeer
-from .steps import Event, Step, answer, cancel, turns
+from .steps import Event, Make, Step, answer, cancel, turns
 
 TURNS, ROUNDS = 4, 6
 """Turns of the loop until the peer looks again, and how often it does, after each step."""
@@ -32,14 +31,6 @@ class Talk:
     server_side: bool
     tls: ssl.TLSVersion | None
     debug: bool = False
-
-
-@dataclass
-class Make:
-    """Where the classes come from: a loop's, and `asyncio` or something with the same names for the streams."""
-
-    loop: Callable[[], asyncio.AbstractEventLoop]
-    names: Any
 
 
 @dataclass
