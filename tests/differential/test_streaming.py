@@ -78,6 +78,8 @@ talks = st.builds(
 @search("TULIPA_TALKS", 150)
 @example(Talk([("peer", "send", 10), ("start_tls",)], limit=20, server_side=True, tls=None))
 def test_streams_do_the_same(make: Make, talk: Talk) -> None:
+    # What a reader holds already, asyncio's own loop moves to TLS from its own readers only (3.14).
+    assume(not (make.loop is STOCK_LOOP and make.names is not asyncio and ("start_tls",) in talk.steps))
     expected = trace(Make(STOCK_LOOP, asyncio), talk)
     assume(not is_different(talk, expected))
     assert trace(make, talk) == expected
