@@ -268,23 +268,24 @@ async def _main(run: Run) -> None:
     conversation = run.conversation
     asyncio.get_running_loop().set_exception_handler(lambda _, context: run.report(context))
     connecting = asyncio.ensure_future(_connect(run))
-    await _settle(run, conversation.handshake)
+    await settle(run, conversation.handshake)
     for step in conversation.steps:
         run.log("step")
         run.perform(step)
-        await _settle(run, ROUNDS)
+        await settle(run, ROUNDS)
         if run.transport is not None and not run.transport.is_closing():
             run.log("state", run.transport.get_write_buffer_size() > 0)
     connecting.cancel()
     if run.transport is not None:
         Calls.call(run, "abort")
-    await _settle(run, ROUNDS)
+    await settle(run, ROUNDS)
     run.peer.close()
-    await _settle(run, ROUNDS)
+    await settle(run, ROUNDS)
     run.log("end")
 
 
-async def _settle(run: Run, rounds: int) -> None:
+async def settle(run: Any, rounds: int) -> None:
+    """Let happen what is to happen, with the run's peer looking again so often."""
     for _ in range(rounds):
         await turns(TURNS)
         run.peer.exchange()
@@ -295,16 +296,25 @@ def _connect(run: Run) -> Any:
     loop, conversation = asyncio.get_running_loop(), run.conversation
     ours, theirs = _tcp_pair() if conversation.tcp else socket.socketpair()
     ours.setblocking(False)
-    context: Any = None
-    if conversation.tls is None:
-        run.peer = Peer(theirs)
-    else:
-        contexts = [client_context(), server_context()]
-        for each in contexts:
-            each.minimum_version = each.maximum_version = conversation.tls
-        context = contexts[conversation.server_side]
-        run.peer = TlsPeer(theirs, contexts[not conversation.server_side], not conversation.server_side)
+    run.peer, context = facing(theirs, conversation.tls, conversation.server_side)
     return _joined(run, loop, ours, context)
+
+
+def facing(
+    sock: socket.socket, version: ssl.TLSVersion | None, server_side: bool
+) -> tuple[Peer, ssl.SSLContext | None]:
+    """The peer of a side that is the server or not, and that side's context."""
+    if version is None:
+        return Peer(sock), None
+    peer = TlsPeer(sock, tls_context(version, not server_side), not server_side)
+    return peer, tls_context(version, server_side)
+
+
+def tls_context(version: ssl.TLSVersion, server_side: bool) -> ssl.SSLContext:
+    """A context for one version."""
+    context = server_context() if server_side else client_context()
+    context.minimum_version = context.maximum_version = version
+    return context
 
 
 def _tcp_pair() -> tuple[socket.socket, socket.socket]:

@@ -1,10 +1,14 @@
-"""How long hypothesis looks for a difference."""
+"""What hypothesis makes programs of, and how long it looks for a difference."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from .steps import Step
 
 
 def search(variable: str, examples: int) -> settings:
@@ -15,3 +19,9 @@ def search(variable: str, examples: int) -> settings:
         derandomize=variable not in os.environ,
         suppress_health_check=list(HealthCheck),
     )
+
+
+def of(kind: str, *arguments: Any) -> st.SearchStrategy[Step]:
+    """The step of that name; arguments that are no strategies stand for themselves."""
+    strategies = [each if isinstance(each, st.SearchStrategy) else st.just(each) for each in arguments]
+    return st.tuples(st.just(kind), *strategies)

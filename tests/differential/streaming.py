@@ -14,12 +14,13 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..tls import client_context, server_context
-from .connections import Peer, TlsPeer
-from .steps import Event, Make, Step, answer, cancel, turns
+from .connections import Peer, facing, settle, tls_context
+from .steps import Event, Make, Step, answer, cancel
 
-TURNS, ROUNDS = 4, 6
-"""Turns of the loop until the peer looks again, and how often it does, after each step."""
+ROUNDS = 6
+"""How often the peer looks again after each step."""
+UPGRADE = ssl.TLSVersion.TLSv1_3
+"""What `start_tls()` starts."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +113,16 @@ class Steps:
         if run.has_started_tls or run.talk.tls:
             return
         run.has_started_tls = True
-        contexts = tls_contexts(None)
+        context = tls_context(UPGRADE, run.talk.server_side)
         name = None if run.talk.server_side else "localhost"
-        waits = run.writer.start_tls(contexts[run.talk.server_side], server_hostname=name)
+        waits = run.writer.start_tls(context, server_hostname=name)
         run.wait_for(waits, "start_tls")
 
     @staticmethod
     def peer_tls(run: Run) -> None:
         """Only with one who is waiting for it: what a client says first is random."""
         if run.has_started_tls and type(run.peer) is Peer:
-            contexts = tls_contexts(None)
-            server_side = not run.talk.server_side
-            run.peer = TlsPeer(run.peer.sock, contexts[server_side], server_side)
+            run.peer, _ = facing(run.peer.sock, UPGRADE, run.talk.server_side)
 
     @staticmethod
     def call(run: Run, method: str) -> Any:
@@ -165,14 +164,6 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, int | str | None) else type(value).__name__
 
 
-def tls_contexts(version: ssl.TLSVersion | None) -> list[ssl.SSLContext]:
-    """The contexts of a client and a server."""
-    contexts = [client_context(), server_context()]
-    for context in contexts:
-        context.minimum_version = context.maximum_version = version or ssl.TLSVersion.TLSv1_3
-    return contexts
-
-
 def trace(make: Make, talk: Talk) -> list[Event]:
     """Run a conversation, and return what happened."""
     run = Run(make, talk)
@@ -184,30 +175,24 @@ def trace(make: Make, talk: Talk) -> list[Event]:
 async def _main(run: Run) -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: run.report(context))
     connecting = asyncio.ensure_future(_connect(run))
-    await _settle(run)
+    await settle(run, ROUNDS)
     for step in run.talk.steps:
         run.log("step")
         run.perform(step)
-        await _settle(run)
+        await settle(run, ROUNDS)
     run.log("the end")
     connecting.cancel()
     for task in run.tasks:
         task.cancel()
-    await _settle(run)
+    await settle(run, ROUNDS)
     if run.writer is not None:
         run.perform(("transport", "abort"))
-    await _settle(run)
+    await settle(run, ROUNDS)
     run.peer.close()
-    await _settle(run)
+    await settle(run, ROUNDS)
     with contextlib.suppress(asyncio.CancelledError):
         await connecting
     run.log([task.done() for task in run.tasks])
-
-
-async def _settle(run: Run) -> None:
-    for _ in range(ROUNDS):
-        await turns(TURNS)
-        run.peer.exchange()
 
 
 async def _connect(run: Run) -> None:
@@ -215,13 +200,7 @@ async def _connect(run: Run) -> None:
     talk, names = run.talk, run.make.names
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    context: Any = None
-    if talk.tls is None:
-        run.peer = Peer(theirs)
-    else:
-        contexts = tls_contexts(talk.tls)
-        context = contexts[talk.server_side]
-        run.peer = TlsPeer(theirs, contexts[not talk.server_side], not talk.server_side)
+    run.peer, context = facing(theirs, talk.tls, talk.server_side)
     try:
         if talk.server_side:
             await _serve(run, ours, context)

@@ -14,7 +14,7 @@ import tulipa
 
 from ..implementation import IMPLEMENTATION
 from .futures import FAILURES, Make, Step, trace
-from .search import search
+from .search import of, search
 
 # The calibration compares asyncio with itself.
 NAMES: Any = tulipa if IMPLEMENTATION == "tulipa" else asyncio
@@ -28,53 +28,43 @@ message = st.sampled_from([(), ("enough",), (None,)])
 manner = st.sampled_from(["go on", "stop"])
 
 
-def act(method: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
-    """The step that calls a method of a future or task."""
-    return st.tuples(st.just("act"), index, st.just(method), *arguments)
-
-
-def kind(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
-    """The step of that name."""
-    return st.tuples(st.just(name), *arguments)
-
-
 flat = [
-    kind("future", st.sampled_from(["loop", "class", "stock", "python", "other"])),
-    act("set_result", value),
-    act("set_result", value),
-    kind("set_failure", index, st.sampled_from(sorted(FAILURES))),
+    of("future", st.sampled_from(["loop", "class", "stock", "python", "other"])),
+    of("act", index, "set_result", value),
+    of("act", index, "set_result", value),
+    of("set_failure", index, st.sampled_from(sorted(FAILURES))),
     st.builds(lambda index, message: ("act", index, "cancel", *message), index, message),
     st.builds(lambda index, message: ("act", index, "cancel", *message), index, message),
-    st.tuples(
-        st.just("act"),
+    of(
+        "act",
         index,
         st.sampled_from(["result", "exception", "done", "cancelled", "cancelling", "uncancel", "get_name"]),
     ),
-    act("set_name", st.sampled_from(["a", "b", 5])),
-    kind("look", index),
-    kind("drop", index),
-    kind("remove", index, index),
-    kind("handle", index, st.sampled_from(["cancel", "cancelled", "__repr__"])),
-    kind(
+    of("act", index, "set_name", st.sampled_from(["a", "b", 5])),
+    of("look", index),
+    of("drop", index),
+    of("remove", index, index),
+    of("handle", index, st.sampled_from(["cancel", "cancelled", "__repr__"])),
+    of(
         "combine",
         st.sampled_from(["gather", "shield", "ensure", "wait", "wait_for"]),
         st.lists(index, min_size=1, max_size=3),
         st.booleans(),
     ),
-    kind("set", value),
-    kind("stop"),
-    kind("tasks"),
-    kind("fail", st.sampled_from(["error", "interrupt", "exit", "cancelled", "stop"])),
-    kind("factory", st.sampled_from(["none", "python"] + (["eager"] if sys.version_info >= (3, 12) else []))),
+    of("set", value),
+    of("stop"),
+    of("tasks"),
+    of("fail", st.sampled_from(["error", "interrupt", "exit", "cancelled", "stop"])),
+    of("factory", st.sampled_from(["none", "python"] + (["eager"] if sys.version_info >= (3, 12) else []))),
 ]
 awaiting = [
-    kind("await", index, manner),
-    kind("await", index, manner),
-    kind("raw", st.sampled_from(["none", "number", "bare future", "generator", "self"]), index, manner),
-    kind("sleep", st.sampled_from([0, 1e-9, 3600]), manner),
-    kind("timeout", st.sampled_from([0, 1e-9, 3600]), index, manner),
-    kind("each", st.lists(index, max_size=1), st.sampled_from([None, 0, 1e-9, 3600]), manner),
-    kind("group", st.lists(index, max_size=1), index, manner),
+    of("await", index, manner),
+    of("await", index, manner),
+    of("raw", st.sampled_from(["none", "number", "bare future", "generator", "self"]), index, manner),
+    of("sleep", st.sampled_from([0, 1e-9, 3600]), manner),
+    of("timeout", st.sampled_from([0, 1e-9, 3600]), index, manner),
+    of("each", st.lists(index, max_size=1), st.sampled_from([None, 0, 1e-9, 3600]), manner),
+    of("group", st.lists(index, max_size=1), index, manner),
 ]
 
 
@@ -82,16 +72,16 @@ def nest(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
     """Steps that contain others."""
     script = st.lists(st.one_of(*awaiting, steps), max_size=5)
     return st.one_of(
-        kind(
+        of(
             "task",
             st.sampled_from(["loop", "class", "stock", "python", "ensure"]),
             script,
             st.booleans(),
             eager,
         ),
-        kind("task", st.just("loop"), script, st.booleans(), st.just(False)),
-        kind("callback", index, steps, st.booleans()),
-        kind("call", st.sampled_from(["soon", "threadsafe", "next", "never", "past", "own context"]), steps),
+        of("task", "loop", script, st.booleans(), False),
+        of("callback", index, steps, st.booleans()),
+        of("call", st.sampled_from(["soon", "threadsafe", "next", "never", "past", "own context"]), steps),
     )
 
 

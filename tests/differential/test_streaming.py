@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tulipa
 
 from ..implementation import IMPLEMENTATION
-from .search import search
+from .search import of, search
 from .streaming import Event, Make, Step, Talk, trace
 
 # The calibration compares asyncio with itself.
@@ -22,12 +22,6 @@ STOCK_LOOP = asyncio.SelectorEventLoop
 LOOP = tulipa.EventLoop if IMPLEMENTATION == "tulipa" else STOCK_LOOP
 
 size = st.sampled_from([0, 1, 10, 100, 1000, 20_000])
-
-
-def of(kind: str, *arguments: Any) -> st.SearchStrategy[Step]:
-    """The step of that name; arguments that are no strategies stand for themselves."""
-    strategies = [each if isinstance(each, st.SearchStrategy) else st.just(each) for each in arguments]
-    return st.tuples(st.just(kind), *strategies)
 
 
 step: st.SearchStrategy[Step] = st.one_of(

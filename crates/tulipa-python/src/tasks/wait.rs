@@ -195,12 +195,12 @@ impl Wait {
         if cfg!(Py_3_14) {
             self.caller.set(current::of(&event_loop)?);
         }
-        self.event_loop.put(event_loop.clone());
+        self.event_loop.put(event_loop);
         let futures = self.members();
         let completion = Completion {
             when,
             left: Cell::new(futures.len()),
-            counts_at_once: futures.iter().all(|future| is_told_at_once(future, &event_loop)),
+            counts_at_once: futures.iter().all(|future| is_told_at_once(future, &self.event_loop)),
             waiter: Slot::holding(waiter.clone()),
             caller: Slot::empty(),
         };
@@ -302,8 +302,8 @@ fn note(completion: &Object, future: &Object) -> bool {
 }
 
 /// Whether a future is a native one of that loop.
-fn is_told_at_once(future: &Object, event_loop: &Object) -> bool {
-    any::native(future).is_some_and(|state| state.home().or_none().is(event_loop.as_ptr()))
+fn is_told_at_once(future: &Object, event_loop: &Slot) -> bool {
+    any::native(future).is_some_and(|state| state.home().is_same(event_loop))
 }
 
 fn has_exception(state: &FutureState) -> bool {
