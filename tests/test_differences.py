@@ -9,6 +9,7 @@ import math
 import os
 import random
 import selectors
+import socket
 import sys
 import weakref
 from typing import Any
@@ -116,6 +117,29 @@ def test_the_loop_is_a_selector_loop_that_opens_neither_selector_nor_sockets() -
     assert sorted(opened) == ["anon_inode:[eventfd]", "anon_inode:[eventpoll]"]
     loop.close()
     assert descriptors() == before
+
+
+def test_a_loop_that_has_sent_to_several_at_once_closes_all_that_it_opened() -> None:
+    before = descriptors()
+    loop = tulipa.new_event_loop()
+    loop.run_until_complete(send_to_several())
+    loop.close()
+    assert descriptors() == before
+
+
+async def send_to_several() -> None:
+    """Write to eight connections in one iteration."""
+    pairs = [socket.socketpair() for _ in range(8)]
+    loop = asyncio.get_running_loop()
+    transports = [(await loop.create_connection(asyncio.Protocol, sock=ours))[0] for ours, _ in pairs]
+    for transport in transports:
+        transport.write(b"data")
+    for transport, (_, theirs) in zip(transports, pairs, strict=True):
+        theirs.setblocking(False)
+        assert await loop.sock_recv(theirs, 10) == b"data"
+        theirs.close()
+        transport.close()
+    await asyncio.sleep(0)
 
 
 class Selector(selectors.BaseSelector):

@@ -190,6 +190,12 @@ impl Flushing {
         }
     }
 
+    /// The loop is closed: what was not sent is handed back.
+    pub(crate) fn close(&self) -> Vec<Object> {
+        self.batch.close();
+        self.take()
+    }
+
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Object)) {
         if let Ok(streams) = self.streams.try_borrow() {
             streams.iter().for_each(see);

@@ -3,9 +3,9 @@
 //! An [`Instant`] counts nanoseconds of `CLOCK_MONOTONIC`, the clock behind Python's `time.monotonic()`, so
 //! that a deadline computed on the Python side means the same here. Everything else takes `now` as an
 //! argument and can be tested on a virtual clock. `std::time::Instant` is not used because it hides its
-//! number.
+//! number; it can be turned into ours.
 
-use std::ops::Add;
+use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use crate::sys;
@@ -81,6 +81,38 @@ impl Add<Duration> for Instant {
     }
 }
 
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at the clock's zero.
+    #[inline]
+    fn sub(self, delay: Duration) -> Self {
+        let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(nanos))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+
+    /// As [`Instant::saturating_duration_since`].
+    #[inline]
+    fn sub(self, earlier: Self) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+}
+
+impl From<std::time::Instant> for Instant {
+    /// The same point, or later by as long as reading both clocks takes: as a deadline it is never early.
+    fn from(instant: std::time::Instant) -> Self {
+        let theirs = std::time::Instant::now();
+        match instant.checked_duration_since(theirs) {
+            Some(ahead) => Self::now() + ahead,
+            None => Self::now() - theirs.duration_since(instant),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +128,15 @@ mod tests {
         let (early, late) = (Instant::from_nanos(3), Instant::from_nanos(10));
         assert_eq!(late.saturating_duration_since(early), Duration::from_nanos(7));
         assert_eq!(early.saturating_duration_since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn std_instants_become_ours_and_not_earlier() {
+        let (theirs, ours) = (std::time::Instant::now(), Instant::now());
+        let hour = Duration::from_secs(3600);
+        assert!(Instant::from(theirs + hour) - ours > Duration::from_secs(3540));
+        assert!(Instant::from(theirs + hour) >= Instant::from(theirs) && Instant::from(theirs) - hour < ours);
+        assert_eq!(Instant::from_nanos(1) - Duration::MAX, Instant::from_nanos(0));
     }
 
     #[test]

@@ -68,6 +68,6 @@ pub use event_loop::{Drained, Host, Loop, Remote, TaskHost};
 pub use net::{RustSource, TcpListener, TcpStream};
 pub use patience::Patience;
 pub use runtime::{Runtime, RustHost, run};
-pub use task::{JoinError, JoinHandle, Runnable, RustJob, spawn, yield_now};
-pub use time::{Elapsed, Sleep, sleep, sleep_until, timeout};
+pub use task::{JoinError, JoinHandle, Panic, Runnable, RustJob, spawn, yield_now};
+pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timers::TimerKey;

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-/// A queue that has room for no more than this keeps it when it empties: as much as a busy server's turns fill.
-const KEPT: usize = 4096;
+/// What has room for no more than this keeps it when it empties: as much as a busy server's turns fill.
+pub(crate) const KEPT: usize = 4096;
 
 /// A growing ring of jobs. Pushing and popping move one job and touch one index each.
 #[derive(Debug)]

@@ -70,8 +70,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// When the loop is closed before the future is done, or when waiting for the kernel fails, which only a
-    /// broken process sees.
+    /// When the loop is stopped or closed before the future is done, or when waiting for the kernel fails, which only
+    /// a broken process sees. The future is dropped then, in the next call or with the runtime.
     ///
     /// # Panics
     ///
@@ -86,9 +86,13 @@ impl Runtime {
             loop {
                 match main.take_output() {
                     Some(Ok(output)) => return Ok(output),
-                    Some(Err(JoinError::Panicked(payload))) => std::panic::resume_unwind(payload),
+                    Some(Err(JoinError::Panicked(panic))) => std::panic::resume_unwind(panic.into_payload()),
                     Some(Err(JoinError::Aborted)) => return Err(closed_meanwhile()),
                     None if self.event_loop.is_closed() => return Err(closed_meanwhile()),
+                    None if self.event_loop.take_stop() => {
+                        main.abort();
+                        return Err(io::Error::other("the loop was stopped before the future was done"));
+                    }
                     None => {}
                 }
                 if let ControlFlow::Break(error) = self.event_loop.turn(&RustHost) {

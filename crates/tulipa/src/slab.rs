@@ -4,6 +4,8 @@
 //! in; taking a value out raises the generation, so an old key finds nothing instead of a stranger. The slab
 //! never drops a value by itself before it is dropped as a whole.
 
+use crate::ready::KEPT;
+
 /// Marks the end of the free list.
 const NO_SLOT: u32 = u32::MAX;
 
@@ -57,12 +59,14 @@ pub struct Slab<T> {
     free: u32,
     /// Slots taken.
     len: usize,
+    /// The generation of new slots: not below that of any slot given back, whose keys stay stale so.
+    fresh: u32,
 }
 
 impl<T> Slab<T> {
     /// An empty slab that has not allocated yet.
     pub const fn new() -> Self {
-        Self { slots: Vec::new(), free: NO_SLOT, len: 0 }
+        Self { slots: Vec::new(), free: NO_SLOT, len: 0, fresh: 0 }
     }
 
     /// How many values are present.
@@ -101,8 +105,8 @@ impl<T> Slab<T> {
     fn insert_in_new_slot(&mut self, value: T) -> Key {
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots");
         assert_ne!(index, NO_SLOT, "fewer than 2^32 - 1 slots");
-        self.slots.push(Slot { generation: 0, next_free: NO_SLOT, value: Some(value) });
-        Key { index, generation: 0 }
+        self.slots.push(Slot { generation: self.fresh, next_free: NO_SLOT, value: Some(value) });
+        Key { index, generation: self.fresh }
     }
 
     /// Takes the value out; `None` if it left before.
@@ -162,10 +166,35 @@ impl<T> Slab<T> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
-    /// Takes out every value; all keys go stale.
+    /// Gives back the memory of a burst that is over, once the last value has left; two comparisons where there is
+    /// nothing to give.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.len == 0 && self.slots.capacity() > KEPT {
+            self.give_back();
+        }
+    }
+
+    /// Forgets the slots of an empty slab, unless one of them is retired and so has to be remembered.
+    #[cold]
+    fn give_back(&mut self) {
+        let fresh = self.slots.iter().map(|slot| slot.generation).max().unwrap_or(self.fresh);
+        if fresh != u32::MAX {
+            *self = Self { fresh, ..Self::new() };
+        }
+    }
+
+    /// Takes out every value, in the order of slots; all keys go stale.
     pub fn take_all(&mut self) -> Vec<T> {
+        let values = self.drain().collect();
+        self.settle();
+        values
+    }
+
+    /// The same one by one, and no memory is given back.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
         let count = u32::try_from(self.slots.len()).expect("fewer than 2^32 slots");
-        (0..count).filter_map(|index| self.remove_at(index)).collect()
+        (0..count).filter_map(|index| self.remove_at(index))
     }
 }
 
@@ -211,6 +240,34 @@ mod tests {
         let last = Key { index: 0, generation: u32::MAX - 1 };
         assert_eq!(slab.remove(last), Some(1));
         assert_eq!(slab.insert(2).index(), 1);
+    }
+
+    #[test]
+    fn pure_a_burst_gives_its_memory_back_and_its_keys_stay_stale() {
+        let mut slab = Slab::new();
+        let burst: Vec<_> = (0..=KEPT).map(|n| slab.insert(n)).collect();
+        assert!(burst.iter().skip(1).all(|key| slab.remove(*key).is_some()));
+        slab.settle();
+        assert_eq!(slab.lookup(burst[0]), Some(&0), "nothing is given back while a value is left");
+        slab.remove(burst[0]);
+        slab.settle();
+        assert_eq!(slab.slots.capacity(), 0);
+
+        let again: Vec<_> = (0..=KEPT).map(|n| slab.insert(n)).collect();
+        assert!(burst.iter().all(|key| slab.lookup(*key).is_none()));
+        assert_eq!(slab.take_all().len(), again.len());
+        assert_eq!(slab.slots.capacity(), 0);
+    }
+
+    #[test]
+    fn pure_a_retired_slot_is_not_forgotten() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..=KEPT).map(|n| slab.insert(n)).collect();
+        slab.slots[0].generation = u32::MAX - 1;
+        slab.remove(Key { index: 0, generation: u32::MAX - 1 });
+        assert!(keys.iter().skip(1).all(|key| slab.remove(*key).is_some()));
+        slab.settle();
+        assert_eq!(slab.insert(0).index(), KEPT as u32);
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, RawWakerVTable, Waker};
 use std::time::Duration;
+
+use pin_project_lite::pin_project;
 
 use crate::clock::Instant;
 use crate::task::{LoopId, RustJob, with_loop};
@@ -62,6 +63,15 @@ struct Timer {
     target: (*const (), *const RawWakerVTable),
 }
 
+impl Timer {
+    /// Whether the time is up; `None` where its loop cannot tell: it is not the one that polls, or is closed.
+    fn has_fired(&self) -> Option<bool> {
+        with_loop(Some(self.loop_id), |carrier| {
+            carrier.filter(|carrier| !carrier.is_closed()).map(|carrier| !carrier.is_timer_pending(self.key))
+        })
+    }
+}
+
 impl Future for Sleep {
     type Output = ();
 
@@ -70,14 +80,11 @@ impl Future for Sleep {
     /// When no Tulipa loop runs on this thread.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if let Some(timer) = &self.timer {
-            let is_pending = with_loop(Some(timer.loop_id), |carrier| {
-                carrier.is_some_and(|carrier| carrier.is_timer_pending(timer.key))
-            });
-            if !is_pending {
-                return Poll::Ready(());
-            }
-            if timer.target == address(context.waker()) {
-                return Poll::Pending;
+            match timer.has_fired() {
+                Some(true) => return Poll::Ready(()),
+                Some(false) if timer.target == address(context.waker()) => return Poll::Pending,
+                None if Instant::now() >= self.deadline => return Poll::Ready(()),
+                _ => {} // for another waker, or on another loop
             }
         }
         self.start(context.waker().clone());
@@ -140,15 +147,36 @@ fn address(waker: &Waker) -> (*const (), *const RawWakerVTable) {
 /// assert!(outcome.is_err());
 /// # std::io::Result::Ok(())
 /// ```
-pub fn timeout<F: Future>(delay: Duration, future: F) -> impl Future<Output = Result<F::Output, Elapsed>> {
-    let sleep = sleep(delay);
-    async move {
-        let (mut future, mut sleep) = (pin!(future), pin!(sleep));
-        poll_fn(|context| match future.as_mut().poll(context) {
+pub fn timeout<F: Future>(delay: Duration, future: F) -> Timeout<F> {
+    Timeout { future, sleep: sleep(delay) }
+}
+
+pin_project! {
+    /// The future of [`timeout`]. Stays on its loop's thread.
+    #[must_use = "futures do nothing unless awaited"]
+    #[derive(Debug)]
+    pub struct Timeout<F> {
+        // What is waited for.
+        #[pin]
+        future: F,
+        // How long.
+        #[pin]
+        sleep: Sleep,
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    /// # Panics
+    ///
+    /// When no Tulipa loop runs on this thread, and `future` is not ready at once.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.poll(context) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending => sleep.as_mut().poll(context).map(|()| Err(Elapsed)),
-        })
-        .await
+            Poll::Pending => this.sleep.poll(context).map(|()| Err(Elapsed)),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! Pure: time is an argument, and no job is run or dropped in here.
 
 use crate::clock::Instant;
+use crate::ready::KEPT;
 use crate::slab::{Key, Slab};
 
 /// Children per heap node.
@@ -208,9 +209,21 @@ impl<J> Timers<J> {
         self.jobs.iter().map(|timer| &timer.job)
     }
 
+    /// Gives back the memory of a burst that is over. For the end of a turn; a few comparisons where there is nothing
+    /// to give.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.heap.capacity() > KEPT.max(8 * self.heap.len()) {
+            self.heap.shrink_to(KEPT);
+        }
+        self.jobs.settle();
+    }
+
     /// Takes out every job, nearest deadline first.
     pub fn take_all(&mut self) -> Vec<J> {
-        std::iter::from_fn(|| self.pop_due(Instant::MAX)).collect()
+        let jobs = std::iter::from_fn(|| self.pop_due(Instant::MAX)).collect();
+        self.settle();
+        jobs
     }
 
     /// Takes the entry at `position` out of the heap; the last entry fills the gap and finds its level.
@@ -364,6 +377,17 @@ mod tests {
         let new = timers.insert(at(1), "new");
         assert_eq!(timers.cancel(old), None);
         assert_eq!(timers.cancel(TimerKey::from_bits(new.to_bits())), Some("new"));
+    }
+
+    #[test]
+    fn pure_a_burst_gives_its_memory_back() {
+        let mut timers = Timers::new();
+        let keys: Vec<_> = (0..=KEPT as u64).map(|deadline| timers.insert(at(deadline), deadline)).collect();
+        assert!(keys.iter().skip(2).all(|key| timers.cancel(*key).is_some()));
+        timers.settle();
+        assert!(timers.heap.capacity() <= KEPT);
+        timers.check();
+        assert_eq!(timers.take_all(), [0, 1]);
     }
 
     #[test]

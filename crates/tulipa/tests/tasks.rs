@@ -4,12 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use tulipa::{Instant, JoinError, JoinHandle, Runtime, RustHost, run, sleep, spawn, timeout, yield_now};
+use tulipa::{
+    Instant, JoinError, JoinHandle, Runtime, RustHost, Sleep, run, sleep, spawn, timeout, yield_now,
+};
 
 /// Counts its drops.
 #[derive(Clone, Default)]
@@ -304,6 +307,55 @@ fn a_task_may_close_the_loop_it_runs_on() {
 }
 
 #[test]
+fn stopping_the_loop_ends_the_call_and_the_next_one_runs() {
+    let runtime = Rc::new(Runtime::new().unwrap());
+    let (guard, drops) = Guard::counted();
+    let inner = Rc::clone(&runtime);
+    let outcome = runtime.block_on(async move {
+        let _guard = guard;
+        inner.event_loop().stop();
+        pending::<()>().await;
+    });
+    assert!(outcome.unwrap_err().to_string().contains("stopped"));
+    assert_eq!(runtime.block_on(async { 1 }).unwrap(), 1);
+    assert_eq!(drops.get(), 1);
+}
+
+#[test]
+fn what_destructors_spawn_while_the_runtime_is_dropped_is_dropped_too() {
+    /// Says good-bye in a task of its own, so many times.
+    struct Farewell(u32, Guard);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            if let Some(left) = self.0.checked_sub(1) {
+                let next = Self(left, self.1.clone());
+                drop(spawn(async move { drop(next) }));
+            }
+        }
+    }
+    let (guard, drops) = Guard::counted();
+    run(async {
+        let farewell = Farewell(4, guard);
+        drop(spawn(async move {
+            let _farewell = farewell;
+            pending::<()>().await;
+        }));
+    })
+    .unwrap();
+    assert_eq!(drops.get(), 5);
+}
+
+#[test]
+fn a_panic_goes_to_any_thread_as_an_error() {
+    let outcome = run(async {
+        let failing: JoinHandle<()> = spawn(async { panic!("on purpose") });
+        failing.await?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    });
+    assert_eq!(outcome.unwrap().unwrap_err().to_string(), "the task panicked: on purpose");
+}
+
+#[test]
 fn sleeping_is_never_too_short_and_cancelling_removes_the_timer() {
     let runtime = Rc::new(Runtime::new().unwrap());
     let inner = Rc::clone(&runtime);
@@ -344,6 +396,61 @@ fn a_sleep_follows_the_task_that_polls_it() {
         spawn(moved).await.unwrap();
     })
     .unwrap();
+}
+
+/// A sleep whose timer is on the current loop.
+async fn begun(delay: Duration) -> Pin<Box<Sleep>> {
+    let mut sleeping = Box::pin(sleep(delay));
+    assert!(poll_fn(|context| Poll::Ready(sleeping.as_mut().poll(context))).await.is_pending());
+    sleeping
+}
+
+#[test]
+fn a_sleep_is_not_too_short_on_another_loop() {
+    const DELAY: Duration = Duration::from_millis(2);
+    let start = Instant::now();
+    let sleeping = run(begun(DELAY)).unwrap();
+    run(sleeping).unwrap();
+    assert!(Instant::now() - start >= DELAY);
+
+    run(async {
+        let start = Instant::now();
+        let sleeping = begun(DELAY).await;
+        run(sleeping).unwrap();
+        assert!(Instant::now() - start >= DELAY);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_closed_loop_ends_no_sleep_early() {
+    let runtime = Rc::new(Runtime::new().unwrap());
+    let inner = Rc::clone(&runtime);
+    let is_pending = Rc::new(Cell::new(false));
+    let seen = Rc::clone(&is_pending);
+    let outcome = runtime.block_on(async move {
+        let mut sleeping = begun(Duration::from_secs(3600)).await;
+        poll_fn(|context| {
+            drop(inner.event_loop().close());
+            seen.set(sleeping.as_mut().poll(context).is_pending());
+            Poll::<()>::Pending
+        })
+        .await;
+    });
+    assert!(outcome.is_err() && is_pending.get());
+}
+
+#[test]
+fn a_timeout_is_not_much_larger_than_what_it_wraps() {
+    let future = async {
+        let large = [0_u8; 1024];
+        yield_now().await;
+        large.len()
+    };
+    let bare = size_of_val(&future);
+    let nested = timeout(Duration::ZERO, timeout(Duration::ZERO, timeout(Duration::ZERO, future)));
+    assert!(size_of_val(&nested) < bare + 3 * 64);
+    assert_eq!(run(nested).unwrap().unwrap().unwrap(), Ok(1024));
 }
 
 #[test]

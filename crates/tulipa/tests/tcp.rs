@@ -2,11 +2,14 @@
 #![cfg(not(loom))]
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
-use tulipa::{TcpListener, TcpStream, run, spawn, yield_now};
+use tulipa::{TcpListener, TcpStream, run, spawn, timeout, yield_now};
 
 /// Any free port.
 fn anywhere() -> SocketAddr {
@@ -136,6 +139,85 @@ fn gathered_slices_arrive_in_order() {
         assert_eq!(&buffer, b"one two");
         drop(client);
         assert_eq!(server.read_exact(&mut buffer).await.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+    })
+    .unwrap();
+}
+
+#[test]
+fn more_slices_than_the_kernel_takes_are_written_in_part() {
+    run(async {
+        let (client, server) = pair().await.unwrap();
+        let slices = vec![IoSlice::new(b"x"); 1500];
+        assert_eq!(client.write_vectored(&slices).await.unwrap(), 1024);
+        server.read_exact(&mut [0; 1024]).await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
+fn several_tasks_wait_for_connections_and_who_gives_up_keeps_nobody_waiting() {
+    run(async {
+        let listener = Rc::new(TcpListener::bind(anywhere()).unwrap());
+        let address = listener.local_addr().unwrap();
+        let accepting: Vec<_> = (0..3)
+            .map(|_| {
+                let listener = Rc::clone(&listener);
+                spawn(async move { listener.accept().await.map(drop) })
+            })
+            .collect();
+        yield_now().await;
+        accepting[2].abort();
+        assert!(timeout(Duration::ZERO, listener.accept()).await.is_err());
+        let _clients =
+            (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
+        for (number, task) in accepting.into_iter().enumerate() {
+            assert_eq!(task.await.is_ok(), number < 2);
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn waiting_for_many_sockets_in_one_task_sleeps_until_one_is_ready() {
+    const CONNECTIONS: usize = 200; // more than a task may use in one go
+    allow_descriptors(2 * CONNECTIONS as u64 + 100);
+    run(async {
+        let mut pairs = Vec::new();
+        for _ in 0..CONNECTIONS {
+            pairs.push(pair().await.unwrap());
+        }
+        let pairs = Rc::new(pairs);
+        let mut buffers = vec![[0; 1]; CONNECTIONS];
+        let mut reads: Vec<_> = pairs
+            .iter()
+            .zip(&mut buffers)
+            .map(|((_, server), buffer)| Box::pin(server.read(buffer)))
+            .collect();
+        let (polls, last) = (Cell::new(0), CONNECTIONS - 1);
+        let writer = Rc::clone(&pairs);
+        drop(spawn(async move {
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            writer[last].0.write_all(b"!").await.unwrap();
+        }));
+        let first = poll_fn(|context| {
+            polls.set(polls.get() + 1);
+            let found = reads.iter_mut().position(|read| read.as_mut().poll(context).is_ready());
+            found.map_or(Poll::Pending, Poll::Ready)
+        });
+        assert_eq!(first.await, last);
+        assert!(polls.get() < 10, "the task has woken itself: {polls:?}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_socket_of_another_loop_is_an_error_instead_of_a_wait_for_ever() {
+    run(async {
+        let (client, _server) = pair().await.unwrap();
+        let outcome = run(async move { client.read(&mut [0; 1]).await }).unwrap();
+        assert!(outcome.unwrap_err().to_string().contains("another Tulipa loop"));
     })
     .unwrap();
 }

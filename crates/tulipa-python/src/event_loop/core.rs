@@ -364,7 +364,7 @@ impl Core {
         for slot in self.slots() {
             slot.set(None);
         }
-        drop(self.flushing.take());
+        drop(self.flushing.close());
     }
 
     fn slots(&self) -> [&Slot; 6] {

@@ -40,6 +40,11 @@ struct Member<'a> {
 }
 
 impl Batch {
+    /// Closes the ring.
+    pub(super) fn close(&self) {
+        self.0.take();
+    }
+
     /// Sends what can be sent together.
     #[inline]
     pub(super) fn send(&self, transports: &[Object]) -> Result<()> {

@@ -49,7 +49,8 @@ impl Kind {
         match slices {
             [only] if self.is_pipe() => sys::write(fd, only),
             [only] => sys::send(fd, only),
-            several => sys::writev(fd, several),
+            several if self.is_pipe() => sys::writev(fd, several),
+            several => sys::send_vectored(fd, several),
         }
     }
 

@@ -49,6 +49,7 @@ impl<H: Host> Loop<H> {
         if let Some(key) = unsafe { runnable.run() } {
             let task = self.tasks.borrow_mut().remove(key);
             drop(task);
+            self.tasks.borrow_mut().settle();
         }
     }
 }
@@ -56,6 +57,10 @@ impl<H: Host> Loop<H> {
 impl<H: TaskHost> Carrier for Loop<H> {
     fn id(&self) -> LoopId {
         self.id
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed()
     }
 
     fn schedule(&self, job: RustJob) {

@@ -178,6 +178,7 @@ impl<H: Host> Loop<H> {
             host.run(self, job)?;
         }
         self.ready.borrow_mut().settle();
+        self.timers.borrow_mut().settle();
         ControlFlow::Continue(())
     }
 

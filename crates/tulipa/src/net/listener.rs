@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
@@ -54,7 +55,7 @@ impl TcpListener {
         Ok(Self { socket: Socket::new(socket.into(), true)? })
     }
 
-    /// The next connection.
+    /// The next connection. Several tasks may wait for one each.
     ///
     /// # Errors
     ///
@@ -77,5 +78,17 @@ impl TcpListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let address = SockRef::from(&self.socket).local_addr()?;
         address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl AsFd for TcpListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for TcpListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.fd()
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::watch::{Direction, RustSource, Watch};
+use super::watch::{Direction, RustSource, Waiting, Watch};
 use crate::driver::{Interest, Token};
 use crate::task::{LoopId, spend_budget, with_loop};
 
@@ -45,8 +45,9 @@ impl Socket {
     }
 
     /// Waits until a direction is ready.
-    pub(super) async fn ready(&self, direction: Direction) {
-        poll_fn(|context| self.poll_ready(direction, context)).await;
+    pub(super) async fn ready(&self, direction: Direction) -> io::Result<()> {
+        let mut waiting = self.watch.waiting(direction);
+        poll_fn(|context| self.poll_ready(&mut waiting, context)).await
     }
 
     /// Does `operation` as soon as it does not block.
@@ -55,10 +56,12 @@ impl Socket {
         direction: Direction,
         mut operation: impl FnMut(RawFd) -> io::Result<R>,
     ) -> io::Result<R> {
+        let mut waiting = self.watch.waiting(direction);
         poll_fn(|context| {
-            ready!(spend_budget(context));
             loop {
-                ready!(self.poll_ready(direction, context));
+                ready!(self.poll_ready(&mut waiting, context))?;
+                // Behind the waiting, or a task that asks many idle sockets would spend it on nothing.
+                ready!(spend_budget(context));
                 match operation(self.fd()) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.watch.clear(direction),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -83,13 +86,17 @@ impl Socket {
         Ok(moved)
     }
 
-    /// Whether a direction is believed ready; if not, the task is woken when it is.
-    fn poll_ready(&self, direction: Direction, context: &Context<'_>) -> Poll<()> {
-        if self.watch.is_ready(direction) {
-            return Poll::Ready(());
+    /// Whether a direction is believed ready; if not, the task is woken when it is. A task of another loop would sleep
+    /// for good: while that one turns, ours does not.
+    fn poll_ready(&self, waiting: &mut Waiting<'_>, context: &Context<'_>) -> Poll<io::Result<()>> {
+        let is_elsewhere =
+            || with_loop(None, |carrier| carrier.is_some_and(|carrier| carrier.id() != self.loop_id));
+        match waiting.poll(context) {
+            Poll::Pending if is_elsewhere() => {
+                Poll::Ready(Err(io::Error::other("the socket belongs to another Tulipa loop")))
+            }
+            answer => answer.map(Ok),
         }
-        self.watch.wait(direction, context.waker());
-        Poll::Pending
     }
 }
 

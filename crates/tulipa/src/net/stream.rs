@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 
@@ -11,8 +11,7 @@ use super::watch::Direction;
 use crate::sys;
 
 /// A TCP connection. All methods take `&self`, so that one task may read while another writes, without
-/// splitting. Two tasks that read the same connection at once get in each other's way: only the last one to
-/// wait is woken.
+/// splitting. Of several tasks that read at once each gets a part of what comes.
 #[derive(Debug)]
 pub struct TcpStream {
     /// The socket.
@@ -39,7 +38,7 @@ impl TcpStream {
             Err(error) => return Err(error),
         }
         let socket = Socket::new(socket.into(), false)?;
-        socket.ready(Direction::Write).await;
+        socket.ready(Direction::Write).await?;
         match SockRef::from(&socket).take_error()? {
             Some(error) => Err(error),
             None => Ok(Self { socket }),
@@ -85,7 +84,7 @@ impl TcpStream {
         Ok(())
     }
 
-    /// Writes as much of `bytes` as the kernel takes, at least one.
+    /// Writes as much of `bytes` as the kernel takes: at least one, if there is any.
     ///
     /// # Errors
     ///
@@ -98,18 +97,19 @@ impl TcpStream {
         self.socket.transfer(Direction::Write, bytes.len(), |fd| sys::send(fd, bytes)).await
     }
 
-    /// Writes as much of `slices`, in order, as the kernel takes.
+    /// Writes as much of `slices`, in order, as the kernel takes, and of no more than 1024 of them.
     ///
     /// # Errors
     ///
-    /// What `writev(2)` says.
+    /// What `sendmsg(2)` says; `BrokenPipe` when the peer is gone.
     ///
     /// # Cancellation
     ///
     /// Then nothing was written.
     pub async fn write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let slices = &slices[..slices.len().min(sys::MAX_SLICES)];
         let room = slices.iter().map(|slice| slice.len()).sum();
-        self.socket.transfer(Direction::Write, room, |fd| sys::writev(fd, slices)).await
+        self.socket.transfer(Direction::Write, room, |fd| sys::send_vectored(fd, slices)).await
     }
 
     /// Writes all of `bytes`.
@@ -165,6 +165,12 @@ impl TcpStream {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         let address = SockRef::from(&self.socket).peer_addr()?;
         address.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl AsFd for TcpStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a Rust socket and the loop share about a descriptor: how ready it is, and who waits for it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use crate::driver::Readiness;
+use crate::slab::{Key, Slab};
 use crate::task::RustJob;
 
 /// A direction of a descriptor.
@@ -22,8 +23,8 @@ pub(super) enum Direction {
 struct Half {
     /// Trying is worth while: the kernel said so, or nobody has tried yet.
     is_ready: Cell<bool>,
-    /// The task that waits for it.
-    waiter: Cell<Option<Waker>>,
+    /// Who waits for it. All are woken: who comes first may take all there is, or may have given up by then.
+    waiters: RefCell<Slab<Waker>>,
 }
 
 /// The readiness of one descriptor.
@@ -55,12 +56,6 @@ impl Watch {
         }
     }
 
-    /// Whether trying is worth while.
-    #[inline]
-    pub(super) fn is_ready(&self, direction: Direction) -> bool {
-        self.half(direction).is_ready.get()
-    }
-
     /// The kernel said `WouldBlock`: whatever was believed, wait for the next edge.
     pub(super) fn clear(&self, direction: Direction) {
         self.half(direction).is_ready.set(false);
@@ -77,16 +72,50 @@ impl Watch {
         }
     }
 
-    /// Notes who waits. One task per direction: the last one is woken.
-    pub(super) fn wait(&self, direction: Direction, waker: &Waker) {
-        let slot = &self.half(direction).waiter;
-        let before = slot.take();
-        if before.as_ref().is_some_and(|before| before.will_wake(waker)) {
-            slot.set(before);
-            return;
+    /// A place for one who will wait for a direction.
+    pub(super) const fn waiting(&self, direction: Direction) -> Waiting<'_> {
+        Waiting { watch: self, direction, place: None }
+    }
+}
+
+/// One who waits for a direction, until dropped.
+pub(super) struct Waiting<'a> {
+    /// What is waited for.
+    watch: &'a Watch,
+    /// Of the two.
+    direction: Direction,
+    /// Where the waker is, or was until it was needed.
+    place: Option<Key>,
+}
+
+impl Waiting<'_> {
+    /// Whether the direction is believed ready; if not, the task is woken when it is.
+    pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<()> {
+        let half = self.watch.half(self.direction);
+        if half.is_ready.get() {
+            return Poll::Ready(());
         }
-        slot.set(Some(waker.clone()));
-        drop(before); // calls out
+        let will_be_woken =
+            |place| half.waiters.borrow().lookup(place).is_some_and(|waker| waker.will_wake(context.waker()));
+        if !self.place.is_some_and(will_be_woken) {
+            self.leave();
+            let waker = context.waker().clone(); // calls out
+            self.place = Some(half.waiters.borrow_mut().insert(waker));
+        }
+        Poll::Pending
+    }
+
+    /// Waits no more.
+    fn leave(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        let waker = self.watch.half(self.direction).waiters.borrow_mut().remove(place);
+        drop(waker); // calls out
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
@@ -106,7 +135,7 @@ impl fmt::Debug for Watch {
 pub struct RustSource(pub(super) Rc<Watch>);
 
 impl RustSource {
-    /// Notes the readiness and pushes a job for each task that waited, the reader's first. Calls nobody:
+    /// Notes the readiness and pushes a job for each task that waited, readers first. Calls nobody:
     /// wakers are moved out, not dropped or called.
     pub fn dispatch(&self, readiness: Readiness, push: &mut impl FnMut(RustJob)) {
         let watch = &self.0;
@@ -116,9 +145,7 @@ impl RustSource {
         let halves = [(readiness.is_readable(), &watch.read), (readiness.is_writable(), &watch.write)];
         for (_, half) in halves.into_iter().filter(|(is_ready, _)| *is_ready) {
             half.is_ready.set(true);
-            if let Some(waker) = half.waiter.take() {
-                push(RustJob::Wake(waker));
-            }
+            half.waiters.borrow_mut().drain().for_each(|waker| push(RustJob::Wake(waker)));
         }
     }
 }
@@ -133,15 +160,36 @@ mod tests {
         jobs.len()
     }
 
+    /// One who has begun to wait.
+    fn waiting(source: &RustSource, direction: Direction) -> Waiting<'_> {
+        let mut waiting = source.0.waiting(direction);
+        for _ in 0..2 {
+            assert!(waiting.poll(&Context::from_waker(Waker::noop())).is_pending());
+        }
+        waiting
+    }
+
     #[test]
     fn pure_each_waiter_is_woken_once() {
         let source = RustSource(Watch::new(false));
-        source.0.wait(Direction::Read, Waker::noop());
-        source.0.wait(Direction::Write, Waker::noop());
-        assert_eq!(woken(&source, Readiness::READABLE), 1);
-        assert!(source.0.is_ready(Direction::Read) && !source.0.is_ready(Direction::Write));
+        let (mut reader, _other, _writer) = (
+            waiting(&source, Direction::Read),
+            waiting(&source, Direction::Read),
+            waiting(&source, Direction::Write),
+        );
+        assert_eq!(woken(&source, Readiness::READABLE), 2);
+        assert!(reader.poll(&Context::from_waker(Waker::noop())).is_ready());
         assert_eq!(woken(&source, Readiness::BOTH), 1);
         assert_eq!(woken(&source, Readiness::BOTH), 0);
+    }
+
+    #[test]
+    fn pure_who_gave_up_is_not_woken_and_takes_nobodys_place() {
+        let source = RustSource(Watch::new(false));
+        let gone = waiting(&source, Direction::Read);
+        let _stays = waiting(&source, Direction::Read);
+        drop(gone);
+        assert_eq!(woken(&source, Readiness::READABLE), 1);
     }
 
     #[test]
@@ -149,8 +197,8 @@ mod tests {
         let source = RustSource(Watch::new(false));
         woken(&source, Readiness::READABLE | Readiness::BEHIND_DATA);
         source.0.clear_after_short(Direction::Read);
-        assert!(source.0.is_ready(Direction::Read), "no further edge will announce the end");
+        assert!(source.0.read.is_ready.get(), "no further edge will announce the end");
         source.0.clear(Direction::Read);
-        assert!(!source.0.is_ready(Direction::Read));
+        assert!(!source.0.read.is_ready.get());
     }
 }

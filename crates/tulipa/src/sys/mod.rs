@@ -23,7 +23,9 @@ pub use file::{
     FileKind, duplicate, file_kind, read, readable_bytes, seek, sendfile, set_nonblocking, write,
 };
 pub use names::{Found, Query, ResolveError, address_text, addresses_of, names_of, resolver_text};
-pub use socket::{accept, accept_from, connect, recv, send, shutdown, socket_error, writev};
+pub use socket::{
+    MAX_SLICES, accept, accept_from, connect, recv, send, send_vectored, shutdown, socket_error, writev,
+};
 
 /// The kernel's answer to a call that returns -1 on failure.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -35,12 +35,31 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     check_len(unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) })
 }
 
-/// Sends as much of `slices`, in order, as fits. For sockets and pipes; the process must ignore `SIGPIPE`, as
-/// both Rust's and Python's start-up arrange.
+/// The most slices that the kernel takes at once.
+pub const MAX_SLICES: usize = libc::UIO_MAXIOV as usize;
+
+/// Sends as much of `slices`, in order, as fits. A connection that the peer has closed is `BrokenPipe`, never a
+/// `SIGPIPE`.
 ///
 /// # Errors
 ///
-/// What `writev(2)` says.
+/// What `sendmsg(2)` says; `EMSGSIZE` for more slices than [`MAX_SLICES`].
+#[inline]
+pub fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: all zeros is a message without address, slices and control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = slices.as_ptr().cast_mut().cast();
+    message.msg_iovlen = slices.len() as _;
+    // SAFETY: an `IoSlice` has the layout of an `iovec`, each describes readable memory, and sending writes to none.
+    check_len(unsafe { libc::sendmsg(fd, &raw const message, libc::MSG_NOSIGNAL) })
+}
+
+/// Writes as much of `slices`, in order, as fits. For pipes; the process must ignore `SIGPIPE`, as both Rust's and
+/// Python's start-up arrange.
+///
+/// # Errors
+///
+/// What `writev(2)` says; `EINVAL` for more slices than [`MAX_SLICES`].
 #[inline]
 pub fn writev(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let count = libc::c_int::try_from(slices.len()).unwrap_or(libc::c_int::MAX);

@@ -36,6 +36,8 @@ impl LoopId {
 pub(crate) trait Carrier {
     /// The loop's number.
     fn id(&self) -> LoopId;
+    /// Whether it was closed: it turns no more.
+    fn is_closed(&self) -> bool;
     /// Puts a job at the end of the ready queue.
     fn schedule(&self, job: RustJob);
     /// Has a job become ready at `deadline`.
@@ -108,7 +110,7 @@ pub(crate) fn with_loop<R>(id: Option<LoopId>, f: impl FnOnce(Option<&dyn Carrie
 /// # Cancellation
 ///
 /// Dropping the handle leaves the task alone; [`JoinHandle::abort`] ends it. Closing the loop ends all its
-/// tasks.
+/// tasks; on a closed loop, where only destructors still run, `future` is dropped in here.
 ///
 /// # Examples
 ///

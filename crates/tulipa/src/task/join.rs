@@ -6,6 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use super::raw::TaskRef;
@@ -75,21 +76,44 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// Why a task has no result.
+/// Why a task has no result. May go to any thread, as errors are expected to.
 pub enum JoinError {
     /// It was aborted, or its loop was closed.
     Aborted,
-    /// It panicked, with this payload.
-    Panicked(Box<dyn Any + Send>),
+    /// It panicked.
+    Panicked(Panic),
 }
 
-impl JoinError {
-    /// The text of the panic, when it was a text, as `panic!` makes it.
-    fn message(payload: &(dyn Any + Send)) -> Option<&str> {
-        payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+/// What a task panicked with. The payload need not be `Sync`, so it is looked at under a lock.
+pub struct Panic(Mutex<Box<dyn Any + Send>>);
+
+impl Panic {
+    /// A caught panic.
+    pub(super) fn new(payload: Box<dyn Any + Send>) -> Self {
+        Self(Mutex::new(payload))
+    }
+
+    /// The payload, for [`std::panic::resume_unwind`] or a downcast.
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Panic {
+    /// With the text of the panic, when it was a text, as `panic!` makes it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let payload = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = payload.downcast_ref::<&str>().copied();
+        match text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)) {
+            Some(text) => write!(formatter, "the task panicked: {text}"),
+            None => formatter.write_str("the task panicked"),
+        }
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Panic({self})")
     }
 }
 
@@ -97,10 +121,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Aborted => formatter.write_str("the task was aborted"),
-            Self::Panicked(payload) => match Self::message(&**payload) {
-                Some(message) => write!(formatter, "the task panicked: {message}"),
-                None => formatter.write_str("the task panicked"),
-            },
+            Self::Panicked(panic) => panic.fmt(formatter),
         }
     }
 }

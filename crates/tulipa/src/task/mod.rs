@@ -27,6 +27,6 @@ pub use current::spawn;
 pub(crate) use current::{Carrier, LoopId, Sink, enter, with_loop};
 pub(crate) use job::Claim;
 pub use job::{Runnable, RustJob};
-pub use join::{JoinError, JoinHandle};
+pub use join::{JoinError, JoinHandle, Panic};
 pub(crate) use raw::OwnedTask;
 pub use yielding::yield_now;

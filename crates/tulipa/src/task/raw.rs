@@ -30,7 +30,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use super::budget::refill_budget;
 use super::current::{Carrier, LoopId, Sink};
 use super::job::Runnable;
-use super::join::{JoinError, JoinHandle};
+use super::join::{JoinError, JoinHandle, Panic};
 use crate::slab::Key;
 
 /// A `Runnable` of the task exists: waking it again does nothing.
@@ -121,9 +121,13 @@ where
     let stage = UnsafeCell::new(Stage::Future(future));
     let task = NonNull::from(Box::leak(Box::new(Task { header, stage })));
     let task = TaskRef(task.cast());
-    let key = carrier.adopt(OwnedTask { task: task.clone(), stays: PhantomData });
-    task.header().local.key.set(Some(key));
-    carrier.schedule(super::RustJob::Run(Runnable::new(task.clone())));
+    let owned = OwnedTask { task: task.clone(), stays: PhantomData };
+    if carrier.is_closed() {
+        drop(owned); // calls out: the future goes at once, as the others have
+    } else {
+        task.header().local.key.set(Some(carrier.adopt(owned)));
+        carrier.schedule(super::RustJob::Run(Runnable::new(task.clone())));
+    }
     // SAFETY: the output type is the future's, no other handle is made, and this is the loop's thread.
     unsafe { JoinHandle::new(task) }
 }
@@ -390,11 +394,15 @@ impl<F: Future> Task<F> {
         let output = match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
             Ok(Poll::Pending) => return false,
             Ok(Poll::Ready(output)) => Ok(output),
-            Err(payload) => Err(JoinError::Panicked(payload)),
+            Err(payload) => Err(JoinError::Panicked(Panic::new(payload))),
         };
         *stage = Stage::Output(match drop_in_place(stage) {
             Ok(()) => output,
-            Err(payload) => Err(JoinError::Panicked(payload)),
+            Err(payload) => {
+                // What it would have given goes as well; a second panic has been reported by the hook.
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(output)));
+                Err(JoinError::Panicked(Panic::new(payload)))
+            }
         });
         true
     }
@@ -402,7 +410,10 @@ impl<F: Future> Task<F> {
     unsafe fn cancel(task: NonNull<Header>) {
         // SAFETY: the vtable's contract.
         let stage = unsafe { Self::stage(task) };
-        let error = drop_in_place(stage).map_or_else(JoinError::Panicked, |()| JoinError::Aborted);
+        let error = match drop_in_place(stage) {
+            Ok(()) => JoinError::Aborted,
+            Err(payload) => JoinError::Panicked(Panic::new(payload)),
+        };
         *stage = Stage::Output(Err(error));
     }
 

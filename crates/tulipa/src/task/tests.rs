@@ -32,6 +32,7 @@ impl Sink for Mailbox {
 /// A loop reduced to its queues.
 struct Queues {
     id: LoopId,
+    is_closed: Cell<bool>,
     ready: RefCell<VecDeque<RustJob>>,
     tasks: RefCell<Slab<OwnedTask>>,
     mailbox: Arc<Mailbox>,
@@ -40,7 +41,7 @@ struct Queues {
 impl Queues {
     fn new() -> Self {
         let (ready, tasks) = (RefCell::default(), RefCell::default());
-        Self { id: LoopId::new(), ready, tasks, mailbox: Arc::default() }
+        Self { id: LoopId::new(), is_closed: Cell::new(false), ready, tasks, mailbox: Arc::default() }
     }
 
     /// Runs jobs until none is left.
@@ -75,6 +76,9 @@ impl Queues {
 impl Carrier for Queues {
     fn id(&self) -> LoopId {
         self.id
+    }
+    fn is_closed(&self) -> bool {
+        self.is_closed.get()
     }
     fn schedule(&self, job: RustJob) {
         self.ready.borrow_mut().push_back(job);
@@ -149,8 +153,53 @@ fn pure_panics_become_errors() {
     let queues = Queues::new();
     let mut task = enter(&queues, || spawn(async { std::panic::panic_any(5_u8) }));
     queues.run_all();
-    let Some(Err::<(), _>(JoinError::Panicked(payload))) = task.take_output() else { panic!("no panic") };
-    assert_eq!(payload.downcast_ref::<u8>(), Some(&5));
+    let Some(Err::<(), _>(JoinError::Panicked(panic))) = task.take_output() else { panic!("no panic") };
+    assert_eq!(panic.into_payload().downcast_ref::<u8>(), Some(&5));
+}
+
+/// Panics when dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+#[test]
+fn pure_a_future_and_its_output_that_both_panic_when_dropped_end_their_task_only() {
+    let queues = Queues::new();
+    let mut task = enter(&queues, || {
+        let bomb = Bomb;
+        spawn(poll_fn(move |_| {
+            let _ = &bomb;
+            Poll::Ready(Bomb)
+        }))
+    });
+    queues.run_all();
+    let Some(Err(error)) = task.take_output() else { panic!("no error") };
+    assert_eq!(error.to_string(), "the task panicked: dropped");
+}
+
+#[test]
+fn pure_a_closed_loop_drops_what_is_spawned_on_it() {
+    /// Spawns more when dropped.
+    struct Chain(u32, Rc<Cell<u32>>);
+    impl Drop for Chain {
+        fn drop(&mut self) {
+            self.1.set(self.1.get() + 1);
+            if let Some(left) = self.0.checked_sub(1) {
+                let next = Self(left, Rc::clone(&self.1));
+                let mut task = spawn(async move { drop(next) });
+                assert!(matches!(task.take_output(), Some(Err(JoinError::Aborted))));
+            }
+        }
+    }
+    let (queues, count) = (Queues::new(), Rc::default());
+    queues.is_closed.set(true);
+    enter(&queues, || drop(Chain(5, Rc::clone(&count))));
+    assert_eq!(count.get(), 6);
+    assert!(queues.tasks.borrow().is_empty() && queues.ready.borrow().is_empty());
 }
 
 #[test]
