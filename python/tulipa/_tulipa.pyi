@@ -471,12 +471,14 @@ class SSLTransport(asyncio.Transport):
 
 @final
 class StreamTransport(asyncio.Transport):
+    max_size: int
     _sock: socket
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
 
 @final
 class ReadPipeTransport(asyncio.ReadTransport):
+    max_size: int
     def _feed(self, reader: StreamReader, /) -> None: ...
 
 # asyncio's stubs do not show the class between, which keeps the water marks.

@@ -10,6 +10,7 @@ mod futures;
 mod gather;
 mod gc;
 mod locks;
+mod marks;
 mod names;
 mod operations;
 mod queues;

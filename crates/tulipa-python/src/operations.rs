@@ -239,7 +239,7 @@ impl Operation {
         match life {
             Life::Created => {
                 self.finish();
-                return Err(Raised::from_object(&exception));
+                return Err(left_by(exception));
             }
             Life::Running => return Err(already_running()),
             Life::Finished => return Err(self.already_awaited()),
@@ -305,10 +305,7 @@ impl Operation {
             Ok(Step::Await(iterator)) => {
                 self.delegate(iterator, |iterator| send_to(iterator, &Object::none()))
             }
-            Err(raised) => {
-                self.fail();
-                Err(raised)
-            }
+            Err(raised) => Err(self.fail(raised)),
         }
     }
 
@@ -353,10 +350,10 @@ impl Operation {
 
     /// As `finish`, with the exception put aside while references go.
     #[cold]
-    fn fail(&self) {
-        let exception = Raised.take_object();
+    fn fail(&self, raised: Raised) -> Raised {
+        let exception = raised.take_object();
         self.finish();
-        let Raised = Raised::from_object(&exception);
+        left_by(exception)
     }
 
     fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
@@ -383,6 +380,24 @@ fn is_exit(raised: &Raised) -> bool {
     // SAFETY: the classes live as long as the interpreter.
     let (exit, stop) = unsafe { (ffi::PyExc_GeneratorExit, ffi::PyExc_StopIteration) };
     raised.matches(exit) || raised.matches(stop)
+}
+
+/// The exception with which a coroutine ends: not a StopIteration, which would be taken for its result.
+#[cold]
+fn left_by(exception: Object) -> Raised {
+    // SAFETY: the class lives as long as the interpreter.
+    if !exception.is_instance_of(unsafe { ffi::PyExc_StopIteration }.cast()) {
+        return Raised::from_object(&exception);
+    }
+    // SAFETY: attached.
+    let py = unsafe { pyo3::Python::assume_attached() };
+    let error = PyRuntimeError::new_err("coroutine raised StopIteration").into_value(py);
+    // SAFETY: an exception; each call takes a reference of its own.
+    unsafe {
+        ffi::PyException_SetCause(error.as_ptr(), exception.clone().into_ptr());
+        ffi::PyException_SetContext(error.as_ptr(), exception.into_ptr());
+    }
+    Raised::from_object(&Object::from_bound(error.bind(py).as_any()))
 }
 
 #[cold]

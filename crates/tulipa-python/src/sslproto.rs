@@ -21,11 +21,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use self::library::{Session, library};
-use self::machine::{App, Machine, Marks, Receiver};
+use self::machine::{App, Machine, Marked, Marks, Receiver};
 pub(crate) use self::protocol::{is_protocol, received};
 pub(crate) use self::window::Windows;
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result, call};
+use crate::marks::{self, Cut};
 use crate::streams::Feeding;
 
 /// asyncio's constants for the high marks, in KiB.
@@ -86,8 +87,8 @@ pub(crate) fn open(opening: Opening<'_>) -> Result<Object> {
     set_app_protocol(machine, opening.protocol)?;
     machine.set_session(Some(Session::new(&context, opening.server_side, &hostname)?));
     machine.server_hostname.put(hostname);
-    machine.incoming_marks.set(marks(None, None, READ_MARK)?);
-    machine.outgoing_marks.set(marks(None, None, WRITE_MARK)?);
+    set_marks(&machine.incoming_marks, None, None, READ_MARK)?;
+    set_marks(&machine.outgoing_marks, None, None, WRITE_MARK)?;
     machine.extra.put(extra(&context)?);
     machine.context.put(context);
     machine.surroundings.put(crate::ffi::context::copy_current()?);
@@ -119,14 +120,17 @@ fn extra(context: &Object) -> Result<Object> {
 }
 
 /// The marks that asyncio derives from what was given.
-fn marks(high: Option<&Object>, low: Option<&Object>, default: &str) -> Result<Marks> {
+fn set_marks(place: &Marked, high: Option<&Object>, low: Option<&Object>, default: &str) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let library = library()?;
     let bound = |value: Option<&Object>| value.map(|value| value.bound(py));
     let arguments = (bound(high), bound(low), library.constant(default)?);
-    let (high, low) = library.flow_control.bound(py).call1(arguments)?.extract()?;
-    Ok(Marks { high, low })
+    let (high, low): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+        library.flow_control.bound(py).call1(arguments)?.extract()?;
+    place.given.set(marks::shown(&low, &high)?);
+    place.counts.set(Marks { high: marks::count(&high, Cut::Up), low: marks::count(&low, Cut::Down) });
+    Ok(())
 }
 
 /// Makes `protocol` the one that gets the data.

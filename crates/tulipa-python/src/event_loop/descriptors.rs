@@ -38,7 +38,7 @@ impl Side {
         match (self, source) {
             (Self::Reader, Source::Handles { reader, .. }) => Some(reader),
             (Self::Writer, Source::Handles { writer, .. }) => Some(writer),
-            (_, Source::Native(_)) => None,
+            (_, Source::Native(_) | Source::Idle(_)) => None,
         }
     }
 }
@@ -75,7 +75,7 @@ fn registered_number(core: &Core, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         let same = |&(_, token): &(RawFd, Token)| {
             core.engine.with_source(token, |source| match source {
                 Source::Handles { file: known, .. } => known.is(file.as_ptr()),
-                Source::Native(_) => false,
+                Source::Native(_) | Source::Idle(_) => false,
             }) == Some(true)
         };
         known.into_iter().find(same).map(|(fd, _)| fd).ok_or(error)
@@ -154,6 +154,7 @@ pub(crate) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
     let token = core.descriptors.borrow().get(&fd).copied()?;
     core.engine.with_source(token, |source| match source {
         Source::Native(object) => Some(object.clone()),
+        Source::Idle(object) => Some(object.get()),
         Source::Handles { .. } => None,
     })?
 }
@@ -213,7 +214,7 @@ pub(super) fn watched(py: Python<'_>, core: &Core) -> Vec<Watched> {
         let interest = core.engine.interest(token)?;
         let (file, reader, writer) = core.engine.with_source(token, |source| match source {
             // At rest: watched for a while, but for nobody.
-            Source::Handles { reader: None, writer: None, .. } => None,
+            Source::Handles { reader: None, writer: None, .. } | Source::Idle(_) => None,
             Source::Handles { file, reader, writer } => Some((file.clone(), reader.clone(), writer.clone())),
             Source::Native(object) => Some((object.clone(), None, None)),
         })??;

@@ -280,6 +280,9 @@ impl Host for PyHost {
             Source::Native(target) => {
                 push(Job::Io { target: target.clone(), event: Event::Ready(readiness), context: None });
             }
+            Source::Idle(target) => {
+                push(Job::Io { target: target.get(), event: Event::Ready(readiness), context: None });
+            }
             Source::Handles { reader, writer, .. } => {
                 let ready = [(readiness.is_readable(), reader), (readiness.is_writable(), writer)];
                 for (_, handle) in ready.into_iter().filter(|(is_ready, _)| *is_ready) {

@@ -1,5 +1,7 @@
 //! What the ready queue holds and what watched descriptors stand for, for a loop whose host is Python.
 
+use std::ptr::NonNull;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -73,8 +75,28 @@ pub(crate) enum Source {
     /// Callbacks of `add_reader` and `add_writer`, or operations that wait; `file` is the object that they were
     /// registered with, an operation's socket.
     Handles { file: Object, reader: Option<Object>, writer: Option<Object> },
-    /// A native transport or listener.
+    /// A native transport that is watched, or a listener.
     Native(Object),
+    /// A native transport of which nothing is wanted at the moment. As in asyncio, the loop does not keep it alive then.
+    Idle(Unowned),
+}
+
+/// A reference that is not counted, to a transport that takes its registration out of the loop before it is freed.
+pub(crate) struct Unowned(NonNull<ffi::PyObject>);
+
+impl Unowned {
+    /// # Safety
+    ///
+    /// The object outlives the registration that this is kept in.
+    pub(crate) unsafe fn new(object: NonNull<ffi::PyObject>) -> Self {
+        Self(object)
+    }
+
+    /// The object, for as long as the caller wants.
+    pub(super) fn get(&self) -> Object {
+        // SAFETY: alive, as `new` was promised.
+        unsafe { Object::borrow(self.0.as_ptr()) }
+    }
 }
 
 impl Source {
@@ -84,6 +106,7 @@ impl Source {
                 [Some(file), reader.as_ref(), writer.as_ref()].into_iter().flatten().for_each(see);
             }
             Self::Native(object) => see(object),
+            Self::Idle(_) => {}
         }
     }
 }

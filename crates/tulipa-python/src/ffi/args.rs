@@ -203,6 +203,34 @@ impl Args<'_> {
         values[..required].iter().all(Option::is_some).then_some(values)
     }
 
+    /// Distributes all arguments of a method over `known`, of which none is required, with CPython's texts where the call
+    /// is wrong.
+    pub(crate) fn optional<const N: usize>(
+        &self,
+        method: &str,
+        known: [&Object; N],
+    ) -> Result<[Option<Object>; N]> {
+        let mut values = self.keywords(method, known)?;
+        let given = self.positional.len() + 1;
+        for (place, &value) in self.positional.iter().enumerate() {
+            let Some(found) = values.get_mut(place) else {
+                let text = format!(
+                    "{method}() takes from 1 to {} positional arguments but {given} were given",
+                    N + 1
+                );
+                return Err(PyTypeError::new_err(text).into());
+            };
+            // SAFETY: arguments live for the call.
+            if found.replace(unsafe { Object::borrow(value) }).is_some() {
+                // SAFETY: attached.
+                let name = known[place].bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+                let text = format!("{method}() got multiple values for argument '{name}'");
+                return Err(PyTypeError::new_err(text).into());
+            }
+        }
+        Ok(values)
+    }
+
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
     /// CPython does.
     #[inline]

@@ -196,7 +196,7 @@ pub(super) fn start_shutdown(this: &Object, machine: &Machine) -> Result<()> {
     }
     transport::mark_closed(&machine.app_transport.or_none());
     if machine.state.get() == State::Handshake {
-        return abort(machine, &Object::none());
+        return abort(this, machine, &Object::none());
     }
     writing::encrypt_all(this, machine)?;
     machine.become_(State::Flushing)?;
@@ -254,7 +254,8 @@ fn unwrap(machine: &Machine) -> Result<()> {
 }
 
 /// `abort()` of the program's transport.
-pub(super) fn abort(machine: &Machine, error: &Object) -> Result<()> {
+pub(super) fn abort(this: &Object, machine: &Machine, error: &Object) -> Result<()> {
+    guard(this, machine, writing::send_last(this, machine))?;
     machine.become_(State::Unwrapped)?;
     let dropped = machine.backlog.borrow_mut().take_all();
     drop(dropped);
@@ -355,6 +356,12 @@ pub(super) fn connection_lost(machine: &Machine, error: &Object) -> Result<()> {
 
 const DEFAULT: &str = "Fatal error on transport";
 
+/// Clears an exception, unless it is one of those that are raised through everything.
+fn pass_on(raised: Raised) -> Result<()> {
+    let error = raised.take_object();
+    if is_plain(&error) { Ok(()) } else { Err(Raised::from_object(&error)) }
+}
+
 /// What a step raised ends the connection, unless it is one of the exceptions that are raised through everything.
 pub(super) fn guard(this: &Object, machine: &Machine, outcome: Result<()>) -> Result<()> {
     let Err(raised) = outcome else { return Ok(()) };
@@ -369,7 +376,12 @@ pub(super) fn guard(this: &Object, machine: &Machine, outcome: Result<()>) -> Re
 #[cold]
 pub(super) fn fatal(this: &Object, machine: &Machine, error: &Object, message: &str) -> Result<()> {
     let transport = machine.lower.or_none();
+    let sent = writing::send_last(this, machine);
     lower::force_close(machine, error)?;
+    if let Err(raised) = sent {
+        // Of a session that is at an end: the error at hand tells why.
+        pass_on(raised)?;
+    }
     // SAFETY: the class lives as long as the interpreter.
     if error.is_instance_of(unsafe { ffi::PyExc_OSError }.cast()) {
         return if machine.is_debug() { log(this, "%r: %s", Some((message, error))) } else { Ok(()) };

@@ -100,6 +100,19 @@ pub(super) struct Marks {
     pub(super) low: usize,
 }
 
+/// The marks of one direction.
+pub(super) struct Marked {
+    pub(super) counts: Cell<Marks>,
+    /// `(low, high)`, where the program has given other numbers than counts.
+    pub(super) given: Slot,
+}
+
+impl Marked {
+    fn new() -> Self {
+        Self { counts: Cell::default(), given: Slot::empty() }
+    }
+}
+
 /// What an SSLProtocol holds behind the bytes of `asyncio.BufferedProtocol`.
 pub(crate) struct Machine {
     pub(super) event_loop: Slot,
@@ -148,8 +161,8 @@ pub(crate) struct Machine {
     pub(super) records: Cell<Records>,
     /// What was written and is not encrypted yet.
     pub(super) backlog: RefCell<WriteQueue<Chunk>>,
-    pub(super) incoming_marks: Cell<Marks>,
-    pub(super) outgoing_marks: Cell<Marks>,
+    pub(super) incoming_marks: Marked,
+    pub(super) outgoing_marks: Marked,
     /// The transport below has had enough.
     pub(super) lower_full: Cell<bool>,
     /// It was told to read no more.
@@ -197,8 +210,8 @@ impl Machine {
             feeding: Cell::new(Feeding::Calls),
             records: Cell::default(),
             backlog: RefCell::new(WriteQueue::new()),
-            incoming_marks: Cell::default(),
-            outgoing_marks: Cell::default(),
+            incoming_marks: Marked::new(),
+            outgoing_marks: Marked::new(),
             lower_full: Cell::new(false),
             lower_paused: Cell::new(false),
             app_reading_paused: Cell::new(false),
@@ -210,7 +223,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 15] {
+    pub(super) fn slots(&self) -> [&Slot; 17] {
         [
             &self.event_loop,
             &self.app_protocol,
@@ -227,6 +240,8 @@ impl Machine {
             &self.handshake_timer,
             &self.shutdown_timer,
             &self.buffer,
+            &self.incoming_marks.given,
+            &self.outgoing_marks.given,
         ]
     }
 

@@ -250,7 +250,7 @@ fn not_writable(raised: Raised, buffer: &Object) -> Raised {
 
 /// Holds the stream below back while too much waits to be read.
 fn control_lower(machine: &Machine) -> Result<()> {
-    let (size, marks) = (machine.records.get().unread(), machine.incoming_marks.get());
+    let (size, marks) = (machine.records.get().unread(), machine.incoming_marks.counts.get());
     if size >= marks.high && !machine.lower_paused.get() {
         machine.lower_paused.set(true);
         lower::pause_reading(machine)

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::library::Session;
-use super::machine::{Machine, Marks};
+use super::machine::{Machine, Marked};
 use super::protocol::{Callback, bound, machine_of};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
@@ -241,7 +241,11 @@ fn number(size: usize) -> Result<Object> {
     unsafe { Object::steal(ffi::PyLong_FromSize_t(size)) }
 }
 
-fn pair(marks: Marks) -> Result<Object> {
+fn pair(marks: &Marked) -> Result<Object> {
+    if let Some(given) = marks.given.get() {
+        return Ok(given);
+    }
+    let marks = marks.counts.get();
     Ok((marks.low, marks.high).into_pyobject(py())?.into_any().into())
 }
 
@@ -286,7 +290,7 @@ face_method!(can_write_eof, |_| Ok(boolean(false)));
 fn close_by_force(face: &Face, error: &Object) -> Result<()> {
     face.closed.set(true);
     match face.protocol.get() {
-        Some(protocol) => life::abort(machine_of(&protocol), error),
+        Some(protocol) => life::abort(&protocol, machine_of(&protocol), error),
         None => Ok(()),
     }
 }
@@ -303,8 +307,8 @@ method!(resume_reading, "_resume_reading", |this| {
     }
     Ok(Object::none())
 });
-method!(get_write_limits, "_outgoing_low_water", |this| pair(this.machine().outgoing_marks.get()));
-method!(get_read_limits, "_incoming_low_water", |this| pair(this.machine().incoming_marks.get()));
+method!(get_write_limits, "_outgoing_low_water", |this| pair(&this.machine().outgoing_marks));
+method!(get_read_limits, "_incoming_low_water", |this| pair(&this.machine().incoming_marks));
 method!(get_write_size, "_get_write_buffer_size", |this| {
     let machine = this.machine();
     if machine.listed.get() && !machine.lower_full.get() {
@@ -349,32 +353,23 @@ method_with!(get_extra_info, "_get_extra_info", |this, args| {
     extra_info(this.machine(), &name, &default.unwrap_or_else(Object::none))
 });
 method_with!(set_write_limits, "_set_write_buffer_limits", |this, args| {
-    let marks = marks(args, "set_write_buffer_limits", super::WRITE_MARK)?;
-    this.machine().outgoing_marks.set(marks);
+    set_marks(&this.machine().outgoing_marks, args, "set_write_buffer_limits", super::WRITE_MARK)?;
     nothing(writing::control_app(&this.protocol, this.machine()))
 });
 method_with!(set_read_limits, "_set_read_buffer_limits", |this, args| {
-    let marks = marks(args, "set_read_buffer_limits", super::READ_MARK)?;
-    this.machine().incoming_marks.set(marks);
+    set_marks(&this.machine().incoming_marks, args, "set_read_buffer_limits", super::READ_MARK)?;
     nothing(reading::limits_changed(this.machine()))
 });
 
 /// Up to two arguments, by position or by name.
 fn two(args: &Args<'_>, method: &str, names: [&str; 2]) -> Result<[Option<Object>; 2]> {
     let names = names.map(|name| Object::from(PyString::intern(py(), name).into_any()));
-    let [first, second] = args.keywords(method, [&names[0], &names[1]])?;
-    if args.positional.len() > 2 {
-        let given = args.positional.len() + 1;
-        let text = format!("{method}() takes from 1 to 3 positional arguments but {given} were given");
-        return Err(PyTypeError::new_err(text).into());
-    }
-    Ok([args.at(0).or(first), args.at(1).or(second)])
+    args.optional(&format!("_SSLProtocolTransport.{method}"), [&names[0], &names[1]])
 }
 
-/// The marks that asyncio derives from what was given.
-fn marks(args: &Args<'_>, method: &str, default: &str) -> Result<Marks> {
+fn set_marks(marks: &Marked, args: &Args<'_>, method: &str, default: &str) -> Result<()> {
     let [high, low] = two(args, method, ["high", "low"])?;
-    super::marks(high.as_ref(), low.as_ref(), default)
+    super::set_marks(marks, high.as_ref(), low.as_ref(), default)
 }
 
 /// What is known of TLS, else what the transport below knows.

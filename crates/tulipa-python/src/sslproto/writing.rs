@@ -91,7 +91,8 @@ fn written(this: &Object, machine: &Machine) -> Result<()> {
         return Ok(());
     }
     let waiting = machine.backlog.borrow().len();
-    let gathers = waiting <= RECORD.min(machine.outgoing_marks.get().high) && !machine.lower_full.get();
+    let gathers =
+        waiting <= RECORD.min(machine.outgoing_marks.counts.get().high) && !machine.lower_full.get();
     if gathers && (machine.delivering.get() || list(this, machine)) {
         return Ok(());
     }
@@ -129,6 +130,14 @@ pub(super) fn flush_scheduled(this: &Object, machine: &Machine) -> Result<()> {
         return Ok(());
     }
     life::guard(this, machine, encrypt(this, machine))
+}
+
+/// The connection is about to be closed by force: what asyncio would have sent within `write()` goes out first.
+pub(super) fn send_last(this: &Object, machine: &Machine) -> Result<()> {
+    if machine.state.get() != State::Wrapped || machine.backlog.borrow().is_empty() {
+        return Ok(());
+    }
+    encrypt(this, machine)
 }
 
 /// Encrypts everything, also what the stream below does not want yet: a good-bye comes behind it.
@@ -229,7 +238,7 @@ pub(super) fn process_outgoing(this: &Object, machine: &Machine) -> Result<()> {
 pub(super) fn control_app(this: &Object, machine: &Machine) -> Result<()> {
     let nothing = !machine.lower_full.get() && machine.backlog.borrow().is_empty();
     let size = if nothing { 0 } else { machine.write_buffer_size()? };
-    let (marks, paused) = (machine.outgoing_marks.get(), machine.app_writing_paused.get());
+    let (marks, paused) = (machine.outgoing_marks.counts.get(), machine.app_writing_paused.get());
     let (method, message) = if size >= marks.high && !paused {
         (&stdlib().names.pause_writing, "protocol.pause_writing() failed")
     } else if size <= marks.low && paused {

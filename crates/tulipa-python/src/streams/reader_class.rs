@@ -19,6 +19,7 @@ use crate::ffi::fields::{flag_field, given, slot_field};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::methods::boolean;
+use crate::marks::{self, Cut};
 use crate::operations;
 use crate::stdlib::stdlib;
 
@@ -100,19 +101,9 @@ fn set_limit(reader: &Reader, limit: &Object) -> Result<()> {
     if given.le(0)? {
         return Err(PyValueError::new_err("Limit cannot be <= 0").into());
     }
-    let exact = given.extract::<usize>().ok();
-    reader.limit.set(exact.unwrap_or_else(|| given.extract::<f64>().map_or(usize::MAX, floor)));
-    reader.given_limit.set(exact.is_none().then(|| limit.clone()));
+    reader.limit.set(marks::count(&given, Cut::Down));
+    reader.given_limit.set(given.extract::<usize>().is_err().then(|| limit.clone()));
     Ok(())
-}
-
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count of bytes is above a number if and only if it is above what is cut off here"
-)]
-fn floor(limit: f64) -> usize {
-    limit as usize
 }
 
 unsafe extern "C" fn limit(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

@@ -1,6 +1,7 @@
 //! The class objects: `asyncio.Transport`, and what pipes have of it, with a native extension.
 
 use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use pyo3::exceptions::PyResourceWarning;
@@ -172,6 +173,12 @@ pub(super) unsafe fn stream<'a>(object: *mut ffi::PyObject) -> &'a Stream {
     unsafe { &*object.byte_add(layout().offset).cast::<Stream>() }
 }
 
+/// The transport of an extension.
+pub(super) fn transport_of(stream: &Stream) -> NonNull<ffi::PyObject> {
+    // SAFETY: every `Stream` lies behind the base of a transport, where `allocate` wrote it.
+    unsafe { NonNull::from(stream).byte_sub(layout().offset).cast() }
+}
+
 unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
     // SAFETY: an instance; the collector's function and data.
     unsafe {
@@ -210,8 +217,9 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
         return;
     }
-    // SAFETY: nobody else sees the object from here on.
+    // SAFETY: nobody else sees the object from here on, the loop included.
     unsafe {
+        stream::unwatch(stream(object));
         gc::hide(object);
         clear(object);
         std::ptr::drop_in_place(object.byte_add(layout().offset).cast::<Stream>());

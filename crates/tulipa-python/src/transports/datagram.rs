@@ -46,8 +46,6 @@ pub(crate) struct Datagram {
     pub(super) address: Slot,
     peer: Peer,
     family: i32,
-    /// The longest message that is not cut off.
-    pub(super) max_size: Cell<usize>,
     /// Where the messages of the write queue go.
     destinations: RefCell<VecDeque<Destination>>,
     /// What was received and not told yet: by a burst, before the protocol paused or raised.
@@ -96,7 +94,6 @@ impl Datagram {
             address: address_slot,
             peer,
             family,
-            max_size: Cell::new(super::RECEIVE_SIZE),
             destinations: RefCell::default(),
             inbox: RefCell::default(),
             crowded: Cell::new(false),
@@ -380,7 +377,7 @@ pub(super) fn receive(transport: &Object, stream: &Stream, datagram: &Datagram) 
         };
         tell_inbox(transport, stream, datagram)?;
         let full = count == sys::Burst::capacity();
-        datagram.crowded.set(full && sys::Burst::suits(datagram.max_size.get()));
+        datagram.crowded.set(full && sys::Burst::suits(stream.max_size.get()));
         if !full {
             break;
         }
@@ -394,7 +391,7 @@ fn receive_each(core: &Core, stream: &Stream, datagram: &Datagram) -> Result<usi
         if !stream.wants_read() {
             return Ok(count);
         }
-        let received = core.with_receive_buffer(datagram.max_size.get(), |buffer| {
+        let received = core.with_receive_buffer(stream.max_size.get(), |buffer| {
             let (length, sender) = sys::recv_from(stream.fd.get(), buffer)?;
             Ok((new_bytes(&buffer[..length]), sender))
         });
@@ -416,7 +413,7 @@ fn receive_burst(core: &Core, stream: &Stream, datagram: &Datagram) -> Result<us
     if !stream.wants_read() {
         return Ok(0);
     }
-    let size = datagram.max_size.get();
+    let size = stream.max_size.get();
     let mut burst = core.burst.take();
     let received = burst.receive(stream.fd.get(), size);
     let kept = burst.iter().try_for_each(|(bytes, sender)| {

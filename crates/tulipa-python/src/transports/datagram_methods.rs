@@ -1,20 +1,20 @@
 //! The methods and properties of DatagramTransport; most are the entry points of StreamTransport.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::class::stream;
 use super::datagram::{self, Datagram};
 use super::methods::{
-    close, closing, event_loop, extra_property, fd, force_close, get_limits, get_protocol, get_size, getter,
-    high_water, is_closing, is_reading, lost, low_water, method, nothing, one_argument, pause_reading,
-    paused, protocol, protocol_paused, python, resume_reading, server, set_extra, set_limits, socket,
+    abort, close, closing, event_loop, extra_property, fd, force_close, get_limits, get_protocol, get_size,
+    getter, high_water, is_closing, is_reading, lost, low_water, max_size, nothing, one_argument,
+    pause_reading, paused, protocol, protocol_paused, resume_reading, server, set_extra, set_limits,
+    set_max_size, socket,
 };
 use super::stream::{self as life, Stream};
-use super::writing;
 use crate::ffi::args::Args;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
@@ -30,32 +30,10 @@ fn datagram(stream: &Stream) -> Result<&Datagram> {
         .ok_or_else(|| PyTypeError::new_err("a transport that was never opened").into())
 }
 
-method!(abort, |_, transport, stream| {
-    // asyncio has sent by now what waits here for the end of the turn.
-    if !stream.blocked.get() {
-        writing::flush(transport, stream)?;
-    }
-    nothing(life::abort(transport, stream))
-});
 one_argument!(set_protocol, "DatagramTransport.set_protocol", protocol, |_, stream, protocol| {
     life::set_protocol(stream, protocol)
 });
 getter!(address, |_, stream| Ok(datagram(stream)?.address.or_none()));
-getter!(max_size, |py, stream| python(py, datagram(stream)?.max_size.get()));
-
-unsafe extern "C" fn set_max_size(
-    object: *mut ffi::PyObject,
-    value: *mut ffi::PyObject,
-    _: *mut c_void,
-) -> c_int {
-    enter(|py| {
-        // SAFETY: called on an instance; null stands for `del`.
-        let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
-        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
-        datagram(stream)?.max_size.set(value.bound(py).extract()?);
-        Ok(())
-    })
-}
 
 unsafe extern "C" fn resume(object: *mut ffi::PyObject, unused: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the same call.

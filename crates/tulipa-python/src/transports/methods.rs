@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 
 use pyo3::BoundObject;
-use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::stream::Pressure;
@@ -17,6 +17,7 @@ use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
+use crate::marks::{self, Cut};
 use crate::stdlib::stdlib;
 
 /// Defines an entry point without arguments: the body gets the interpreter, the transport and its extension.
@@ -75,7 +76,7 @@ method!(can_write_eof, |_, _, _| Ok(boolean(true)));
 method!(get_protocol, |_, _, stream| Ok(stream.protocol.or_none()));
 method!(get_limits, |py, _, stream| {
     let (high, low) = stream.queue.borrow().limits();
-    python(py, (low, high))
+    stream.limits.get().map_or_else(|| python(py, (low, high)), Ok)
 });
 method!(get_size, |py, transport, stream| {
     // What waits for the end of the turn is not waiting for the peer.
@@ -86,9 +87,9 @@ method!(get_size, |py, transport, stream| {
     python(py, size)
 });
 method!(pause_reading, |py, transport, stream| {
-    // The driver is told only if data comes in before reading resumes.
     let paused = stream.state.borrow_mut().pause_reading();
     if paused {
+        stream.rest();
         log(py, stream, "%r pauses reading", transport)?;
     }
     Ok(Object::none())
@@ -96,6 +97,7 @@ method!(pause_reading, |py, transport, stream| {
 method!(resume_reading, |py, transport, stream| {
     let resumed = stream.state.borrow_mut().resume_reading();
     if resumed {
+        stream.ensure_open_loop()?;
         stream.update_interest()?;
         log(py, stream, "%r resumes reading", transport)?;
     }
@@ -185,13 +187,8 @@ pub(super) unsafe extern "C" fn set_limits(
             unsafe { (Object::borrow(object), stream(object), Args::new(arguments, count, names)) };
         let known =
             ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
-        let [high, low] = args.keywords("set_write_buffer_limits", [&known[0], &known[1]])?;
-        if args.positional.len() > 2 {
-            let text = "set_write_buffer_limits() takes at most 2 positional arguments";
-            return Err(PyTypeError::new_err(text).into());
-        }
-        let (high, low) = (args.at(0).or(high), args.at(1).or(low));
-        let (high, low) = limits(py, high, low)?;
+        let [high, low] = args.optional(SET_LIMITS, [&known[0], &known[1]])?;
+        let (high, low) = limits(stream, high, low)?;
         let pressure = stream.queue.borrow_mut().set_limits(high, low);
         if pressure == Pressure::Paused {
             writing::pause(&transport, stream)?;
@@ -200,8 +197,21 @@ pub(super) unsafe extern "C" fn set_limits(
     })
 }
 
+const SET_LIMITS: &str = "_FlowControlMixin.set_write_buffer_limits";
+
+/// One of the water marks, `(low, high)`, as it was given.
+fn limit(py: Python<'_>, stream: &Stream, place: usize) -> Result<Object> {
+    let (high, low) = stream.queue.borrow().limits();
+    match stream.limits.get() {
+        Some(limits) => Ok(limits.bound(py).get_item(place)?.into()),
+        None => python(py, [low, high][place]),
+    }
+}
+
 /// The water marks that asyncio derives from what was given, by Python's own arithmetic.
-fn limits(py: Python<'_>, high: Option<Object>, low: Option<Object>) -> PyResult<(usize, usize)> {
+fn limits(stream: &Stream, high: Option<Object>, low: Option<Object>) -> Result<(usize, usize)> {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
     let given = |value: Option<Object>| value.filter(|value| !value.is_none()).map(|value| value.bound(py));
     let (high, low) = (given(high), given(low));
     let high = match (high, &low) {
@@ -212,9 +222,10 @@ fn limits(py: Python<'_>, high: Option<Object>, low: Option<Object>) -> PyResult
     let low = low.map_or_else(|| high.floor_div(4), Ok)?;
     if !high.ge(&low)? || !low.ge(0)? {
         let text = format!("high ({}) must be >= low ({}) must be >= 0", high.repr()?, low.repr()?);
-        return Err(PyValueError::new_err(text));
+        return Err(PyValueError::new_err(text).into());
     }
-    Ok((high.extract()?, low.extract()?))
+    stream.limits.set(marks::shown(&low, &high)?);
+    Ok((marks::count(&high, Cut::Down), marks::count(&low, Cut::Down)))
 }
 
 getter!(extra_property, |py, stream| extra::extra(py, stream));
@@ -233,8 +244,9 @@ getter!(paused, |_, stream| {
 getter!(eof, |_, stream| Ok(boolean(stream.state.borrow().is_eof_written())));
 getter!(lost, |py, stream| python(py, stream.lost.get()));
 getter!(protocol_paused, |_, stream| Ok(boolean(stream.protocol_paused.get())));
-getter!(high_water, |py, stream| python(py, stream.queue.borrow().limits().0));
-getter!(low_water, |py, stream| python(py, stream.queue.borrow().limits().1));
+getter!(high_water, |py, stream| limit(py, stream, 1));
+getter!(low_water, |py, stream| limit(py, stream, 0));
+getter!(max_size, |py, stream| python(py, stream.max_size.get()));
 getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
 getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("TRY_NATIVE")?.into()));
 
@@ -248,6 +260,20 @@ pub(super) unsafe extern "C" fn set_extra(
         let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
         stream.extra.put(value);
+        Ok(())
+    })
+}
+
+pub(super) unsafe extern "C" fn set_max_size(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut c_void,
+) -> c_int {
+    enter(|py| {
+        // SAFETY: called on an instance; null stands for `del`.
+        let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
+        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        stream.max_size.set(value.bound(py).extract()?);
         Ok(())
     })
 }
@@ -308,7 +334,7 @@ pub(super) static mut METHODS: [ffi::PyMethodDef; 19] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 17] = [
+pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 18] = [
     DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
@@ -323,6 +349,7 @@ pub(super) static mut PROPERTIES: [ffi::PyGetSetDef; 17] = [
     property(c"_protocol_paused", protocol_paused, None),
     property(c"_high_water", high_water, None),
     property(c"_low_water", low_water, None),
+    property(c"max_size", max_size, Some(set_max_size)),
     property(c"_start_tls_compatible", start_tls_compatible, None),
     property(c"_sendfile_compatible", sendfile_compatible, None),
     NO_PROPERTY,

@@ -88,7 +88,7 @@ pub(super) fn end_of_file(transport: &Object, stream: &Stream) -> Result<()> {
     log_closed_by_peer(transport, stream)?;
     let eof_received = call::getattr(&stream.protocol.or_none(), &stdlib().names.eof_received)?;
     if let Some(core) = stream.core() {
-        core.ensure_open()?;
+        stream::ensure_schedulable(stream, core)?;
         let context = Context::Own(context::copy_current()?);
         core.schedule(Job::Call { function: eof_received, argument: None, context });
     }

@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 use super::class::stream;
 use super::methods::{
     abort, can_write_eof, close, closing, event_loop, extra_property, fd, get_limits, get_protocol, get_size,
-    getter, high_water, is_closing, is_reading, lost, low_water, method, nothing, one_argument,
+    getter, high_water, is_closing, is_reading, lost, low_water, max_size, method, nothing, one_argument,
     pause_reading, paused, protocol, protocol_paused, python, resume_reading, set_extra, set_limits,
+    set_max_size,
 };
 use super::pipe;
 use super::stream::{self as life, Stream};
@@ -88,7 +89,7 @@ pub(super) static mut READ_METHODS: [ffi::PyMethodDef; 9] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-pub(super) static mut READ_PROPERTIES: [ffi::PyGetSetDef; 9] = [
+pub(super) static mut READ_PROPERTIES: [ffi::PyGetSetDef; 10] = [
     DICT,
     property(c"_extra", extra_property, Some(set_extra)),
     property(c"_loop", event_loop, None),
@@ -97,6 +98,7 @@ pub(super) static mut READ_PROPERTIES: [ffi::PyGetSetDef; 9] = [
     property(c"_fileno", fd, None),
     property(c"_closing", closing, None),
     property(c"_paused", paused, None),
+    property(c"max_size", max_size, Some(set_max_size)),
     NO_PROPERTY,
 ];
 

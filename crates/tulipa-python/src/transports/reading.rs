@@ -57,14 +57,14 @@ fn read_on(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Resu
 /// One `recv` and `data_received`; whether another is worth while.
 #[inline]
 fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> Result<bool> {
-    let protocol = stream.protocol.or_none();
+    let (protocol, most) = (stream.protocol.or_none(), stream.max_size.get());
     let (received, rest) = if stream.bulk.get()
         && let Some(room) = much_waits(stream)
     {
         receive_whole(stream, &protocol, room)?
     } else {
         let Some(core) = stream.core() else { return Ok(false) };
-        core.with_receive_buffer(RECEIVE_SIZE, |buffer| {
+        core.with_receive_buffer(most, |buffer| {
             let received = stream.kind.get().receive(stream.fd.get(), buffer);
             let rest = feed(stream, &protocol, &buffer[..*received.as_ref().unwrap_or(&0)]);
             (received, rest)
@@ -88,7 +88,7 @@ fn read_bytes(transport: &Object, stream: &Stream, budget: &mut ReadBudget) -> R
         fatal_error(transport, stream, raised, "Fatal error: protocol.data_received() call failed.")?;
         return Ok(false);
     }
-    Ok(budget.spend(RECEIVE_SIZE, size))
+    Ok(budget.spend(most, size))
 }
 
 /// Bytes from which on copying them once more costs more than asking how many there are: 64 KiB of a child's output took
@@ -97,7 +97,7 @@ const BULK: usize = 32 * 1024;
 
 /// How much is there to read, if that is much.
 fn much_waits(stream: &Stream) -> Option<usize> {
-    let waiting = sys::readable_bytes(stream.fd.get()).ok()?.min(RECEIVE_SIZE);
+    let waiting = sys::readable_bytes(stream.fd.get()).ok()?.min(stream.max_size.get());
     (waiting >= BULK).then_some(waiting)
 }
 
@@ -254,14 +254,14 @@ fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
         let py = unsafe { Python::assume_attached() };
         stdlib().logger.bound(py).call_method1("debug", ("%r received EOF", transport.bound(py)))?;
     }
-    let news = stream.state.borrow_mut().receive_eof();
-    if !news {
-        return Ok(false);
-    }
     let keep_open = call::method0(&stream.protocol.or_none(), &stdlib().names.eof_received)
         .and_then(|answer| call::truth(&answer));
     match keep_open {
-        Ok(true) => stream.update_interest()?,
+        // Only now: who leaves the loop in there is told again.
+        Ok(true) => {
+            stream.state.borrow_mut().receive_eof();
+            stream.update_interest()?;
+        }
         Ok(false) => close(transport, stream)?,
         Err(raised) => {
             fatal_error(transport, stream, raised, "Fatal error: protocol.eof_received() call failed.")?;

@@ -19,7 +19,7 @@ use super::{Event, class, extra, pipe, reading, sending, writing};
 use crate::errors::os_error;
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
-use crate::event_loop::job::{Job, Source};
+use crate::event_loop::job::{Job, Source, Unowned};
 use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::sslproto;
@@ -80,6 +80,8 @@ pub(crate) struct Stream {
     sending: Slot,
     /// The StreamReader that what comes in goes to past the protocol, where somebody has asked for that.
     pub(super) reader: Slot,
+    /// `(low, high)`, where the program has given the queue's limits as other numbers than the counts that it keeps.
+    pub(super) limits: Slot,
     /// `__dict__` and weak references, where CPython's offsets point.
     pub(super) dict: Cell<*mut ffi::PyObject>,
     pub(super) weak_references: Cell<*mut ffi::PyObject>,
@@ -90,6 +92,8 @@ pub(crate) struct Stream {
     /// The descriptor's number, which people are shown also when it is closed.
     pub(super) number: Cell<RawFd>,
     token: Cell<Option<Token>>,
+    /// The loop keeps the transport alive.
+    held: Cell<bool>,
     /// A duplicate to watch, where somebody else watches the descriptor already.
     duplicate: Cell<Option<OwnedFd>>,
     /// The peer's address, where accepting told it.
@@ -112,6 +116,8 @@ pub(crate) struct Stream {
     pub(super) buffered: Cell<bool>,
     /// The protocol is the native TLS, which takes what the loop's buffer holds.
     pub(super) tls: Cell<bool>,
+    /// How much one read asks for.
+    pub(super) max_size: Cell<usize>,
     /// The last read brought much: the next one may go into an object of its own.
     pub(super) bulk: Cell<bool>,
     /// How what comes in reaches the protocol otherwise.
@@ -135,6 +141,7 @@ impl Stream {
             empty_waiter: Slot::empty(),
             sending: Slot::empty(),
             reader: Slot::empty(),
+            limits: Slot::empty(),
             dict: Cell::new(std::ptr::null_mut()),
             weak_references: Cell::new(std::ptr::null_mut()),
             core: Cell::new(None),
@@ -142,6 +149,7 @@ impl Stream {
             fd: Cell::new(-1),
             number: Cell::new(-1),
             token: Cell::new(None),
+            held: Cell::new(false),
             duplicate: Cell::new(None),
             peer: Cell::new(None),
             local: Cell::new(None),
@@ -154,6 +162,7 @@ impl Stream {
             protocol_paused: Cell::new(false),
             buffered: Cell::new(false),
             tls: Cell::new(false),
+            max_size: Cell::new(super::RECEIVE_SIZE),
             bulk: Cell::new(false),
             feeding: Cell::new(Feeding::Calls),
             lost: Cell::new(0),
@@ -161,7 +170,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 10] {
+    pub(super) fn slots(&self) -> [&Slot; 11] {
         [
             &self.event_loop,
             &self.protocol,
@@ -173,6 +182,7 @@ impl Stream {
             &self.empty_waiter,
             &self.sending,
             &self.reader,
+            &self.limits,
         ]
     }
 
@@ -201,18 +211,59 @@ impl Stream {
         }
     }
 
-    /// Tells the driver what is wanted now; costs nothing where that is no change.
+    /// Tells the driver what is wanted now; costs nothing where that is no change. On a closed loop nothing is watched:
+    /// who wants more than before asks for an open one first.
     pub(super) fn update_interest(&self) -> Result<()> {
-        let (Some(core), Some(token)) = (self.core(), self.token.get()) else { return Ok(()) };
-        let writes = self.blocked.get() || !self.sending.is_empty();
-        let interest = match (self.watches_read(), writes) {
+        let (Some(core), Some(token)) = (self.core().filter(|core| !core.is_closed()), self.token.get())
+        else {
+            return Ok(());
+        };
+        let interest = match (self.watches_read(), self.writes()) {
             (false, false) => Interest::NONE,
             (false, true) => Interest::WRITABLE,
             (true, true) => Interest::READABLE | Interest::WRITABLE,
             (true, false) if self.short_reads_tell.get() => Interest::READABLE | Interest::EDGE,
             (true, false) => Interest::READABLE,
         };
-        Ok(core.engine.set_interest(token, interest).map_err(os_error)?)
+        core.engine.set_interest(token, interest).map_err(os_error)?;
+        self.hold(!interest.is_none());
+        Ok(())
+    }
+
+    /// As in asyncio, the loop keeps a transport alive as long as something is wanted of the descriptor, and no longer.
+    fn hold(&self, wanted: bool) {
+        if self.held.replace(wanted) == wanted {
+            return;
+        }
+        if let (Some(core), Some(token)) = (self.core(), self.token.get()) {
+            let source = if wanted { self.watched() } else { self.idle() };
+            let replaced = core.engine.with_source(token, |kept| std::mem::replace(kept, source));
+            drop(replaced); // calls out
+        }
+    }
+
+    /// Reading was paused. The driver is told only if data comes in before it resumes.
+    pub(super) fn rest(&self) {
+        self.hold(self.watches_read() || self.writes());
+    }
+
+    fn writes(&self) -> bool {
+        self.blocked.get() || !self.sending.is_empty()
+    }
+
+    fn watched(&self) -> Source {
+        // SAFETY: alive, as its extension is.
+        Source::Native(unsafe { Object::borrow(class::transport_of(self).as_ptr()) })
+    }
+
+    fn idle(&self) -> Source {
+        // SAFETY: the registration ends in `unwatch`, before the transport is freed.
+        Source::Idle(unsafe { Unowned::new(class::transport_of(self)) })
+    }
+
+    /// The loop's error once it is closed, as of what asyncio starts to watch or schedules.
+    pub(super) fn ensure_open_loop(&self) -> Result<()> {
+        Ok(self.core().map_or(Ok(()), Core::ensure_open)?)
     }
 
     /// Reading has stopped early: the driver tells again of what is left, if it is still wanted.
@@ -233,6 +284,9 @@ impl Stream {
 impl Stream {
     /// Has a file's transfer told of room, instead of the write queue, which is empty meanwhile; or ends that.
     pub(super) fn set_sending(&self, sending: Option<Object>) -> Result<()> {
+        if sending.is_some() {
+            self.ensure_open_loop()?;
+        }
         self.sending.set(sending);
         self.update_interest()
     }
@@ -273,10 +327,13 @@ pub(crate) fn open(
     if opening.kind == Kind::Socket {
         stream.short_reads_tell.set(extra::set_no_delay(fd));
     }
-    watch(core, &transport, stream, fd)?;
+    watch(core, stream, fd)?;
     stream.fd.set(fd);
     stream.number.set(fd);
-    attach(stream, &transport, opening.server)?;
+    if let Err(raised) = attach(stream, &transport, opening.server) {
+        forget_descriptor(stream);
+        return Err(raised);
+    }
     core.schedule(Job::Call {
         function: connection_made,
         argument: Some(transport.clone()),
@@ -287,18 +344,17 @@ pub(crate) fn open(
 }
 
 /// Enters the descriptor into the driver; nothing is wanted of it yet.
-fn watch(core: &Core, transport: &Object, stream: &Stream, fd: RawFd) -> Result<()> {
-    let source = Source::Native(transport.clone());
+fn watch(core: &Core, stream: &Stream, fd: RawFd) -> Result<()> {
     let shared = stream.kind.get().is_pipe() && core.descriptors.borrow().contains_key(&fd);
     let duplicate = if shared { Some(sys::duplicate(fd).map_err(os_error)?) } else { None };
     let watched = duplicate.as_ref().map_or(fd, AsRawFd::as_raw_fd);
-    stream.token.set(Some(core.register(watched, Interest::NONE, source)?));
+    stream.token.set(Some(core.register(watched, Interest::NONE, stream.idle())?));
     stream.duplicate.set(duplicate);
     Ok(())
 }
 
 /// Takes the descriptor out of the driver.
-fn unwatch(stream: &Stream) {
+pub(super) fn unwatch(stream: &Stream) {
     if let (Some(core), Some(token)) = (stream.core(), stream.token.take()) {
         let duplicate = stream.duplicate.take();
         let watched = duplicate.as_ref().map_or(stream.fd.get(), AsRawFd::as_raw_fd);
@@ -423,8 +479,12 @@ pub(super) fn close(transport: &Object, stream: &Stream) -> Result<()> {
     }
 }
 
-/// `abort()`: what was written and not yet sent is thrown away.
+/// `abort()`: what the kernel has not taken is thrown away.
 pub(super) fn abort(transport: &Object, stream: &Stream) -> Result<()> {
+    // asyncio has sent by now what waits here for the end of the turn.
+    if !stream.blocked.get() {
+        writing::flush(transport, stream)?;
+    }
     let changed = stream.state.borrow_mut().abort();
     if changed { lose(transport, stream) } else { Ok(()) }
 }
@@ -452,11 +512,13 @@ pub(super) fn fatal_error(transport: &Object, stream: &Stream, raised: Raised, m
     if leaves_the_loop(&exception) {
         return Err(Raised::from_object(&exception));
     }
+    writing::send_last(stream);
     report(transport, stream, &exception, message)?;
     give_up(transport, stream, exception)
 }
 
 fn give_up(transport: &Object, stream: &Stream, exception: Object) -> Result<()> {
+    writing::send_last(stream);
     let failed = stream.state.borrow_mut().fail(exception);
     match failed {
         Fail::First => lose(transport, stream),
@@ -516,11 +578,22 @@ fn lose(transport: &Object, stream: &Stream) -> Result<()> {
     let sending = stream.sending.take();
     if let Some(core) = stream.core() {
         stream.update_interest()?;
-        core.ensure_open()?;
+        ensure_schedulable(stream, core)?;
         let context = stream.context.get();
         core.schedule(Job::Io { target: transport.clone(), event: Event::Lost, context });
     }
     sending.map_or(Ok(()), |sending| sending::connection_lost(&sending))
+}
+
+/// What `call_soon()` asks first: an open loop, and in debug mode its own thread.
+pub(super) fn ensure_schedulable(stream: &Stream, core: &Core) -> Result<()> {
+    core.ensure_open()?;
+    if core.is_debug() {
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        stream.event_loop.or_none().bound(py).call_method0("_check_thread")?;
+    }
+    Ok(())
 }
 
 /// Tells the protocol, whatever it does closes the descriptor, and lets go of everything.

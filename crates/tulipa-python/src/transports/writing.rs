@@ -261,6 +261,19 @@ pub(super) fn flush(transport: &Object, stream: &Stream) -> Result<()> {
     Ok(())
 }
 
+/// The connection is about to be given up: what asyncio would have sent within `write()` still goes out, as far as the
+/// kernel takes it. Another error would tell nothing new.
+pub(super) fn send_last(stream: &Stream) {
+    let mut released = Released::default();
+    while stream.datagram.get().is_none() && !stream.blocked.get() && !stream.queue.borrow().is_empty() {
+        let Ok(sent) = offer(&stream.queue.borrow(), stream) else { break };
+        let _ = stream.queue.borrow_mut().advance(sent.written, &mut |chunk| released.push(chunk));
+        if sent.written < sent.offered {
+            break;
+        }
+    }
+}
+
 /// How much was offered to the kernel in one call, and how much it took.
 pub(super) struct Sent {
     pub(super) offered: usize,
@@ -322,6 +335,7 @@ pub(super) fn block(stream: &Stream) -> Result<()> {
     if stream.blocked.replace(true) {
         return Ok(());
     }
+    stream.ensure_open_loop()?;
     stream.update_interest()
 }
 

@@ -9,7 +9,8 @@
 //! rings, or a container forbids them, [`SendRing::open`] fails and the caller sends one by one.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::thread::{self, ThreadId};
 
 use io_uring::{IoUring, opcode, types};
@@ -120,6 +121,21 @@ fn submit(
         }
     }
     Ok(())
+}
+
+impl Drop for SendRing {
+    /// A forked child does not have the ring's memory, and may have put something else in its place: there nothing is
+    /// unmapped, only the descriptor is closed.
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            return;
+        }
+        if let Some(ring) = self.ring.take() {
+            let ring = ManuallyDrop::new(ring);
+            // SAFETY: the child's own copy of the descriptor, which nobody else closes (E2).
+            drop(unsafe { OwnedFd::from_raw_fd(ring.as_raw_fd()) });
+        }
+    }
 }
 
 impl std::fmt::Debug for SendRing {

@@ -198,12 +198,10 @@ impl<E> StreamState<E> {
         resumes
     }
 
-    /// The peer has ended its half. Whether that is news to report.
-    #[must_use]
-    pub const fn receive_eof(&mut self) -> bool {
-        let is_news = !self.read_eof && !self.is_closing();
+    /// The peer has ended its half, and the connection stays open: there is nothing more to read, until reading is
+    /// resumed after a pause.
+    pub const fn receive_eof(&mut self) {
         self.read_eof = true;
-        is_news
     }
 
     /// Ends the writing half, once the queue is empty.
@@ -327,8 +325,7 @@ mod tests {
         assert_eq!(state.emptied(), Emptied::SendEof);
         assert_eq!(state.emptied(), Emptied::Nothing);
         assert!(state.wants_read());
-        assert!(state.receive_eof());
-        assert!(!state.receive_eof());
+        state.receive_eof();
         assert!(!state.wants_read());
         assert!(state.is_reading());
     }
@@ -336,12 +333,12 @@ mod tests {
     #[test]
     fn pure_an_end_is_news_again_to_who_resumes_reading() {
         let mut state = StreamState::<()>::new();
-        assert!(state.receive_eof());
+        state.receive_eof();
         assert!(state.pause_reading());
-        assert!(!state.receive_eof());
+        assert!(!state.wants_read());
         assert!(state.resume_reading());
         assert!(state.wants_read());
-        assert!(state.receive_eof());
+        state.receive_eof();
         assert!(!state.wants_read());
     }
 

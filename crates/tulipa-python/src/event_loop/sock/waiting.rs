@@ -77,7 +77,7 @@ fn owner(core: &Core, token: Token, socket: &Object) -> Owner {
             Owner::Another
         }
         Source::Handles { .. } => Owner::Same,
-        Source::Native(_) => Owner::Transport,
+        Source::Native(_) | Source::Idle(_) => Owner::Transport,
     });
     owner.unwrap_or(Owner::Another)
 }
@@ -164,7 +164,7 @@ pub(crate) fn settle(core: &Core) -> Result<()> {
 fn settle_one(core: &Core, token: Token) -> Result<()> {
     let wanted = core.engine.with_source(token, |source| match source {
         Source::Handles { .. } => Some(interest_of(source)),
-        Source::Native(_) => None,
+        Source::Native(_) | Source::Idle(_) => None,
     });
     match wanted.flatten() {
         None => Ok(()),
