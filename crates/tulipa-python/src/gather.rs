@@ -345,7 +345,7 @@ pub(crate) fn cancel(outer: &Object, message: Option<&Object>) -> Result<bool> {
     }
     let mut any_cancelled = false;
     for child in state.children() {
-        any_cancelled |= tasks::cancel_future(&child, message)?;
+        any_cancelled |= tasks::cancel_by_name(&child, message)?;
     }
     if any_cancelled {
         state.cancel_requested.set(true);

@@ -239,7 +239,9 @@ impl Operation {
         match life {
             Life::Created => {
                 self.finish();
-                return Err(left_by(exception));
+                // As of Python 3.12 the conversion is part of a coroutine's code, which has not begun.
+                let raised = if cfg!(Py_3_12) { Raised::from_object(&exception) } else { left_by(exception) };
+                return Err(raised);
             }
             Life::Running => return Err(already_running()),
             Life::Finished => return Err(self.already_awaited()),

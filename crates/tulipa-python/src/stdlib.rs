@@ -240,6 +240,7 @@ functions! {
     deque = "collections"."deque",
     heappush = "heapq"."heappush",
     heappop = "heapq"."heappop",
+    abc_meta = "abc"."ABCMeta",
     generic_alias = "types"."GenericAlias",
     barrier_state = "asyncio.locks"."_BarrierState",
     extract_stack = "asyncio.format_helpers"."extract_stack",

@@ -7,6 +7,7 @@
 
 mod buffer;
 mod bytearray;
+mod counts;
 mod errors;
 mod flow;
 mod instance;

@@ -116,7 +116,7 @@ impl TaskState {
     }
 }
 
-/// `future.cancel(msg=message)`, without a call where the future is exactly ours.
+/// `future.cancel(message)`, as asyncio's C tasks call it; without a call where the future is exactly ours.
 pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
     if is_waiter(future) {
         // SAFETY: a waiter, kept alive by `future`.
@@ -134,6 +134,14 @@ pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result
         return unsafe { futures::state_of(future.as_ptr()) }.cancel(future, message.cloned());
     }
     callables::cancel_by_call(future, message)
+}
+
+/// The same as asyncio's Python functions call it: `future.cancel(msg=message)`.
+pub(crate) fn cancel_by_name(future: &Object, message: Option<&Object>) -> Result<bool> {
+    if is_waiter(future) || futures::is_exact(future) {
+        return cancel_future(future, message);
+    }
+    callables::cancel_by_name(future, message)
 }
 
 /// The state of an object known to be a native Task.

@@ -547,3 +547,74 @@ def case_a_child_that_reads_nothing(log: Log) -> None:
         return "no error"
 
     asyncio.run(main())
+
+
+@swapped
+def case_any_count_of_bytes(log: Log) -> None:
+    async def main() -> None:
+        for count in (None, "x", 2.5, -1, True, 10**30, -(10**30), 0.0, object()):
+            for name in ("read", "readexactly"):
+                reader = asyncio.StreamReader()
+                reader.feed_data(b"abcdef")
+                reader.feed_eof()
+                reading = getattr(reader, name)(count)
+                log(name, repr(count).partition(" at ")[0])
+                try:
+                    log("got", await reading)
+                except BaseException as error:
+                    log("raised", error, vars(error))
+
+    asyncio.run(main())
+
+
+@swapped
+def case_lines_of_a_reader_that_was_given_an_exception(log: Log) -> None:
+    async def main() -> None:
+        for error in (
+            asyncio.IncompleteReadError(b"part", 9),
+            asyncio.IncompleteReadError(b"", 9),
+            asyncio.LimitOverrunError("too long", 3),
+            LookupError("lines"),
+        ):
+            for waits in (False, True):
+                for name in ("readline", "__anext__", "readuntil"):
+                    reader = asyncio.StreamReader()
+                    reader.feed_data(b"abc")
+                    if not waits:
+                        reader.set_exception(error)
+                    reading = asyncio.ensure_future(getattr(reader, name)())
+                    await asyncio.sleep(0)
+                    if waits:
+                        reader.set_exception(error)
+                    await log.attempt_await(f"{name}, waits: {waits}", reading)
+                    log(bytes(reader._buffer))
+
+    asyncio.run(main())
+
+
+@swapped
+def case_what_a_class_derived_from_the_streams_says(log: Log) -> None:
+    class Reader(asyncio.StreamReader):
+        def exception(self) -> BaseException | None:
+            return LookupError("asked")
+
+    class Writer(asyncio.StreamWriter):
+        def __repr__(self) -> str:
+            return "<a writer>"
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        reader = Reader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.create_connection(lambda: protocol, sock=ours)
+        writer = Writer(transport, protocol, reader, loop)
+        await log.attempt_await("drain", writer.drain())
+        del writer
+        gc.collect()
+        theirs.close()
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(main())
+    log([str(each.message) for each in caught])

@@ -48,6 +48,12 @@ impl Context {
         if shared { Self::Shared(context) } else { Self::Own(context) }
     }
 
+    /// As `Handle` takes it: None stands for the current one.
+    #[inline]
+    pub(crate) fn or_current(self) -> Result<Self> {
+        if self.object().is_none() { context::copy_current().map(Self::Own) } else { Ok(self) }
+    }
+
     /// The object, whichever it is.
     pub(crate) fn object(&self) -> &Object {
         let (Self::Own(context) | Self::Shared(context)) = self;

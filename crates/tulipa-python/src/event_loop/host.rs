@@ -121,7 +121,14 @@ impl PyHost {
             }
             .map(drop)
         });
-        outcome.or_else(|(raised, context)| self.callback_failed(raised, function, argument, &context))
+        outcome
+            .or_else(|failure| {
+                context::or_by_its_run(failure, |run| match argument {
+                    Some(argument) => call::call2(run, function, argument),
+                    None => call::call1(run, function),
+                })
+            })
+            .or_else(|(raised, context)| self.callback_failed(raised, function, argument, &context))
     }
 
     /// Settles a future with what another thread has found out for it.

@@ -2,7 +2,8 @@
 
 use pyo3::ffi;
 
-use super::{Object, Raised, Result};
+use super::{Object, Raised, Result, call};
+use crate::stdlib::stdlib;
 
 /// A copy of the current context, as `contextvars.copy_context()` makes it.
 #[inline]
@@ -40,6 +41,21 @@ fn leave<T>(context: &Object, result: Result<T>) -> Result<T> {
         return Err(Raised);
     }
     result
+}
+
+/// What asyncio does with anything else in the place of the context that running in has failed with: it has the object's
+/// own `run()` make the call.
+#[cold]
+pub(crate) fn or_by_its_run(
+    (raised, context): (Raised, Object),
+    call: impl FnOnce(&Object) -> Result<Object>,
+) -> std::result::Result<(), (Raised, Object)> {
+    if is_context(&context) {
+        return Err((raised, context));
+    }
+    raised.clear();
+    let called = call::getattr(&context, &stdlib().names.run).and_then(|run| call(&run));
+    called.map(drop).map_err(|raised| (raised, context))
 }
 
 /// Whether `object` is a `contextvars.Context`.

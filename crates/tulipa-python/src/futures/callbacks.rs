@@ -298,7 +298,7 @@ pub(crate) fn schedule(future: &Object, state: &impl OnLoop, callback: Callback)
             Job::Notify { observer, kind, future: future.clone() }
         }
         Callback::Call { function, context } => {
-            Job::Call { function, argument: Some(future.clone()), context }
+            Job::Call { function, argument: Some(future.clone()), context: context.or_current()? }
         }
     });
     Ok(())

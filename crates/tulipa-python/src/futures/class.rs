@@ -459,11 +459,12 @@ fn adopt_metaclass(classes: &Classes) -> Result<()> {
     Ok(())
 }
 
+/// Derived from `ABCMeta`, so that a program's class of futures may be an abstract one as well: a class has one metaclass.
 fn make_metaclass() -> Result<Object> {
     let slots = vec![slot(ffi::Py_tp_methods, (&raw mut METACLASS_METHODS).cast())];
-    // SAFETY: size 0 inherits the layout of `type`; the slots are static.
+    // SAFETY: size 0 inherits the layout of `type`, which `ABCMeta` has as well; the slots are static.
     unsafe {
-        let base = (&raw mut ffi::PyType_Type).cast();
+        let base = stdlib().abc_meta.as_ptr();
         new_class(c"tulipa._tulipa.FutureType", base, 0, ffi::Py_TPFLAGS_BASETYPE, slots)
     }
 }
@@ -495,32 +496,28 @@ unsafe extern "C" fn instance_check(
     class: *mut ffi::PyObject,
     object: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    enter(|py| {
-        // SAFETY: both are live.
-        let (class_object, object) = unsafe { (Object::borrow(class), Object::borrow(object)) };
-        let asked = kin(class).map_or(class_object, |kin| {
-            // SAFETY: asyncio's C classes live for ever.
-            unsafe { Object::borrow(kin.cast()) }
-        });
-        let type_class = py.get_type::<pyo3::types::PyType>();
-        let answer = type_class.call_method1("__instancecheck__", (asked.bound(py), object.bound(py)))?;
-        Ok(Object::from(answer))
-    })
+    // SAFETY: both are live.
+    let (class, object) = unsafe { (Object::borrow(class), Object::borrow(object)) };
+    enter(|_| check("__instancecheck__", &class, &object))
 }
 
 unsafe extern "C" fn subclass_check(
     class: *mut ffi::PyObject,
     other: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    enter(|py| {
-        // SAFETY: both are live.
-        let (class_object, other) = unsafe { (Object::borrow(class), Object::borrow(other)) };
-        let asked = kin(class).map_or(class_object, |kin| {
-            // SAFETY: asyncio's C classes live for ever.
-            unsafe { Object::borrow(kin.cast()) }
-        });
-        let type_class = py.get_type::<pyo3::types::PyType>();
-        let answer = type_class.call_method1("__subclasscheck__", (asked.bound(py), other.bound(py)))?;
-        Ok(Object::from(answer))
-    })
+    // SAFETY: both are live.
+    let (class, other) = unsafe { (Object::borrow(class), Object::borrow(other)) };
+    enter(|_| check("__subclasscheck__", &class, &other))
+}
+
+/// What `type` says of asyncio's class in place of ours, and `ABCMeta` of a class that a program has derived.
+fn check(question: &str, class: &Object, other: &Object) -> Result<Object> {
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    let (metaclass, asked) = match kin(class.as_ptr()) {
+        // SAFETY: asyncio's C classes live for ever.
+        Some(kin) => (py.get_type::<pyo3::types::PyType>().into_any(), unsafe { Object::borrow(kin.cast()) }),
+        None => (stdlib().abc_meta.bound(py), class.clone()),
+    };
+    Ok(metaclass.call_method1(question, (asked.bound(py), other.bound(py)))?.into())
 }

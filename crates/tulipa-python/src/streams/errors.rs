@@ -9,7 +9,7 @@ use crate::stdlib::stdlib;
 
 /// The stream has ended, and `partial` is all there was of what was expected.
 #[cold]
-pub(super) fn incomplete_read(partial: &Object, expected: Option<usize>) -> Raised {
+pub(super) fn incomplete_read<'py>(partial: &Object, expected: impl IntoPyObject<'py>) -> Raised {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     raise(py, stdlib().incomplete_read_error.bound(py).call1((partial.bound(py), expected)))

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::errors;
 use super::reader::Reader;
-use super::reading::give_up;
+use super::reading::state;
 use super::separators::{Separators, normalise};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::operations::{self, Machine, Step};
@@ -120,9 +120,21 @@ impl ReadUntil {
     fn ended(&self, reader: &Reader) -> Result<Step> {
         let partial = reader.buffer.take(reader.buffer.len())?;
         match self.kind {
-            Kind::Until => Err(errors::incomplete_read(&partial, None)),
+            Kind::Until => Err(errors::incomplete_read(&partial, None::<usize>)),
             Kind::Next if !call::truth(&partial)? => Err(errors::end_of_lines()),
             Kind::Line | Kind::Next => Ok(Step::Done(partial)),
+        }
+    }
+
+    /// What an exception of the reader's comes to.
+    #[cold]
+    fn failed(&self, exception: &Object) -> Result<Step> {
+        if self.kind == Kind::Until {
+            return Err(Raised::from_object(exception));
+        }
+        match line_failed(&self.reader.or_none(), exception)? {
+            line if self.kind == Kind::Next && !call::truth(&line)? => Err(errors::end_of_lines()),
+            line => Ok(Step::Done(line)),
         }
     }
 
@@ -135,6 +147,26 @@ impl ReadUntil {
         drop_line(reader, consumed)?;
         Ok(errors::line_too_long(text, consumed))
     }
+}
+
+/// What `readline` makes of an exception that `readuntil` has raised: a line at the end of the stream may be without its
+/// newline, and one that is too long is dropped.
+fn line_failed(reader: &Object, exception: &Object) -> Result<Object> {
+    let stdlib = stdlib();
+    let is = |class: &Object| exception.is_instance_of(class.as_ptr().cast::<ffi::PyTypeObject>());
+    // SAFETY: attached.
+    let py = unsafe { Python::assume_attached() };
+    if is(&stdlib.incomplete_read_error) {
+        return Ok(exception.bound(py).getattr("partial")?.into());
+    }
+    if !is(&stdlib.limit_overrun_error) {
+        return Err(Raised::from_object(exception));
+    }
+    let consumed: usize = exception.bound(py).getattr("consumed")?.extract()?;
+    let text = exception.bound(py).getattr("args")?.get_item(0)?;
+    drop_line(state(reader), consumed)?;
+    let error = pyo3::exceptions::PyValueError::new_err(text.unbind());
+    Err(crate::ffi::raised::chain(error.into(), exception))
 }
 
 fn drop_line(reader: &Reader, consumed: usize) -> Result<()> {
@@ -163,7 +195,9 @@ impl Machine for ReadUntil {
         let reader = self.reader.or_none();
         // SAFETY: made for native readers.
         let reader = unsafe { Reader::of(reader.as_ptr()) };
-        reader.check()?;
+        if let Err(raised) = reader.check() {
+            return self.failed(&raised.take_object());
+        }
         self.go_on(reader)
     }
 
@@ -176,7 +210,8 @@ impl Machine for ReadUntil {
     }
 
     fn throw(&self, _waiter: Option<&Object>, exception: Object) -> Result<Step> {
-        Err(give_up(&self.reader, &exception))
+        state(&self.reader.or_none()).waiter.set(None);
+        self.failed(&exception)
     }
 
     fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
@@ -194,19 +229,6 @@ pub(super) struct ByMethod {
 impl ByMethod {
     pub(super) fn new(reader: &Object, kind: Kind) -> Self {
         Self { reader: Slot::holding(reader.clone()), kind }
-    }
-
-    fn overrun(&self, exception: &Object) -> Result<Step> {
-        // SAFETY: attached.
-        let py = unsafe { Python::assume_attached() };
-        let exception = exception.bound(py);
-        let consumed: usize = exception.getattr("consumed")?.extract()?;
-        let text: Object = exception.getattr("args")?.get_item(0)?.into();
-        let reader = self.reader.or_none();
-        // SAFETY: made for native readers, and not stepped once the slot is cleared.
-        drop_line(unsafe { Reader::of(reader.as_ptr()) }, consumed)?;
-        let error = pyo3::exceptions::PyValueError::new_err(text.bound(py).unbind());
-        Err(crate::ffi::raised::chain(error.into(), &Object::from_bound(&exception)))
     }
 }
 
@@ -237,15 +259,8 @@ impl Machine for ByMethod {
     }
 
     fn throw(&self, _waiter: Option<&Object>, exception: Object) -> Result<Step> {
-        let stdlib = stdlib();
-        let is = |class: &Object| exception.is_instance_of(class.as_ptr().cast::<ffi::PyTypeObject>());
-        if self.kind == Kind::Line && is(&stdlib.incomplete_read_error) {
-            // SAFETY: attached.
-            let py = unsafe { Python::assume_attached() };
-            return Ok(Step::Done(exception.bound(py).getattr("partial")?.into()));
-        }
-        if self.kind == Kind::Line && is(&stdlib.limit_overrun_error) {
-            return self.overrun(&exception);
+        if self.kind == Kind::Line {
+            return line_failed(&self.reader.or_none(), &exception).map(Step::Done);
         }
         Err(Raised::from_object(&exception))
     }

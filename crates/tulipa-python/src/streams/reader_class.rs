@@ -10,14 +10,14 @@ use pyo3::prelude::*;
 use super::instance::{self, Blueprint, NativeClass};
 use super::lines::{ByMethod, Kind, ReadUntil};
 use super::reader::{DEFAULT_LIMIT, Reader};
-use super::reading::{Read, ReadAll, ReadExactly, ReadPieces, WaitForData};
-use super::{Data, bytearray};
+use super::reading::WaitForData;
+use super::{Data, bytearray, counts};
 use crate::event_loop::core::Core;
 use crate::ffi::args::{self, Args};
 use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, property, slot};
 use crate::ffi::fields::{flag_field, given, slot_field};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Raised, Result, call};
+use crate::ffi::{Object, Result, call};
 use crate::futures::methods::boolean;
 use crate::marks::{self, Cut};
 use crate::operations;
@@ -262,12 +262,7 @@ one_argument!(wait_for_data, "_wait_for_data", func_name, |this, _, name| {
     operations::new(WaitForData::new(this, &name))
 });
 one_argument!(feed_data, "feed_data", data, |_, reader, data| nothing(feed(reader, &data)));
-one_argument!(readexactly, "readexactly", n, |this, _, count| {
-    let Ok(count) = usize::try_from(size_of_argument(&count)?) else {
-        return Err(PyValueError::new_err("readexactly size can not be less than zero").into());
-    };
-    operations::new(ReadExactly::new(this, count))
-});
+one_argument!(readexactly, "readexactly", n, |this, _, count| counts::read_exactly(this, count));
 
 /// `feed_data(data)` for anything that `bytearray.extend` takes.
 fn feed(reader: &Reader, data: &Object) -> Result<()> {
@@ -284,17 +279,6 @@ fn feed(reader: &Reader, data: &Object) -> Result<()> {
     let copy = pyo3::types::PyByteArray::new(py, b"");
     copy.call_method1("extend", (data.bound(py),))?;
     reader.feed(Data::Passing(&copy.to_vec()))
-}
-
-/// An argument that counts bytes; one too large for the machine is as large as any can be.
-fn size_of_argument(count: &Object) -> Result<isize> {
-    // SAFETY: a live object; null asks that what does not fit be cut off.
-    let size = unsafe { ffi::PyNumber_AsSsize_t(count.as_ptr(), std::ptr::null_mut()) };
-    // SAFETY: reads the indicator.
-    if size == -1 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
-        return Err(Raised);
-    }
-    Ok(size)
 }
 
 /// The argument of a method that has at most one, by position or by the name `known`.
@@ -316,14 +300,9 @@ unsafe extern "C" fn read(
 ) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with this call's arguments.
-        let ((this, reader), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
+        let ((this, _), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let given = optional(&args, "StreamReader.read", &stdlib().names.n)?;
-        let most = given.map_or(Ok(-1), |given| size_of_argument(&given))?;
-        match usize::try_from(most) {
-            Ok(most) => operations::new(Read::new(&this, most)),
-            Err(_) if is_plain(&this, reader) => operations::new(ReadAll::new(&this)),
-            Err(_) => operations::new(ReadPieces::new(&this)),
-        }
+        counts::read(&this, given)
     })
 }
 

@@ -16,7 +16,7 @@ use crate::stdlib::stdlib;
 
 /// The reader of a machine that is not over.
 #[inline]
-fn state(reader: &Object) -> &Reader {
+pub(super) fn state(reader: &Object) -> &Reader {
     // SAFETY: machines are made for native readers, and not stepped once their slots are cleared.
     unsafe { Reader::of(reader.as_ptr()) }
 }
@@ -203,11 +203,17 @@ impl Machine for ReadPieces {
 pub(super) struct ReadExactly {
     reader: Slot,
     count: usize,
+    /// The count as it was given, where that is something else.
+    given: Slot,
 }
 
 impl ReadExactly {
     pub(super) fn new(reader: &Object, count: usize) -> Self {
-        Self { reader: Slot::holding(reader.clone()), count }
+        Self { reader: Slot::holding(reader.clone()), count, given: Slot::empty() }
+    }
+
+    pub(super) fn expecting(reader: &Object, count: usize, given: Object) -> Self {
+        Self { reader: Slot::holding(reader.clone()), count, given: Slot::holding(given) }
     }
 
     #[inline]
@@ -218,7 +224,12 @@ impl ReadExactly {
                 return reader.wait("readexactly").map(Step::Park);
             }
             let partial = reader.buffer.take(len)?;
-            return Err(errors::incomplete_read(&partial, Some(self.count)));
+            // SAFETY: attached.
+            let py = unsafe { Python::assume_attached() };
+            return Err(match self.given.get() {
+                Some(given) => errors::incomplete_read(&partial, given.bound(py)),
+                None => errors::incomplete_read(&partial, self.count),
+            });
         }
         let data = reader.buffer.take(self.count)?;
         reader.maybe_resume()?;
@@ -258,6 +269,7 @@ impl Machine for ReadExactly {
 
     fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
         each(&self.reader);
+        each(&self.given);
     }
 }
 

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use super::flow::Flow;
 use super::protocol_class;
 use super::reader::Reader;
-use super::writer_class;
+use super::reader_class;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::operations::{self, Machine, Step};
 use crate::stdlib::stdlib;
@@ -70,7 +70,7 @@ impl Writer {
     #[inline]
     fn check_reader(&self) -> Result<()> {
         let Some(reader) = self.reader.get() else { return Ok(()) };
-        if let Some(reader) = Reader::native(&reader) {
+        if let Some(reader) = Reader::native(&reader).filter(|state| reader_class::is_plain(&reader, state)) {
             return reader.check();
         }
         let exception = call::method0(&reader, &stdlib().names.exception)?;
@@ -280,6 +280,6 @@ pub(super) fn finish(py: Python<'_>, this: &Object, writer: &Writer) -> Result<(
         return Ok(());
     }
     call::method0(this, &stdlib().names.close)?;
-    warn.call1((format!("unclosed {}", writer_class::description(this, writer)?), category))?;
+    warn.call1((format!("unclosed {}", call::repr(this)?), category))?;
     Ok(())
 }

@@ -98,8 +98,14 @@ pub(super) fn add_done_callback(future: &Object, callback: &Object, context: &Ob
     call::vectorcall_method(&arguments, &names.add_done_callback, keywords.as_ptr()).map(drop)
 }
 
-/// `future.cancel(msg=message)`.
+/// `future.cancel(message)`.
 pub(crate) fn cancel_by_call(future: &Object, message: Option<&Object>) -> Result<bool> {
+    let message = message.cloned().unwrap_or_else(Object::none);
+    call::truth(&call::method1(future, &stdlib().names.cancel, &message)?)
+}
+
+/// `future.cancel(msg=message)`, as asyncio's Python functions call it.
+pub(crate) fn cancel_by_name(future: &Object, message: Option<&Object>) -> Result<bool> {
     let names = &stdlib().names;
     let message = message.cloned().unwrap_or_else(Object::none);
     let keywords = keyword_tuple(&names.msg)?;
