@@ -13,6 +13,7 @@ mod semaphore;
 
 use std::ffi::CStr;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 use pyo3::{PyClass, PyTypeInfo};
@@ -60,12 +61,30 @@ fn describe(object: &Bound<'_, PyAny>, extra: &str, waiters: usize) -> PyResult<
     Ok(format!("<{module}.{name} object at {:p} [{extra}{waiters}]>", object.as_ptr()))
 }
 
-/// Whether the methods of `object` are those of the native class `T`: no subclass has come in between.
+/// Whether the methods of `object` are those of the native class `T`: neither has a subclass come in between, nor have
+/// attributes of its own, by which tests replace methods.
 #[inline]
 fn is_exactly<T: PyTypeInfo>(object: &Object) -> bool {
+    is_of_class::<T>(object) && !has_attributes(object)
+}
+
+#[inline]
+fn is_of_class<T: PyTypeInfo>(object: &Object) -> bool {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     object.class() == T::type_object_raw(py)
+}
+
+/// Whether anything was put into the instance's `__dict__`.
+#[inline]
+fn has_attributes(object: &Object) -> bool {
+    // SAFETY: a live instance of a class of ours, whose `__dict__` lies at a fixed offset.
+    unsafe {
+        let offset = (*object.class()).tp_dictoffset;
+        debug_assert!(offset > 0, "the class has room for attributes");
+        let dict = *object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
+        !dict.is_null() && ffi::PyDict_Size(dict) > 0
+    }
 }
 
 /// Whether the class of `object` is one of these, and not a subclass made elsewhere.

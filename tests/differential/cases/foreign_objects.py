@@ -215,3 +215,27 @@ def reads(reader: asyncio.StreamReader) -> Iterator[tuple[str, Any]]:
     yield "readline", reader.readline()
     yield "readexactly", reader.readexactly(1)
     yield "readuntil", reader.readuntil(b"x")
+
+
+async def forever() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+def case_another_current_task_after_a_step(log: Log) -> None:
+    with new_loop() as loop:
+        log.watch(loop)
+        other: Any = loop.create_task(forever())
+
+        async def swaps() -> None:
+            task: Any = asyncio.current_task()
+            asyncio.tasks._leave_task(loop, task)
+            asyncio.tasks._enter_task(loop, other)
+            await asyncio.sleep(0)
+            log("not reached")
+
+        task = loop.create_task(swaps())
+        loop.call_soon(log, "the loop goes on")
+        log.attempt("turns", turns, loop, 4)
+        asyncio.tasks._leave_task(loop, other)
+        log(asyncio.current_task(loop), task.done())
+        task._log_destroy_pending = other._log_destroy_pending = False

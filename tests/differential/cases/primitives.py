@@ -238,3 +238,46 @@ def case_shield_and_its_loser(log: Log) -> None:
         log(inner.exception())
 
     asyncio.run(main())
+
+
+def case_methods_of_a_programs_own_are_used(log: Log) -> None:
+    class Barrier(asyncio.Barrier):
+        async def wait(self) -> int:
+            log("wait")
+            return await super().wait() + 7
+
+    async def main() -> None:
+        async with Barrier(1) as index:
+            log("inside", index)
+        for make in (asyncio.Lock, asyncio.Semaphore, asyncio.BoundedSemaphore, asyncio.Condition):
+            for name in ("acquire", "release"):
+                primitive: Any = make()
+                primitive.unrelated = None
+                async with primitive:
+                    log(make.__name__, "as usual")
+                method = getattr(primitive, name)
+                setattr(primitive, name, noting(name, method))
+                async with primitive:
+                    log(make.__name__, name)
+                log(primitive.locked())
+
+    def noting(name: str, method: Any) -> Any:
+        def noted(*args: Any) -> Any:
+            log("called", name, args)
+            return method(*args)
+
+        return noted
+
+    asyncio.run(main())
+
+
+def case_semaphores_count_far(log: Log) -> None:
+    for value in (2**63 - 1, 2**63 - 2, 2**64, 10**30):
+        semaphore = asyncio.Semaphore(value)
+        for _ in range(2):
+            semaphore.release()
+            log(semaphore._value, repr(semaphore).partition("[")[2])
+        bounded = asyncio.BoundedSemaphore(value)
+        asyncio.run(bounded.acquire())
+        log.attempt("bounded", bounded.release)
+        log.attempt("too often", bounded.release)

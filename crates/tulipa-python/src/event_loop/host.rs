@@ -45,7 +45,11 @@ impl PyHost {
     /// Clears what a task step left behind: something else is about to run.
     #[inline]
     pub(super) fn settle(&self) -> Result<()> {
-        current::settle(self.core, &self.event_loop)
+        match current::settle(self.core, &self.event_loop) {
+            Ok(()) => Ok(()),
+            // By asyncio the step itself would fail, when it leaves the task.
+            Err((raised, task)) => self.step_failed(raised, &task, None),
+        }
     }
 
     /// A part of a run that others make, by turns or by jobs: afterwards nothing of a task step is left behind.

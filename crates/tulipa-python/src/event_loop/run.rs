@@ -59,7 +59,7 @@ fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<(
     events(py)?.call_method1("_set_running_loop", (py.None(),))?;
     slf.call_method1("_set_coroutine_origin_tracking", (false,))?;
     py.import("sys")?.getattr("set_asyncgen_hooks")?.call1(hooks.extract::<(Py<PyAny>, Py<PyAny>)>()?)?;
-    settled.map_err(PyErr::from)
+    settled.map_err(|(raised, _task)| PyErr::from(raised))
 }
 
 fn turns(slf: &Bound<'_, EventLoop>) -> PyResult<()> {

@@ -10,10 +10,10 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::condition::{self, Condition};
-use super::describe;
 use super::lock::{self, Lock};
+use super::{describe, is_exactly};
 use crate::ffi::raised::raise;
-use crate::ffi::{Object, Raised, Result, Slot, native};
+use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::gc::VisitSlots;
 use crate::operations::{self, LoopBound, Machine, Step};
 use crate::stdlib::stdlib;
@@ -333,7 +333,11 @@ impl Barrier {
     }
 
     fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        start(slf, true)
+        let object = Object::from_bound(slf.as_any());
+        if is_exactly::<Self>(&object) {
+            return start(slf, true);
+        }
+        operations::coroutine(slf.py(), Enter(Slot::holding(object)))
     }
 
     #[pyo3(signature = (*_exception))]
@@ -405,6 +409,27 @@ fn start(slf: &Bound<'_, Barrier>, entering: bool) -> PyResult<Py<PyAny>> {
 fn change(slf: &Bound<'_, Barrier>, name: &'static str, apply: fn(&Barrier)) -> PyResult<Py<PyAny>> {
     let barrier = Slot::holding(Object::from_bound(slf.as_any()));
     operations::coroutine(slf.py(), Change { barrier, name, apply })
+}
+
+/// `__aenter__` of a barrier with methods of its own: `await self.wait()`.
+struct Enter(Slot);
+
+impl Machine for Enter {
+    fn qualified_name(&self) -> &'static str {
+        "Barrier.__aenter__"
+    }
+
+    fn start(&self, _this: &Object) -> Result<Step> {
+        operations::awaiting(&call::method0(&self.0.or_none(), &stdlib().names.wait)?)
+    }
+
+    fn resume(&self, index: Object) -> Result<Step> {
+        Ok(Step::Done(index))
+    }
+
+    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
+        each(&self.0);
+    }
 }
 
 /// `__aexit__`, which has nothing to do.

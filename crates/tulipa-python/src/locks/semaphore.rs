@@ -9,7 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
-use super::{describe, is_exactly, is_exactly_any};
+use super::{describe, is_exactly, is_exactly_any, is_of_class};
 use crate::ffi::class::noargs;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
@@ -36,7 +36,7 @@ pub(crate) struct Semaphore {
 /// A count: nearly always a whole number, but infinity is one that programs use.
 #[derive(Clone, Copy, FromPyObject, IntoPyObject)]
 enum Count {
-    Whole(i64),
+    Whole(i128),
     Real(f64),
 }
 
@@ -59,7 +59,7 @@ impl Count {
     #[inline]
     fn plus(self, difference: i32) -> Self {
         match self {
-            Self::Whole(whole) => Self::Whole(whole + i64::from(difference)),
+            Self::Whole(whole) => Self::Whole(whole + i128::from(difference)),
             Self::Real(real) => Self::Real(real + f64::from(difference)),
         }
     }
@@ -130,7 +130,7 @@ impl Semaphore {
 
 /// `release()` of an object that is exactly one of the two classes.
 fn release_directly(object: &Object) -> Result<()> {
-    if is_exactly::<BoundedSemaphore>(object) {
+    if is_of_class::<BoundedSemaphore>(object) {
         // SAFETY: checked above.
         return unsafe { native::<BoundedSemaphore>(object.as_ptr()) }.give_back(object);
     }

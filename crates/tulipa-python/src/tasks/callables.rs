@@ -11,8 +11,9 @@ use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
-/// What a task hands to `call_soon` for its next step.
-#[pyclass(module = "tulipa._tulipa", frozen, weakref)]
+/// What a task hands to `call_soon` for its next step. Messages show it as asyncio's own.
+#[cfg_attr(Py_3_12, pyclass(module = "_asyncio", frozen, weakref))]
+#[cfg_attr(not(Py_3_12), pyclass(module = "builtins", frozen, weakref))]
 pub(crate) struct TaskStepMethWrapper {
     task: Py<PyAny>,
     exception: Option<Py<PyAny>>,
@@ -31,12 +32,6 @@ impl TaskStepMethWrapper {
     #[getter]
     fn __self__(&self, py: Python<'_>) -> Py<PyAny> {
         self.task.clone_ref(py)
-    }
-
-    #[getter]
-    #[allow(clippy::unused_self, reason = "a property of instances")]
-    fn __qualname__(&self) -> &'static str {
-        "TaskStepMethWrapper"
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {

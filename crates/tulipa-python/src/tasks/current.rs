@@ -8,9 +8,7 @@
 use pyo3::ffi;
 
 use crate::event_loop::core::Core;
-#[cfg(not(Py_3_14))]
-use crate::ffi::Raised;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
 /// Makes `task` the current one of `event_loop`, refusing where another is running, as asyncio does.
@@ -40,12 +38,13 @@ pub(crate) fn leave_native(core: &Core, task: &Object) {
     core.idle_task.put(task.clone());
 }
 
-/// Clears the idle task, if any: called before anything but a task step runs, and when a batch ends.
+/// Clears the idle task, if any: called before anything but a task step runs, and when a batch ends. Fails, with the
+/// task, where the program has put another in its place.
 #[inline]
-pub(crate) fn settle(core: &Core, event_loop: &Object) -> Result<()> {
+pub(crate) fn settle(core: &Core, event_loop: &Object) -> std::result::Result<(), (Raised, Object)> {
     match core.idle_task.take() {
         None => Ok(()),
-        Some(task) => leave(event_loop, &task),
+        Some(task) => leave(event_loop, &task).map_err(|raised| (raised, task)),
     }
 }
 
