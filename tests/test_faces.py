@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import importlib
@@ -238,3 +239,46 @@ class TestNativeFunctions:
                     complaints.append((type(None), ""))
             assert complaints[0] == complaints[1], (arguments, keywords)
         assert stock is not ours
+
+
+@pytest.mark.parametrize("name", ["Future", "Task"])
+def test_methods_of_futures_have_asyncios_signatures(name: str) -> None:
+    ours, stock = getattr(tulipa, name), getattr(importlib.import_module("_asyncio"), name)
+    for method in dir(stock):
+        if not method.startswith("__") and callable(getattr(stock, method)):
+            assert signature_text(getattr(ours, method)) == signature_text(getattr(stock, method)), method
+
+
+def signature_text(function: Any) -> str | None:
+    """Return how a function is called, as far as it tells."""
+    try:
+        return str(inspect.signature(function))
+    except ValueError:
+        return None
+
+
+def test_what_steps_a_future_by_hand_catches_asyncios_exception() -> None:
+    loop = tulipa.new_event_loop()
+    future = loop.create_future()
+    future.set_result((1, 2))
+    with pytest.raises(StopIteration) as caught:
+        future.__await__().send(None)
+    assert type(caught.value) is StopIteration
+    assert caught.value.value == (1, 2)
+    assert pickle.loads(pickle.dumps(caught.value)).value == (1, 2)
+    loop.close()
+
+
+def test_refused_calls_outside_a_running_loop_keep_no_memory() -> None:
+    loop: Any = tulipa.new_event_loop()
+
+    def refused(count: int) -> None:
+        for _ in range(count):
+            with contextlib.suppress(TypeError):
+                loop.create_task(5)
+
+    refused(1000)
+    before = sys.getallocatedblocks()
+    refused(1000)
+    assert sys.getallocatedblocks() - before < 100
+    loop.close()

@@ -335,3 +335,18 @@ def case_an_end_of_stream_is_told_again_to_who_left_the_loop(log: Log) -> None:
     log.attempt("first", loop.run_until_complete, protocol.lost)
     log.attempt("again", loop.run_until_complete, protocol.lost)
     loop.close()
+
+
+def case_what_was_written_goes_before_what_is_done_with_the_socket(log: Log) -> None:
+    async def main() -> None:
+        transport, _, peer = await pair(asyncio.Protocol)
+        transport.write(b"by the transport, ")
+        os.write(transport.get_extra_info("socket").fileno(), b"by hand")
+        log(received(peer))
+        transport.write(b"the end")
+        transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        log(received(peer))
+        transport.abort()
+        peer.close()
+
+    run(log, main)

@@ -99,8 +99,8 @@ unsafe fn fetch() -> *mut ffi::PyObject {
 
 impl From<PyErr> for Raised {
     fn from(error: PyErr) -> Self {
-        // SAFETY: a `PyErr` is turned into the indicator only while attached (O1).
-        error.restore(unsafe { Python::assume_attached() });
+        // Told to PyO3, or it would keep what making the exception leaves over until somebody is attached by its means.
+        Python::attach(|py| error.restore(py));
         Self
     }
 }

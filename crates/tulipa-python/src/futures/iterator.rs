@@ -203,14 +203,16 @@ fn set_exception(class: &Object, value: &Object) -> Raised {
     Raised
 }
 
+/// By hand: whoever catches the exception gets one of the very class.
 unsafe extern "C" fn send(object: *mut ffi::PyObject, _value: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: same contract as `tp_iternext`: the value sent is ignored.
-    let value = unsafe { next(object) };
-    // SAFETY: attached; reads the indicator.
-    if value.is_null() && unsafe { ffi::PyErr_Occurred() }.is_null() {
-        let Raised = stop_iteration(None);
-    }
-    value
+    enter(|_| {
+        // SAFETY: called on an instance.
+        match unsafe { iterator(object) }.step()? {
+            Some(Step::Yield(future)) => Ok(future),
+            Some(Step::Return(result)) => Err(stop_iteration(Some(&result))),
+            None => Err(stop_iteration(None)),
+        }
+    })
 }
 
 unsafe extern "C" fn throw(

@@ -391,12 +391,12 @@ pub(crate) use method_table;
 pub(crate) const RESULT: ffi::PyMethodDef = noargs(
     c"result",
     result,
-    c"Return the result; raise the exception, CancelledError, or InvalidStateError while there is none.",
+    c"result($self, /)\n--\n\nReturn the result; raise the exception, CancelledError, or InvalidStateError while there is none.",
 );
 pub(crate) const EXCEPTION: ffi::PyMethodDef = noargs(
     c"exception",
     exception,
-    c"Return the exception or None; raise CancelledError, or InvalidStateError while the future is pending.",
+    c"exception($self, /)\n--\n\nReturn the exception or None; raise CancelledError, or InvalidStateError while the future is pending.",
 );
 pub(crate) const ADD_DONE_CALLBACK: ffi::PyMethodDef = fastcall(
     c"add_done_callback",
@@ -406,21 +406,39 @@ pub(crate) const ADD_DONE_CALLBACK: ffi::PyMethodDef = fastcall(
 pub(crate) const REMOVE_DONE_CALLBACK: ffi::PyMethodDef = onearg(
     c"remove_done_callback",
     remove_done_callback,
-    c"Remove all callbacks equal to fn; return how many there were.",
+    c"remove_done_callback($self, fn, /)\n--\n\nRemove all callbacks equal to fn; return how many there were.",
 );
 pub(crate) const CANCELLED: ffi::PyMethodDef =
-    noargs(c"cancelled", cancelled, c"Return True if the future was cancelled.");
-pub(crate) const DONE: ffi::PyMethodDef =
-    noargs(c"done", done, c"Return True if the future has a result or an exception, or was cancelled.");
+    noargs(c"cancelled", cancelled, c"cancelled($self, /)\n--\n\nReturn True if the future was cancelled.");
+pub(crate) const DONE: ffi::PyMethodDef = noargs(
+    c"done",
+    done,
+    c"done($self, /)\n--\n\nReturn True if the future has a result or an exception, or was cancelled.",
+);
 pub(crate) const GET_LOOP: ffi::PyMethodDef =
-    noargs(c"get_loop", get_loop, c"Return the event loop the future is bound to.");
-pub(crate) const MAKE_CANCELLED_ERROR: ffi::PyMethodDef =
-    noargs(c"_make_cancelled_error", make_cancelled_error, c"Create the CancelledError to raise.");
+    noargs(c"get_loop", get_loop, c"get_loop($self, /)\n--\n\nReturn the event loop the future is bound to.");
+pub(crate) const MAKE_CANCELLED_ERROR: ffi::PyMethodDef = noargs(
+    c"_make_cancelled_error",
+    make_cancelled_error,
+    c"_make_cancelled_error($self, /)\n--\n\nCreate the CancelledError to raise.",
+);
 
 pub(super) static mut FUTURE_METHODS: [ffi::PyMethodDef; 12] = method_table![
-    onearg(c"set_result", set_result, c"Mark the future done and set its result."),
-    onearg(c"set_exception", set_exception, c"Mark the future done and set an exception."),
-    fastcall(c"cancel", cancel, c"Cancel the future and schedule its callbacks."),
+    onearg(
+        c"set_result",
+        set_result,
+        c"set_result($self, result, /)\n--\n\nMark the future done and set its result."
+    ),
+    onearg(
+        c"set_exception",
+        set_exception,
+        c"set_exception($self, exception, /)\n--\n\nMark the future done and set an exception."
+    ),
+    fastcall(
+        c"cancel",
+        cancel,
+        c"cancel($self, /, msg=None)\n--\n\nCancel the future and schedule its callbacks."
+    ),
 ];
 
 macro_rules! property_table {

@@ -176,7 +176,11 @@ pub(super) static mut TASK_METHODS: [ffi::PyMethodDef; 20] = method_table![
     SET_NAME,
     GET_STACK,
     PRINT_STACK,
-    noargs(c"get_context", get_context, c"Return the context that the coroutine runs in."),
+    noargs(
+        c"get_context",
+        get_context,
+        c"get_context($self, /)\n--\n\nReturn the context that the coroutine runs in."
+    ),
 ];
 #[cfg(not(Py_3_12))]
 pub(super) static mut TASK_METHODS: [ffi::PyMethodDef; 19] = method_table![
@@ -192,27 +196,44 @@ pub(super) static mut TASK_METHODS: [ffi::PyMethodDef; 19] = method_table![
     PRINT_STACK,
 ];
 
-const SET_RESULT: ffi::PyMethodDef =
-    onearg(c"set_result", refuse_result, c"Not for tasks: raises RuntimeError.");
-const SET_EXCEPTION: ffi::PyMethodDef =
-    onearg(c"set_exception", refuse_exception, c"Not for tasks: raises RuntimeError.");
+const SET_RESULT: ffi::PyMethodDef = onearg(
+    c"set_result",
+    refuse_result,
+    c"set_result($self, result, /)\n--\n\nNot for tasks: raises RuntimeError.",
+);
+const SET_EXCEPTION: ffi::PyMethodDef = onearg(
+    c"set_exception",
+    refuse_exception,
+    c"set_exception($self, exception, /)\n--\n\nNot for tasks: raises RuntimeError.",
+);
 const CANCEL: ffi::PyMethodDef = fastcall(
     c"cancel",
     cancel,
-    c"Have CancelledError thrown into the coroutine with its next step; False if the task is done.",
+    c"cancel($self, /, msg=None)\n--\n\nHave CancelledError thrown into the coroutine with its next step; False if the task is done.",
 );
-const CANCELLING: ffi::PyMethodDef =
-    noargs(c"cancelling", cancelling, c"Return how many cancellations were requested and not taken back.");
-const UNCANCEL: ffi::PyMethodDef =
-    noargs(c"uncancel", uncancel, c"Take one cancellation request back; return how many remain.");
+const CANCELLING: ffi::PyMethodDef = noargs(
+    c"cancelling",
+    cancelling,
+    c"cancelling($self, /)\n--\n\nReturn how many cancellations were requested and not taken back.",
+);
+const UNCANCEL: ffi::PyMethodDef = noargs(
+    c"uncancel",
+    uncancel,
+    c"uncancel($self, /)\n--\n\nTake one cancellation request back; return how many remain.",
+);
 const GET_CORO: ffi::PyMethodDef =
-    noargs(c"get_coro", get_coro, c"Return the coroutine that the task drives.");
-const GET_NAME: ffi::PyMethodDef = noargs(c"get_name", get_name, c"Return the task's name.");
-const SET_NAME: ffi::PyMethodDef = onearg(c"set_name", set_name, c"Set the task's name.");
-const GET_STACK: ffi::PyMethodDef =
-    fastcall(c"get_stack", get_stack, c"Return the frames of the coroutine, at most limit of them.");
+    noargs(c"get_coro", get_coro, c"get_coro($self, /)\n--\n\nReturn the coroutine that the task drives.");
+const GET_NAME: ffi::PyMethodDef =
+    noargs(c"get_name", get_name, c"get_name($self, /)\n--\n\nReturn the task's name.");
+const SET_NAME: ffi::PyMethodDef =
+    onearg(c"set_name", set_name, c"set_name($self, value, /)\n--\n\nSet the task's name.");
+const GET_STACK: ffi::PyMethodDef = fastcall(
+    c"get_stack",
+    get_stack,
+    c"get_stack($self, /, *, limit=None)\n--\n\nReturn the frames of the coroutine, at most limit of them.",
+);
 const PRINT_STACK: ffi::PyMethodDef =
-    fastcall(c"print_stack", print_stack, c"Print the stack or traceback of the coroutine to file.");
+    fastcall(c"print_stack", print_stack, c"print_stack($self, /, *, limit=None, file=None)\n--\n\nPrint the stack or traceback of the coroutine to file.");
 
 pub(super) static mut TASK_PROPERTIES: [ffi::PyGetSetDef; 14] = property_table![
     property(c"_coro", coroutine, None),

@@ -10,6 +10,7 @@ use tulipa::stream::WriteQueue;
 use super::address::Address;
 use super::datagram::{Datagram, HEADER, Peer};
 use super::stream::{Opening, Stream, open};
+use super::{class, writing};
 use crate::event_loop::sock;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
@@ -41,6 +42,12 @@ pub(super) fn remember_addresses(stream: &Stream) {
 
 /// The dictionary of `get_extra_info`.
 pub(super) fn extra(py: Python<'_>, stream: &Stream) -> Result<Object> {
+    // Who asks may go on with the socket by himself; by asyncio what was written has been sent before.
+    if !stream.blocked.get() && !stream.queue.borrow().is_empty() {
+        // SAFETY: alive, as its extension is.
+        let transport = unsafe { Object::borrow(class::transport_of(stream).as_ptr()) };
+        writing::flush(&transport, stream)?;
+    }
     if let Some(extra) = stream.extra.get() {
         return Ok(extra);
     }
