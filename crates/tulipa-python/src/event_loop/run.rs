@@ -1,5 +1,7 @@
 //! `run_forever`: what is set up around the turns, and undone whatever happens in them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -16,9 +18,10 @@ pub(super) fn run_forever(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     ensure_not_running(slf)?;
     let hooks = py.import("sys")?.call_method0("get_asyncgen_hooks")?;
     farewell::asleep(|| {
-        let outcome = set_up(slf).and_then(|()| turns(slf));
+        // A panic, as where memory runs out, reaches Python as an exception: that must not leave the loop running either.
+        let outcome = catch_unwind(AssertUnwindSafe(|| set_up(slf).and_then(|()| turns(slf))));
         let undone = tear_down(slf, &hooks);
-        outcome.and(undone)
+        outcome.unwrap_or_else(|panic| resume_unwind(panic)).and(undone)
     })
 }
 

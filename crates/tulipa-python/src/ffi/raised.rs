@@ -100,7 +100,13 @@ unsafe fn fetch() -> *mut ffi::PyObject {
 impl From<PyErr> for Raised {
     fn from(error: PyErr) -> Self {
         // Told to PyO3, or it would keep what making the exception leaves over until somebody is attached by its means.
-        Python::attach(|py| error.restore(py));
+        // While the interpreter ends it lets nobody in.
+        let mut error = Some(error);
+        Python::try_attach(|py| error.take().map(|error| error.restore(py)));
+        if let Some(error) = error {
+            // SAFETY: a `PyErr` is turned into the indicator only while attached (O1).
+            error.restore(unsafe { Python::assume_attached() });
+        }
         Self
     }
 }
