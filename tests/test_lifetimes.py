@@ -316,3 +316,50 @@ def test_a_job_that_was_taken_and_never_run_is_collected(loop: Any) -> None:
     del box
     gc.collect()
     assert gone() is None
+
+
+class AsksWhenItGoes:
+    """A done-callback, or anything else that a task holds, which asks for all tasks when it goes."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        self.ask = ask
+
+    def __call__(self, future: asyncio.Future[Any]) -> None:
+        raise AssertionError("the task is never done")
+
+    def __del__(self) -> None:
+        self.ask()
+
+
+class Slotted(tulipa.Task):  # type: ignore[type-arg]
+    __slots__ = ("held",)
+    held: AsksWhenItGoes
+
+
+@pytest.mark.parametrize("make", [tulipa.Task, Slotted])
+@pytest.mark.parametrize("asked_by", ["a weak reference", "a done-callback", "a slot"])
+def test_a_task_that_is_being_freed_is_not_listed(make: Any, asked_by: str) -> None:
+    loop = tulipa.new_event_loop()
+    seen: list[set[Any]] = []
+
+    def ask() -> None:
+        seen.append(tulipa.all_tasks(loop) | asyncio.all_tasks(loop))
+
+    async def never_begins() -> None:
+        raise AssertionError("the loop does not run")
+
+    coroutine = never_begins()
+    task: Any = make(coroutine, loop=loop)
+    task._log_destroy_pending = False
+    if asked_by == "a weak reference":
+        weakref.finalize(task, ask)
+    elif asked_by == "a done-callback":
+        task.add_done_callback(AsksWhenItGoes(ask))
+    elif make is Slotted:
+        task.held = AsksWhenItGoes(ask)
+    else:
+        task.held_in_dict = AsksWhenItGoes(ask)
+    del task
+    loop.close()
+    coroutine.close()
+    assert seen == [set()]

@@ -306,6 +306,9 @@ pub(crate) trait Extension {
     fn empty() -> Self;
     /// Whether the finalizer has something to report.
     fn must_report(&self) -> bool;
+    /// Leaves every list in which others could find a dying object: the first thing, while it is whole.
+    #[inline]
+    fn leave(&self) {}
     /// Empties what was filled of the base's part of a dying object, so that its memory can be used again.
     fn hide(_object: *mut ffi::PyObject) {}
 }
@@ -345,6 +348,9 @@ pub(crate) unsafe fn dealloc_with<S: Extension>(
     {
         return;
     }
+    // What follows runs Python code: callbacks of weak references, and finalizers of what the object holds.
+    // SAFETY: as above.
+    unsafe { (*state).leave() };
     // SAFETY: nobody else sees the object from here on.
     unsafe { gc::hide(object) };
     // SAFETY: written by `tp_new`, dropped once.

@@ -260,6 +260,11 @@ impl Extension for TaskState {
     }
 
     #[inline]
+    fn leave(&self) {
+        self.links.unlink();
+    }
+
+    #[inline]
     fn hide(object: *mut ffi::PyObject) {
         // SAFETY: a task, whose memory is still there.
         name::forget(unsafe { places::inside(object, Place::Name) });

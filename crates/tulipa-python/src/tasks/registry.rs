@@ -77,7 +77,7 @@ impl Links {
         }
         let head = HEAD.0.replace(self);
         self.next.set(head);
-        // SAFETY: linked tasks are alive: `unlink` runs before their memory goes.
+        // SAFETY: linked tasks are allocated: `unlink` runs before their memory goes.
         if let Some(head) = unsafe { head.as_ref() } {
             head.previous.set(self);
         }
@@ -88,7 +88,7 @@ impl Links {
             return;
         }
         let (previous, next) = (self.previous.replace(ptr::null()), self.next.replace(ptr::null()));
-        // SAFETY: neighbours are linked, so they are alive.
+        // SAFETY: neighbours are linked, so they are allocated.
         match unsafe { previous.as_ref() } {
             Some(previous) => previous.next.set(next),
             None => HEAD.0.set(next),
@@ -146,14 +146,21 @@ fn linked() -> Vec<Object> {
 }
 
 /// New references to all linked tasks.
+///
+/// But for those that are being freed: an instance of a subclass is still linked while its class's own part goes, which
+/// can run Python code, and so is a task whose freeing CPython has put off.
 #[cfg(not(Py_3_14))]
 fn linked() -> Vec<Object> {
     let mut tasks = Vec::new();
     let mut place = HEAD.0.get();
-    // SAFETY: linked tasks are alive, and counting up calls nobody who could unlink one.
+    // SAFETY: linked tasks are allocated, and counting up calls nobody who could unlink one.
     while let Some(links) = unsafe { place.as_ref() } {
+        let task = links.owner();
         // SAFETY: as above; linked links are part of their task.
-        tasks.push(unsafe { Object::borrow(links.owner()) });
+        if unsafe { ffi::Py_REFCNT(task) } > 0 {
+            // SAFETY: as above, and alive.
+            tasks.push(unsafe { Object::borrow(task) });
+        }
         place = links.next.get();
     }
     tasks
