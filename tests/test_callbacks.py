@@ -186,3 +186,87 @@ def test_what_a_long_queue_refers_to_goes_with_it() -> None:
     del loop
     gc.collect()
     assert not any(reference() for reference in references)
+
+
+class Pair:
+    """Iterable by its items alone."""
+
+    def __getitem__(self, index: int) -> int:
+        return range(2)[index]
+
+
+def schedule_changed(
+    loop: asyncio.AbstractEventLoop, method: str, change: Callable[[Any], None], is_kept: bool
+) -> list[Any]:
+    """Runs a callback whose Handle was changed meanwhile. Returns what it was called with, and what was reported."""
+    seen: list[Any] = []
+
+    def callback(*arguments: Any) -> None:
+        seen.append(arguments)
+
+    def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        seen.append((type(context["exception"]), str(context["exception"])))
+
+    loop.set_exception_handler(report)
+    delay = [0] if method == "call_later" else []
+    handle: Any = getattr(loop, method)(*delay, callback, 1, 2)
+    change(handle)
+    kept = [handle] if is_kept else []
+    del handle
+    getattr(loop, method)(*delay, loop.stop)
+    try:
+        loop.run_forever()
+    except (AttributeError, TypeError, ValueError) as error:
+        seen.append(type(error))
+    kept.clear()
+    loop.close()
+    return seen
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("method", ["call_soon", "call_later", "call_soon_threadsafe"])
+@pytest.mark.parametrize("arguments", [[3, 4], "ab", {5: 6}, Pair(), 7, None, 0, ""])
+def test_a_handle_takes_any_iterable_for_arguments(method: str, arguments: Any, is_kept: bool) -> None:
+    def change(handle: Any) -> None:
+        handle._args = arguments
+
+    stock = schedule_changed(asyncio.SelectorEventLoop(), method, change, is_kept)
+    assert schedule_changed(tulipa.new_event_loop(), method, change, is_kept) == stock
+    assert len(stock) == 1
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("method", ["call_soon", "call_later", "call_soon_threadsafe"])
+@pytest.mark.parametrize("name", ["_args", "_callback"])
+def test_a_handle_without_one_of_its_parts_stops_the_loop(method: str, name: str, is_kept: bool) -> None:
+    def change(handle: Any) -> None:
+        delattr(handle, name)
+
+    stock = schedule_changed(asyncio.SelectorEventLoop(), method, change, is_kept)
+    assert schedule_changed(tulipa.new_event_loop(), method, change, is_kept) == stock == [AttributeError]
+
+
+def test_a_handle_that_is_made_anew_takes_a_list_of_arguments() -> None:
+    def run_again(loop: asyncio.AbstractEventLoop) -> list[Any]:
+        seen: list[Any] = []
+        handle: Any = loop.call_soon(seen.append, 1)
+        handle.__init__(lambda *arguments: seen.append(arguments), [5, 6], loop)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+        return seen
+
+    assert run_again(tulipa.new_event_loop()) == run_again(asyncio.SelectorEventLoop()) == [(5, 6)]
+
+
+def test_a_changed_handle_in_a_long_queue_is_called_with_its_own_arguments() -> None:
+    seen: list[Any] = []
+
+    def schedule(loop: asyncio.AbstractEventLoop) -> None:
+        for index in range(MANY):
+            handle: Any = loop.call_soon(lambda *arguments: seen.append(arguments), index)
+            if index % 3 == 0:
+                handle._args = [index, index]
+
+    run(schedule)
+    assert seen == [(index, index) if index % 3 == 0 else (index,) for index in range(MANY)]

@@ -106,6 +106,8 @@ names! {
     get_debug = "get_debug",
     get_loop = "get_loop",
     private_loop = "_loop",
+    private_args = "_args",
+    private_callback = "_callback",
     msg = "msg",
     name = "name",
     locked = "locked",

@@ -368,7 +368,8 @@ pub(super) fn take_parts(handle: &Object, event_loop: *mut ffi::PyObject) -> Opt
             && at(object, layout.repr).as_ptr() == ffi::Py_None()
             && at(object, layout.event_loop).as_ptr() == event_loop
     };
-    if !is_plain || !is_hidden(handle) {
+    // SAFETY: a handle.
+    if !is_plain || !is_hidden(handle) || !unsafe { is_callable(object, layout) } {
         return None;
     }
     // SAFETY: a handle.
@@ -525,9 +526,26 @@ pub(crate) fn run(core: &Core, handle: &Object) -> Result<()> {
     outcome
 }
 
+/// Whether a handle has a callback, and its arguments in a tuple. A program may have put anything else there, or nothing.
+///
+/// # Safety
+/// `object` is a handle.
+#[inline]
+unsafe fn is_callable(object: *mut ffi::PyObject, layout: &Layout) -> bool {
+    // SAFETY: passed on.
+    let (callback, arguments) =
+        unsafe { (at(object, layout.callback), at(object, layout.arguments).as_ptr()) };
+    // SAFETY: null was told apart; a live object.
+    !arguments.is_null() && unsafe { ffi::PyTuple_CheckExact(arguments) } != 0 && !callback.is_empty()
+}
+
 #[inline]
 fn call_back(core: &Core, handle: &Object, layout: &Layout) -> Result<()> {
     let object = handle.as_ptr();
+    // SAFETY: a handle.
+    if !unsafe { is_callable(object, layout) } {
+        return call_back_changed(core, handle, layout);
+    }
     // In debug mode the handle is formatted afterwards.
     if handle.class() == layout.handle && is_hidden(handle) && !core.is_debug() {
         return call_back_hidden(core, object, layout);
@@ -536,8 +554,32 @@ fn call_back(core: &Core, handle: &Object, layout: &Layout) -> Result<()> {
     // SAFETY: a handle.
     let (callback, arguments) =
         unsafe { (at(object, layout.callback).or_none(), at(object, layout.arguments).or_none()) };
-    let call = || call::call_tuple(&callback, arguments.as_ptr()).map(drop);
-    let body = || core.contexts.run_for(&HandleContext { object, layout }, call, || true);
+    call_back_with(core, handle, layout, &callback, &arguments)
+}
+
+/// What asyncio's own handles do, `self._callback(*self._args)`, for one whose parts a program has changed.
+#[cold]
+fn call_back_changed(core: &Core, handle: &Object, layout: &Layout) -> Result<()> {
+    let [callback, arguments] = parts_of(handle)?;
+    call_back_with(core, handle, layout, &callback, &call::spread(&arguments)?)
+}
+
+/// The callback and the arguments as attributes: one that a program has deleted is an AttributeError.
+fn parts_of(handle: &Object) -> Result<[Object; 2]> {
+    let names = &stdlib().names;
+    Ok([call::getattr(handle, &names.private_callback)?, call::getattr(handle, &names.private_args)?])
+}
+
+#[inline]
+fn call_back_with(
+    core: &Core,
+    handle: &Object,
+    layout: &Layout,
+    callback: &Object,
+    arguments: &Object,
+) -> Result<()> {
+    let call = || call::call_tuple(callback, arguments.as_ptr()).map(drop);
+    let body = || core.contexts.run_for(&HandleContext { object: handle.as_ptr(), layout }, call, || true);
     match &layout.thread_safe {
         Some(thread_safe) if handle.class() == thread_safe.class => thread_safe.run(handle, body),
         _ => body(),
@@ -611,14 +653,9 @@ pub(crate) fn failure_context<'py>(
     exception: &Object,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (object, layout) = (handle.as_ptr(), layout());
+    let [callback, arguments] = parts_of(handle)?;
     // SAFETY: a handle.
-    let (callback, arguments, traceback) = unsafe {
-        (
-            at(object, layout.callback).or_none(),
-            at(object, layout.arguments).or_none(),
-            at(object, layout.source_traceback).or_none(),
-        )
-    };
+    let traceback = unsafe { at(object, layout.source_traceback) }.or_none();
     let keywords = PyDict::new(py);
     if stdlib().behaviour.format_takes_debug {
         let event_loop = handle.bound(py).getattr("_loop")?;

@@ -1,5 +1,8 @@
 //! Calls into Python: functions and methods by vectorcall, attributes by interned name.
 
+use std::ffi::CStr;
+
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::types::PyAnyMethods;
 
@@ -109,6 +112,21 @@ pub(crate) fn call_tuple(function: &Object, arguments: *mut ffi::PyObject) -> Re
             std::ptr::null_mut(),
         ))
     }
+}
+
+/// The tuple of arguments that `*arguments` stands for.
+#[cold]
+pub(crate) fn spread(arguments: &Object) -> Result<Object> {
+    let class = arguments.class();
+    // SAFETY: a live object and its class.
+    let is_iterable = unsafe { (*class).tp_iter.is_some() || ffi::PySequence_Check(arguments.as_ptr()) != 0 };
+    if !is_iterable {
+        // SAFETY: the name of a live class.
+        let name = unsafe { CStr::from_ptr((*class).tp_name) }.to_string_lossy();
+        return Err(PyTypeError::new_err(format!("Value after * must be an iterable, not {name}")).into());
+    }
+    // SAFETY: a live object; the result is new or null.
+    unsafe { Object::steal(ffi::PySequence_Tuple(arguments.as_ptr())) }
 }
 
 /// `object.name()`.
