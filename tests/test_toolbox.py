@@ -425,6 +425,40 @@ def test_queues_can_be_shut_down_on_every_python() -> None:
         assert native.QueueShutDown is asyncio.QueueShutDown
 
 
+class Cancelled:
+    """A future of another make that nobody waits for any more."""
+
+    def done(self) -> bool:
+        return True
+
+    def cancelled(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (native.Lock, "_waiters"),
+        (native.Event, "_waiters"),
+        (native.Condition, "_waiters"),
+        (native.Semaphore, "_waiters"),
+        (native.Queue, "_getters"),
+    ],
+)
+def test_waiters_may_be_forgotten_while_others_are_put_in_their_place(make: Any, name: str) -> None:
+    primitive = make()
+    futures = [Cancelled() for _ in range(50)]
+
+    def others() -> Iterator[Cancelled]:
+        for future in futures:
+            setattr(primitive, name, None)
+            gc.collect()
+            yield future
+
+    setattr(primitive, name, others())
+    assert list(getattr(primitive, name)) == futures
+
+
 def test_waiters_that_leave_from_the_middle_leave_the_order_of_the_others() -> None:
     async def main() -> list[int]:
         lock = native.Lock()

@@ -247,26 +247,28 @@ impl WaitList {
         &self.0
     }
 
+    /// The list, to be used before Python code can run, which may have the primitive forget it.
     #[inline]
-    pub(crate) fn get(&self) -> Option<&Waiters> {
+    fn get(&self) -> Option<&Waiters> {
         let list = self.0.as_ptr();
-        // SAFETY: the slot holds a list, from when it is made until the primitive goes.
+        // SAFETY: the slot holds a list, once it is made.
         (!list.is_null()).then(|| unsafe { native(list) })
     }
 
-    pub(crate) fn get_or_new(&self) -> Result<&Waiters> {
-        if self.0.is_empty() {
-            // SAFETY: attached.
-            let list = Bound::new(unsafe { Python::assume_attached() }, Waiters::new())?;
-            self.0.put(list.into_any().into());
+    /// A reference to the list, which is made now if nothing has waited yet.
+    pub(crate) fn get_or_new(&self) -> Result<Object> {
+        if let Some(list) = self.0.get() {
+            return Ok(list);
         }
-        Ok(self.get().expect("made above"))
+        // SAFETY: attached.
+        let list = Object::from(Bound::new(unsafe { Python::assume_attached() }, Waiters::new())?.into_any());
+        self.0.put(list.clone());
+        Ok(list)
     }
 
     /// The list as Python code sees it.
     pub(crate) fn visible(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.get_or_new()?;
-        Ok(self.0.or_none().bound(py).unbind())
+        Ok(self.get_or_new()?.bound(py).unbind())
     }
 
     /// As `visible`, but None where nothing has waited yet.
@@ -278,10 +280,12 @@ impl WaitList {
     pub(crate) fn replace(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
         self.reset();
         if !waiters.is_none() {
-            let list = self.get_or_new()?;
+            // Filled before it becomes the list: iterating runs Python code, which may replace that meanwhile.
+            let list = Bound::new(waiters.py(), Waiters::new())?;
             for waiter in waiters.try_iter()? {
-                list.push(waiter?.into());
+                list.get().push(waiter?.into());
             }
+            self.0.put(list.into_any().into());
         }
         Ok(())
     }
@@ -302,7 +306,13 @@ impl WaitList {
     }
 
     pub(crate) fn push(&self, waiter: Object) -> Result<()> {
-        self.get_or_new()?.push(waiter);
+        if let Some(list) = self.get() {
+            list.push(waiter);
+            return Ok(());
+        }
+        let list = self.get_or_new()?;
+        // SAFETY: just made as a list, and kept alive by the reference.
+        unsafe { native::<Waiters>(list.as_ptr()) }.push(waiter);
         Ok(())
     }
 

@@ -121,8 +121,7 @@ impl State {
     #[inline]
     pub(super) fn wake_next(&self, this: &Object, waiters: &WaitList) -> Result<()> {
         if self.overridden.has(Hook::WakeNext) {
-            waiters.get_or_new()?;
-            return call_hook(this, Hook::WakeNext, Some(&waiters.slot().or_none())).map(drop);
+            return call_hook(this, Hook::WakeNext, Some(&waiters.get_or_new()?)).map(drop);
         }
         while let Some(waiter) = waiters.pop() {
             if operations::wake(&waiter, Object::none)? {

@@ -234,8 +234,7 @@ unsafe extern "C" fn drain_waiters(object: *mut ffi::PyObject, _: *mut c_void) -
     enter(|_| {
         // SAFETY: called on an instance.
         let (_this, flow) = unsafe { flow(object) };
-        flow.waiters.get_or_new()?;
-        Ok(flow.waiters.slot().or_none())
+        flow.waiters.get_or_new()
     })
 }
 
