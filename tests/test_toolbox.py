@@ -459,6 +459,31 @@ def test_waiters_may_be_forgotten_while_others_are_put_in_their_place(make: Any,
     assert list(getattr(primitive, name)) == futures
 
 
+def test_a_queue_may_begin_anew_while_it_tells_that_it_is_finished() -> None:
+    queue = native.Queue()
+    told = []
+
+    class Future:
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, result: object) -> None:
+            told.append(result)
+            queue.__init__()  # type: ignore[misc]
+            gc.collect()
+
+    queue.put_nowait(None)
+    finished = queue._finished
+    waiters = finished._waiters
+    for _ in range(3):
+        waiters.append(Future())
+    unset = weakref.ref(finished)
+    del finished, waiters
+    queue.task_done()
+    assert told[0] is True
+    assert unset() is None
+
+
 def test_waiters_that_leave_from_the_middle_leave_the_order_of_the_others() -> None:
     async def main() -> list[int]:
         lock = native.Lock()

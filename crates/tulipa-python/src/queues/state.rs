@@ -180,8 +180,8 @@ impl State {
         }
         self.add(this, item)?;
         self.unfinished.set(self.unfinished.get() + 1);
-        if let Some(finished) = self.finished_if_made() {
-            finished.lower();
+        if let Some(finished) = self.finished.get() {
+            event(&finished).lower();
         }
         self.wake_next(this, &self.getters)
     }
@@ -196,8 +196,8 @@ impl State {
     }
 
     fn note_finished(&self) -> Result<()> {
-        match self.finished_if_made() {
-            Some(finished) if self.unfinished.get() == 0 => finished.raise(),
+        match self.finished.get() {
+            Some(finished) if self.unfinished.get() == 0 => event(&finished).raise(),
             _ => Ok(()),
         }
     }
@@ -216,12 +216,6 @@ impl State {
         Self::wake_all(&self.putters)
     }
 
-    fn finished_if_made(&self) -> Option<&Event> {
-        let finished = self.finished.as_ptr();
-        // SAFETY: the slot holds an Event, made below, for as long as the queue lives.
-        (!finished.is_null()).then(|| unsafe { native(finished) })
-    }
-
     /// `_finished`: an Event that is set while nothing is unfinished.
     pub(super) fn finished(&self, py: Python<'_>) -> PyResult<Object> {
         if self.finished.is_empty() {
@@ -233,6 +227,14 @@ impl State {
         }
         Ok(self.finished.or_none())
     }
+}
+
+/// What `_finished` is, with a reference of the caller's: telling those who wait runs Python code, which may have the
+/// queue begin anew.
+#[inline]
+fn event(finished: &Object) -> &Event {
+    // SAFETY: made as an Event, by `State::finished`.
+    unsafe { native(finished.as_ptr()) }
 }
 
 /// Calls the version of a hook that a subclass has.
