@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -363,3 +364,94 @@ def test_a_task_that_is_being_freed_is_not_listed(make: Any, asked_by: str) -> N
     loop.close()
     coroutine.close()
     assert seen == [set()]
+
+
+LONG = 100_000
+"""More objects than can be freed within one another on any usual stack."""
+
+SMALL = 512 * 1024
+"""Of a stack, in bytes."""
+
+
+class DerivedQueue(native.PriorityQueue):
+    __slots__ = ("attribute",)
+
+
+def queue_with(item: Any, make: Any = native.Queue) -> Any:
+    queue = make()
+    queue.put_nowait(item)
+    return queue
+
+
+def reader_with(exception: Any, loop: Any) -> Any:
+    reader: Any = native.StreamReader(loop=loop)
+    reader.set_exception(exception)
+    return reader
+
+
+def future_with(result: Any, loop: Any) -> Any:
+    future = loop.create_future()
+    future.set_result(result)
+    return future
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        pytest.param(lambda last, _: queue_with(last), id="queues"),
+        pytest.param(lambda last, _: queue_with((0, last), native.PriorityQueue), id="priority queues"),
+        pytest.param(lambda last, _: queue_with((0, last), DerivedQueue), id="derived queues"),
+        pytest.param(lambda last, _: queue_with(last).get(), id="coroutines of queues"),
+        pytest.param(lambda last, _: native.sleep(0, last), id="sleeps"),
+        pytest.param(lambda last, _: native.wait_for(last, 1), id="limits"),
+        pytest.param(lambda last, _: native.Timeout(last), id="timeouts"),
+        pytest.param(reader_with, id="readers"),
+        pytest.param(future_with, id="futures"),
+        pytest.param(lambda last, loop: future_with(queue_with([last]), loop), id="queues, futures, lists"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_long_chains_go_without_a_deep_stack(
+    link: Callable[[Any, Any], Any], loop: asyncio.AbstractEventLoop
+) -> None:
+    last: Any = native.Lock()
+    gone = weakref.ref(last)
+    for _ in range(LONG):
+        last = link(last, loop)
+    held = [last]
+    del last
+    usual = threading.stack_size(SMALL)
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    threading.stack_size(usual)
+    thread.join()
+    assert gone() is None
+
+
+def test_gatherings_of_gatherings_go_without_a_deep_stack(loop: asyncio.AbstractEventLoop) -> None:
+    async def main(result: Witness) -> None:
+        first: asyncio.Future[Any] = loop.create_future()
+        last = first
+        for _ in range(LONG):
+            last = native.gather(last)
+        first.set_result(result)
+        await last
+
+    witness = Witness()
+    gone = weakref.ref(witness)
+    loop.run_until_complete(main(witness))
+    del witness
+    assert gone() is None
+
+
+def test_a_future_at_the_end_of_a_long_chain_is_reported_whole(loop: asyncio.AbstractEventLoop) -> None:
+    reported: list[Any] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context["future"]))
+    error = ValueError()
+    last = loop.create_future()
+    last.set_exception(error)
+    for _ in range(200):
+        last = future_with(last, loop)
+    del last
+    assert [future.exception() for future in reported] == [error]
+    assert gc.is_tracked(reported[0])

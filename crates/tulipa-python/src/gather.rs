@@ -19,7 +19,7 @@ use crate::futures::class::{self as base, Extension, allocate_exact, dealloc_wit
 use crate::futures::methods::{boolean, cancel_message};
 use crate::futures::observers::observer_kind;
 use crate::futures::{Bit, FutureState, any, classes, state_of as future_state};
-use crate::gc::FreeList;
+use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
 use crate::tasks::{self, current, ensure_future};
 
@@ -432,6 +432,11 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance whose extension is a GatherState.
     unsafe {
         dealloc_with::<GatherState>(object, classes().gathering, &stdlib().c_future, &GATHERINGS);

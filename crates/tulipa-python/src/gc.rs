@@ -1,10 +1,14 @@
 //! Garbage collection of native classes: visiting references and freeing instances.
 
+pub(crate) mod nesting;
+
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
 use pyo3::{PyTraverseError, PyVisit};
+
+pub(crate) use nesting::nested;
 
 use crate::ffi::{Object, Raised, Slot};
 

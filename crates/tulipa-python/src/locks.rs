@@ -27,6 +27,9 @@ pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 use crate::ffi::Object;
 use crate::ffi::class::{add_methods, name_plainly};
 use crate::functions::show_coroutine_methods;
+use crate::gc::nesting::{Nested, nested_classes};
+
+nested_classes!(Lock, Event, Condition, Semaphore, BoundedSemaphore, Barrier);
 
 /// Adds the classes to the module.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -47,7 +50,8 @@ pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
 }
 
 /// Adds one of the toolbox's classes, called in messages as asyncio's own is.
-pub(crate) fn add<T: PyClass>(module: &Bound<'_, PyModule>, name: &'static CStr) -> PyResult<()> {
+pub(crate) fn add<T: PyClass + Nested>(module: &Bound<'_, PyModule>, name: &'static CStr) -> PyResult<()> {
+    T::nest(module.py());
     module.add_class::<T>()?;
     name_plainly(T::type_object_raw(module.py()), name);
     show_coroutine_methods(&module.py().get_type::<T>(), "asyncio")

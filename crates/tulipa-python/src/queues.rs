@@ -12,8 +12,11 @@ mod state;
 use pyo3::prelude::*;
 use pyo3::types::PyModule;
 
+use crate::gc::nesting::nested_classes;
 use crate::locks::add;
 use crate::stdlib::stdlib;
+
+nested_classes!(class::Queue, class::PriorityQueue, class::LifoQueue);
 
 /// Adds the classes to the module, with the exceptions, which are asyncio's where it has them.
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {

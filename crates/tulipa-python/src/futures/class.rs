@@ -296,6 +296,11 @@ pub(crate) unsafe fn clear_base(base: &Object, object: *mut ffi::PyObject) -> c_
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance whose state is a FutureState.
     unsafe { dealloc_with::<FutureState>(object, classes().future, &stdlib().c_future, &FUTURES) };
 }

@@ -345,6 +345,11 @@ pub(super) unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 }
 
 pub(super) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: a whole object still.
     let operation = unsafe { this(object) };
     if operation.life() != Life::Finished
@@ -354,7 +359,7 @@ pub(super) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         return;
     }
     // SAFETY: a whole object still.
-    let free = if unsafe { ffi::Py_TYPE(object) } == classes().large { &LARGE } else { &OPERATIONS };
+    let kept = if unsafe { ffi::Py_TYPE(object) } == classes().large { &LARGE } else { &OPERATIONS };
     // SAFETY: nobody else sees the object from here on; the machine is dropped once.
     unsafe {
         gc::hide(object);
@@ -363,7 +368,7 @@ pub(super) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         }
         operation.waiter.clear();
         // Neither derived from nor with a dict; the finalizer leaves a mark that the next tenant must not have.
-        if ffi::PyObject_GC_IsFinalized(object) != 0 || !free.give(object) {
+        if ffi::PyObject_GC_IsFinalized(object) != 0 || !kept.give(object) {
             gc::free(object);
         }
     }

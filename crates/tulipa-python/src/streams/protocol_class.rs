@@ -17,6 +17,7 @@ use crate::ffi::fields::{self, flag_field, slot_field, slot_view};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::methods::boolean;
+use crate::gc;
 use crate::operations;
 use crate::stdlib::stdlib;
 
@@ -312,6 +313,11 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
     unsafe {
         let protocol = Protocol::of(object);

@@ -19,6 +19,7 @@ use crate::ffi::fields::{flag_field, given, slot_field};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures::methods::boolean;
+use crate::gc;
 use crate::marks::{self, Cut};
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -353,6 +354,11 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
     unsafe {
         instance::deallocate(object, || {

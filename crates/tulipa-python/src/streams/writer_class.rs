@@ -18,6 +18,7 @@ use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, call};
 use crate::futures::class::preserving_exception;
 use crate::futures::methods::boolean;
+use crate::gc;
 use crate::operations;
 use crate::stdlib::stdlib;
 
@@ -243,6 +244,11 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
     unsafe {
         let writer = Writer::of(object);

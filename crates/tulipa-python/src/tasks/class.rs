@@ -17,7 +17,7 @@ use crate::futures::callbacks::OnLoop;
 use crate::futures::class::{self as base, Extension, FLAGS, allocate, allocate_exact, dealloc_with};
 use crate::futures::places::{self, OF_TASK, Place};
 use crate::futures::{Bit, any, classes, is_exact, methods};
-use crate::gc::FreeList;
+use crate::gc::{self, FreeList};
 use crate::operations::is_operation;
 use crate::stdlib::stdlib;
 
@@ -242,6 +242,11 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free) };
+}
+
+unsafe extern "C" fn free(object: *mut ffi::PyObject) {
     // SAFETY: `tp_dealloc` on an instance whose extension is a TaskState.
     unsafe { dealloc_with::<TaskState>(object, classes().task, &stdlib().c_task, &TASKS) };
 }
