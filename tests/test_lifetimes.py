@@ -405,6 +405,7 @@ def future_with(result: Any, loop: Any) -> Any:
         pytest.param(lambda last, _: native.sleep(0, last), id="sleeps"),
         pytest.param(lambda last, _: native.wait_for(last, 1), id="limits"),
         pytest.param(lambda last, _: native.Timeout(last), id="timeouts"),
+        pytest.param(lambda last, _: native.Condition(last), id="conditions"),
         pytest.param(reader_with, id="readers"),
         pytest.param(future_with, id="futures"),
         pytest.param(lambda last, loop: future_with(queue_with([last]), loop), id="queues, futures, lists"),

@@ -25,7 +25,8 @@ pub(crate) struct Condition {
     bound_to: LoopBound,
     waiters: WaitList,
     lock: Slot,
-    /// What a program has put in place of the lock's methods, which asyncio keeps as attributes.
+    /// The lock's methods, which asyncio keeps as attributes: those of a lock that is not native, and what a program has
+    /// put in their place.
     replaced: [Slot; 3],
 }
 
@@ -289,9 +290,11 @@ impl Condition {
             Some(lock) => Object::from_bound(lock),
             None => Bound::new(py, Lock::unlocked())?.into_any().into(),
         };
+        let is_native = is_exactly::<Lock>(&lock);
         for method in [Method::Locked, Method::Acquire, Method::Release] {
-            call::getattr(&lock, method.name())?;
-            self.replaced[method as usize].set(None);
+            // Kept, as asyncio keeps it: the lock may be a condition, whose lock is one, and so on.
+            let found = call::getattr(&lock, method.name())?;
+            self.replaced[method as usize].set((!is_native).then_some(found));
         }
         self.lock.put(lock);
         self.waiters.reset();
