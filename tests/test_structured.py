@@ -294,3 +294,46 @@ def test_classes_can_be_derived_from() -> None:
             assert repr(limit) == "<Timeout [active] when=None>"
 
     tulipa.run(main())
+
+
+DEEP = 100_000
+"""More calls than fit into one another on any usual stack."""
+
+
+@pytest.mark.parametrize("made_of", ["tasks", "gatherings"])
+def test_what_waits_too_deep_to_be_cancelled_raises(made_of: str) -> None:
+    async def waits(awaitable: Any) -> None:
+        await awaitable
+
+    async def main() -> None:
+        first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        last: Any = first
+        for _ in range(DEEP):
+            last = tulipa.create_task(waits(last)) if made_of == "tasks" else tulipa.gather(last)
+        await asyncio.sleep(0)
+        with pytest.raises(RecursionError):
+            last.cancel()
+        assert not first.cancelled()
+        first.set_result(None)
+        await last
+
+    tulipa.run(main())
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="before, wait_for has a task of its own for everything"
+)
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("waits", [False, True])
+def test_too_many_limits_within_one_another_raise(waits: bool) -> None:
+    async def main() -> None:
+        innermost = _tulipa.Event()
+        if not waits:
+            innermost.set()
+        limited: Any = innermost.wait()
+        for _ in range(DEEP):
+            limited = tulipa.wait_for(limited, 1000)
+        with pytest.raises(RecursionError):
+            await limited
+
+    tulipa.run(main())

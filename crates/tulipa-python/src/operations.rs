@@ -30,6 +30,7 @@ pub(crate) use sleep::sleep;
 pub(crate) use waiter::{Waiter, expire, is_waiter};
 pub(crate) use waiters::{WaitList, is_done, wake};
 
+use crate::ffi::recursion::deeper;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
 
@@ -411,15 +412,17 @@ fn already_running() -> Raised {
 #[inline]
 pub(crate) fn send_to(iterator: &Object, value: &Object) -> Result<Sent> {
     let mut given = ptr::null_mut();
-    // SAFETY: two live objects, and a place for the value.
-    let kind = unsafe { ffi::PyIter_Send(iterator.as_ptr(), value.as_ptr(), &raw mut given) };
-    // SAFETY: a new reference, or null with an exception set.
-    let given = unsafe { Object::steal(given) };
-    match kind {
-        ffi::PySendResult::PYGEN_NEXT => given.map(Sent::Yielded),
-        ffi::PySendResult::PYGEN_RETURN => given.map(Sent::Returned),
-        ffi::PySendResult::PYGEN_ERROR => Err(Raised),
-    }
+    deeper(c"", || {
+        // SAFETY: two live objects, and a place for the value.
+        let kind = unsafe { ffi::PyIter_Send(iterator.as_ptr(), value.as_ptr(), &raw mut given) };
+        // SAFETY: a new reference, or null with an exception set.
+        let given = unsafe { Object::steal(given) };
+        match kind {
+            ffi::PySendResult::PYGEN_NEXT => given.map(Sent::Yielded),
+            ffi::PySendResult::PYGEN_RETURN => given.map(Sent::Returned),
+            ffi::PySendResult::PYGEN_ERROR => Err(Raised),
+        }
+    })
 }
 
 /// `iterator.throw(exception)`, or `close()` for a GeneratorExit, as the interpreter delegates them.

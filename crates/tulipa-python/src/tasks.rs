@@ -19,6 +19,8 @@ pub(crate) mod shield;
 mod step;
 pub(crate) mod wait;
 
+use std::ffi::CStr;
+
 use pyo3::ffi;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
@@ -26,6 +28,7 @@ pub(crate) use class::{Arguments, create, is_coroutine, iscoroutine, make_class}
 pub(crate) use step::{run_step, run_wakeup};
 
 use crate::event_loop::contexts::Context;
+use crate::ffi::recursion::deeper;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::places::{OF_TASK, Place};
 use crate::futures::{self, Bit, FutureState};
@@ -116,6 +119,9 @@ impl TaskState {
     }
 }
 
+/// What the interpreter says of a builtin method that is called too deep.
+const CALLING: &CStr = c" while calling a Python object";
+
 /// `future.cancel(message)`, as asyncio's C tasks call it; without a call where the future is exactly ours.
 pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result<bool> {
     if is_waiter(future) {
@@ -125,10 +131,11 @@ pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result
     if futures::is_exact(future) {
         if is_native(future) {
             // SAFETY: a native task, kept alive by `future`.
-            return unsafe { state_of(future.as_ptr()) }.cancel(message.cloned());
+            let task = unsafe { state_of(future.as_ptr()) };
+            return deeper(CALLING, || task.cancel(message.cloned()));
         }
         if gather::is_gathering(future) {
-            return gather::cancel(future, message);
+            return deeper(c"", || gather::cancel(future, message));
         }
         // SAFETY: a native future, kept alive by `future`.
         return unsafe { futures::state_of(future.as_ptr()) }.cancel(future, message.cloned());

@@ -17,6 +17,7 @@ pub(crate) mod method;
 pub(crate) mod native;
 pub(crate) mod object;
 pub(crate) mod raised;
+pub(crate) mod recursion;
 pub(crate) mod slot;
 
 pub(crate) use method::Method;
