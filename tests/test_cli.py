@@ -99,6 +99,10 @@ def test_module_package_folder_and_zip_run_as_under_python(name: str, tmp_path: 
     assert_same(tmp_path, "program.zip", "-x", "y")
 
 
+def test_asyncios_prompt_runs_as_under_python(tmp_path: Path) -> None:
+    assert "exiting asyncio REPL..." in assert_same(tmp_path, "-m", "asyncio").stderr
+
+
 def test_linked_and_compiled_scripts_run_as_under_python(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -195,6 +195,44 @@ def test_a_process_ends_well_while_loops_run_in_daemon_threads(entry: str) -> No
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the end\n", "")
 
 
+@pytest.mark.parametrize("made_by", ["asyncio.SelectorEventLoop", "tulipa.EventLoop"])
+@pytest.mark.parametrize("keeps", ["nothing", "itself", "the program"])
+def test_a_current_loop_that_is_never_closed_goes_without_a_word(made_by: str, keeps: str) -> None:
+    """The interpreter, when it ends, empties the modules that the loop needs, if it still finds them."""
+    program = """
+        import asyncio, tulipa
+        def function():
+            pass
+        loop = MADE_BY()
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(asyncio.sleep(0))
+        if KEEPS == "itself":
+            loop.keeps = loop
+        if KEEPS == "the program":
+            loop.call_soon(function)
+        del loop
+        """
+    ended = python(program.replace("MADE_BY", made_by).replace("KEEPS", repr(keeps)))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_the_current_loop_stays_when_the_package_is_imported_anew() -> None:
+    outcome = python(
+        """
+        import asyncio, gc, sys, tulipa
+        loop = tulipa.new_event_loop()
+        asyncio.set_event_loop(loop)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tulipa" and name != "tulipa._tulipa"]:
+            del sys.modules[name]
+        del tulipa
+        gc.collect()
+        print(asyncio.get_event_loop() is loop)
+        loop.close()
+        """
+    )
+    assert (outcome.stdout, outcome.stderr) == ("True\n", "")
+
+
 def test_a_thread_may_end_itself_after_a_loop_has_run_in_it() -> None:
     """Only below a loop's run is a thread kept from ending."""
     ended = python(

@@ -18,6 +18,7 @@ from . import _frames as _frames  # now, as it keeps what asyncio has before any
 from ._coroutines import coroutine as coroutine
 from ._event_loop import EventLoop as EventLoop
 from ._event_loop import SelectorEventLoop as SelectorEventLoop
+from ._exit import Farewell as _Farewell
 from ._install import install as install
 from ._install import uninstall as uninstall
 from ._mirrors import mirrors as _mirrors
@@ -81,6 +82,7 @@ for _module in _NATIVE:
     )
 globals().update(_mirrors())
 
+_farewell = _Farewell(globals())
 
 if sys.version_info < (3, 14):
     # A module without `__getattr__` gives its names three times as fast, and this is done at every use of one.
