@@ -478,6 +478,22 @@ def test_a_loop_that_is_closed_before_its_child_has_ended() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_loop_that_is_collected_unclosed_before_its_child_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)
+    loop: Any = tulipa.new_event_loop()
+    process: Any = loop.run_until_complete(asyncio.create_subprocess_exec("sleep", "100"))
+    pid, watching = process.pid, set(loop._children._pidfds)
+    del loop, process
+    gc.collect()
+    assert not failures
+    assert not watching & {fd for fd, _ in descriptors()}
+    with contextlib.suppress(ChildProcessError):
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="child watchers are gone since 3.14")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_watcher_of_the_programs_own_is_used() -> None:

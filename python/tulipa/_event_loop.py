@@ -89,7 +89,7 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
-            self._children.close()
+            self._children.close(self)
             self._internal_fds = 0
             self._release()
 

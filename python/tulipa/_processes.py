@@ -96,11 +96,14 @@ class Children:
         self._pidfds.discard(pidfd)
         os.close(pidfd)
 
-    def close(self) -> None:
-        """Stop watching, when the loop is closed: nobody is told of anything any more."""
+    def close(self, loop: Any) -> None:
+        """Stop watching, when the loop is closed: nobody is told of anything any more.
+
+        It is named once more, because the collector has ended all weak references to what it is about to finalize.
+        """
         while self._pidfds:
             pidfd = self._pidfds.pop()
-            self._loop._remove_reader(pidfd)
+            loop._remove_reader(pidfd)
             os.close(pidfd)
 
 
