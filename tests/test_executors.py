@@ -416,6 +416,41 @@ atexit.register(late)
     assert (done.stdout, done.stderr) == ("cannot schedule new futures after shutdown\n", "")
 
 
+def test_a_pool_that_is_made_while_the_interpreter_ends_takes_no_call() -> None:
+    program = """
+import atexit, tulipa
+def late():
+    loop = tulipa.new_event_loop()
+    try:
+        loop.run_in_executor(None, print, "called")
+    except RuntimeError as error:
+        print(error)
+    loop.close()
+atexit.register(late)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("cannot schedule new futures after interpreter shutdown\n", "")
+
+
+def test_a_thread_that_is_started_when_the_others_were_told_to_end_ends_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main(loop: Any) -> None:
+        pool = loop._make_default_executor()
+        monkeypatch.setattr(concurrent.futures.thread, "_shutdown", True)
+        try:
+            assert await loop.run_in_executor(None, int, "1") == 1
+            for worker in list(pool._threads):
+                worker.join(20)
+                assert not worker.is_alive()
+            with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+                loop.run_in_executor(None, int)
+        finally:
+            monkeypatch.undo()
+
+    run(main)
+
+
 def test_a_worker_wakes_a_loop_that_sleeps_however_the_two_meet() -> None:
     """Thousands of round trips: a wake-up that got lost would leave the loop asleep."""
 

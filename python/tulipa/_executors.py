@@ -24,11 +24,21 @@ class ThreadPool(ThreadPoolExecutor):
         super().__init__(thread_name_prefix="asyncio")
         self._native_queue = _tulipa.WorkQueue()
         self._work_queue: Any = self._native_queue
+        self._refuse_work_at_exit()
 
     def _add_worker(self) -> None:
         """Start a thread for work that came past `submit()`."""
         with self._shutdown_lock, _thread._global_shutdown_lock:
             self._adjust_thread_count()
+            self._refuse_work_at_exit()
+
+    def _refuse_work_at_exit(self) -> None:
+        """Leave every call to `submit()`, which refuses it, once the interpreter has told the pools that it ends.
+
+        It tells those that have a thread. What a thread has to do already is done before it ends.
+        """
+        if _thread._shutdown:
+            self._native_queue.put(None)
 
     def _adjust_thread_count(self) -> None:
         queue: Any = self._native_queue
