@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import selectors
@@ -10,10 +11,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import tulipa
+
+from .loops import LOOPS, run
 
 
 async def arrives(busy: bool) -> int:
@@ -159,6 +163,43 @@ def test_a_signal_that_another_thread_gets_wakes_the_loop() -> None:
             thread.join()
 
     tulipa.run(asyncio.wait_for(main(), 30))
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_handler_that_the_program_calls_itself_tells_the_loop_of_no_signal(new_loop: Any) -> None:
+    async def main() -> None:
+        loop, seen, told = asyncio.get_running_loop(), [], asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, 1)
+        loop.add_signal_handler(signal.SIGUSR2, told.set)
+        handler: Any = signal.getsignal(signal.SIGUSR1)
+        assert handler(signal.SIGUSR1, None) is None
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await told.wait()
+        await asyncio.sleep(0)
+        assert seen == []
+
+    run(new_loop, main)
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_refusals_have_no_cause_but_a_context(new_loop: Any) -> None:
+    errors: list[RuntimeError] = []
+
+    def refused(loop: Any, number: int) -> None:
+        with pytest.raises(RuntimeError) as caught:
+            loop.add_signal_handler(number, print)
+        errors.append(caught.value)
+
+    with contextlib.closing(new_loop()) as loop:
+        refused(loop, signal.SIGKILL)
+        thread = threading.Thread(target=refused, args=(loop, signal.SIGUSR1))
+        thread.start()
+        thread.join()
+    uncatchable, elsewhere = errors
+    assert str(uncatchable) == f"sig {signal.SIGKILL:d} cannot be caught"
+    assert str(elsewhere) == "set_wakeup_fd only works in main thread of the main interpreter"
+    assert (type(uncatchable.__context__), type(elsewhere.__context__)) == (OSError, ValueError)
+    assert (uncatchable.__cause__, elsewhere.__cause__) == (None, None)
 
 
 def test_default_handlers_are_back_after_removing_and_closing() -> None:

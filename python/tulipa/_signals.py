@@ -56,7 +56,7 @@ class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is
             del self._signal_handlers[sig]
             self._stop_listening()
             if error.errno == errno.EINVAL:
-                raise RuntimeError(f"sig {sig} cannot be caught") from error
+                raise RuntimeError(f"sig {sig} cannot be caught")  # noqa: B904  # no cause, as in asyncio
             raise
 
     def remove_signal_handler(self, sig: int) -> bool:
@@ -69,7 +69,7 @@ class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is
             module.signal(sig, module.default_int_handler if sig == module.SIGINT else module.SIG_DFL)
         except OSError as error:
             if error.errno == errno.EINVAL:
-                raise RuntimeError(f"sig {sig} cannot be caught") from error
+                raise RuntimeError(f"sig {sig} cannot be caught")  # noqa: B904  # no cause, as in asyncio
             raise
         self._stop_listening()
         return True
@@ -82,7 +82,7 @@ class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is
             before = _stock.signal.set_wakeup_fd(self._own_wakeup_fd)
         except (ValueError, OSError) as error:
             # Not the main thread.
-            raise RuntimeError(str(error)) from error
+            raise RuntimeError(str(error))  # noqa: B904  # as above
         if isinstance(before, int) and before != self._own_wakeup_fd:
             self._foreign_wakeup_fd = before
 
@@ -99,9 +99,8 @@ class SignalHandling(_UnixEventLoop):  # type: ignore[misc]  # the stock loop is
         except (ValueError, OSError) as error:
             _stock.logger.info("set_wakeup_fd(-1) failed: %s", error)
 
-    def _signal_came(self, sig: int) -> None:
-        """Look for the signal's byte soon, in the main thread between two callbacks."""
-        self._announced_signals.add(sig)
+    def _look_for_signals(self) -> None:
+        """Look for signals' bytes soon, in the main thread between two callbacks."""
         self._add_callback_signalsafe(events.Handle(self._read_signals, (), self))
 
     def _read_signals(self) -> None:
@@ -144,5 +143,9 @@ class _Notice:
 
     def __call__(self, signum: int, frame: object) -> None:
         loop = self._loop()
-        if loop is not None and not loop.is_closed():
-            loop._signal_came(signum)
+        if loop is None or loop.is_closed():
+            return
+        if frame is not None:
+            loop._announced_signals.add(signum)
+        # Else the program has called this itself, which does nothing in asyncio: only a byte says that a signal came.
+        loop._look_for_signals()
