@@ -47,6 +47,9 @@ PROGRAMS = {
     "warning": "import warnings; warnings.warn('old', DeprecationWarning)",
     "utf-8": "print(ascii('\u00e9'))",
     "declared encoding": b"# coding: latin-1\nprint(ascii('\xe9'))",
+    "encoding declared in the second line": b"#!shell\n# coding: latin-1\nprint(ascii('\xe9'))",
+    "not utf-8": b"print('caf\xe9')",
+    "not utf-8 in a comment": b"print(1)\n\n# caf\xe9\n",
 }
 
 
@@ -103,10 +106,23 @@ def test_asyncios_prompt_runs_as_under_python(tmp_path: Path) -> None:
     assert "exiting asyncio REPL..." in assert_same(tmp_path, "-m", "asyncio").stderr
 
 
+@pytest.mark.parametrize(
+    "target", ["./program.py", "folder/../program.py", "./folder", "folder//", "folder/."]
+)
+def test_the_path_of_a_program_is_what_python_makes_of_it(target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for path in (tmp_path / "program.py", folder / "__main__.py"):
+        path.write_text("import sys; print(sys.argv, __file__, sys.path[0])")
+    assert_same(tmp_path, target)
+
+
 def test_linked_and_compiled_scripts_run_as_under_python(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    (elsewhere / "program.py").write_text("import sys; print(sys.argv, sys.path[0], __file__)")
+    (elsewhere / "program.py").write_text(
+        "import sys; print(sys.argv, sys.path[0], __file__, type(__loader__))"
+    )
     (tmp_path / "link.py").symlink_to(elsewhere / "program.py")
     assert_same(tmp_path, "link.py")
     run(*PYTHON, "-m", "compileall", "-b", "elsewhere", cwd=tmp_path)

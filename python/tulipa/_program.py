@@ -6,12 +6,15 @@ tracebacks come out as they do under `python`. It knows nothing of event loops.
 """
 
 import builtins
+import codecs
 import io
 import os
 import pkgutil
+import re
 import runpy
 import sys
-from importlib.machinery import SourceFileLoader
+from importlib.abc import FileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from types import CodeType, ModuleType, TracebackType
 from typing import Any, NamedTuple
 
@@ -45,7 +48,7 @@ def execute(program: Program) -> None:
             _set_first_path(os.getcwd())
             runpy._run_module_as_main(program.target)  # type: ignore[attr-defined]
         elif pkgutil.get_importer(program.target) is not None:  # a folder or a zip file
-            path = os.path.abspath(program.target)
+            path = _absolute(program.target)
             _set_first_path(path)
             _require_main_module(path)
             runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
@@ -86,27 +89,63 @@ def _require_main_module(path: str) -> None:
         raise LaunchError(f"can't find '__main__' module in {path!r}", 1)
 
 
+def _absolute(target: str) -> str:
+    """Return the path as `python` makes it absolute: nothing in it is made simpler."""
+    if target in ("", "."):
+        return os.getcwd()
+    return target if os.path.isabs(target) else f"{os.getcwd()}/{target}"
+
+
 def _run_script(target: str, main: ModuleType) -> None:
-    path = os.path.abspath(target)
-    code = _read_code(path)
+    path = _absolute(target)
+    code, loader = _read_code(path)
     _set_first_path(os.path.dirname(os.path.realpath(path)))  # a link counts as where it leads
     main.__file__ = path
-    main.__dict__["__loader__"] = SourceFileLoader("__main__", path)
+    main.__dict__["__loader__"] = loader("__main__", path)
     exec(code, main.__dict__)
 
 
-def _read_code(path: str) -> CodeType:
-    """Return the code of a compiled or a source file; syntax errors come out as Python's own."""
+def _read_code(path: str) -> tuple[CodeType, type[FileLoader]]:
+    """Return the code of a compiled or a source file, and what loads such; syntax errors come out as Python's own."""
     try:
         with io.open_code(path) as file:
             code: CodeType | None = pkgutil.read_code(file)
             if code is not None:
-                return code
+                return code, SourcelessFileLoader
             file.seek(0)
             source = file.read()
     except OSError as error:
         raise LaunchError(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}", 2) from None
-    return compile(source, path, "exec", dont_inherit=True)
+    _check_encoding(source, path)
+    return compile(source, path, "exec", dont_inherit=True), SourceFileLoader
+
+
+def _check_encoding(source: bytes, path: str) -> None:
+    """Raise SyntaxError for what is not UTF-8 and does not say so; compile() says less of that, or nothing."""
+    try:
+        source.decode()
+        return
+    except UnicodeDecodeError as error:
+        first_wrong = error.start
+    if source.startswith(codecs.BOM_UTF8) or _DECLARATION.match(source):
+        return
+    *before, beginning = source[: first_wrong + 1].splitlines()
+    number = len(before) + 1
+    message = (
+        f"Non-UTF-8 code starting with '\\x{source[first_wrong]:02x}' in file {path} on line {number}, "
+        "but no encoding declared; see https://peps.python.org/pep-0263/ for details"
+    )
+    if sys.version_info < (3, 14):
+        raise SyntaxError(message)
+    line = source.splitlines()[number - 1].decode(errors="replace")
+    column = len(beginning.decode(errors="replace"))
+    raise SyntaxError(message, (path, number, column, line, number, column))
+
+
+# Of an encoding: a comment in the first line, or in the second if the first has no code.
+_DECLARATION = re.compile(
+    rb"([ \t\f]*(#[^\r\n]*)?(\r\n?|\n))?[ \t\f]*#[^\r\n]*?coding[:=][ \t]*[-\w.]", re.ASCII
+)
 
 
 def _hide_launcher_frames() -> None:
