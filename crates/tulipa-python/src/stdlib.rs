@@ -303,6 +303,9 @@ pub(crate) struct Behaviour {
     pub(crate) group_closes_refused: bool,
     /// Whether a TaskGroup deals with a task that is done when it was made there and then.
     pub(crate) group_deals_with_done_at_once: bool,
+    /// Whether a TaskGroup's tasks, and those of `create_task`, are named once they are made, and take a number before.
+    pub(crate) group_names_later: bool,
+    pub(crate) create_task_names_later: bool,
     /// Whether a TaskGroup leaves the parent's count of cancellations as it should be.
     pub(crate) group_keeps_cancel_count: bool,
     /// Whether classes derived from CancelledError are cancellations to a TaskGroup.
@@ -352,6 +355,8 @@ impl Behaviour {
             create_task: Object::from_bound(&found("create_task")?),
             group_closes_refused: found("group_closes_refused")?.is_truthy()?,
             group_deals_with_done_at_once: found("group_deals_with_done_at_once")?.is_truthy()?,
+            group_names_later: found("group_names_later")?.is_truthy()?,
+            create_task_names_later: found("create_task_names_later")?.is_truthy()?,
             group_keeps_cancel_count: found("group_keeps_cancel_count")?.is_truthy()?,
             group_knows_subclasses: found("group_knows_subclasses")?.is_truthy()?,
             timeout_knows_subclasses: found("timeout_knows_subclasses")?.is_truthy()?,
@@ -440,6 +445,8 @@ create = names(TaskGroup.create_task)
 leave = names(getattr(TaskGroup, "_aexit", TaskGroup.__aexit__))
 group_closes_refused = "close" in create
 group_deals_with_done_at_once = create.index("_on_task_done") < create.index("add_done_callback")
+group_names_later = "_set_task_name" in create
+create_task_names_later = "_set_task_name" in names(tasks.create_task)
 group_keeps_cancel_count = "cancelling" in leave
 group_knows_subclasses = "issubclass" in leave
 timeout_knows_subclasses = "issubclass" in names(Timeout.__aexit__)

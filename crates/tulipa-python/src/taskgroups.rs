@@ -476,10 +476,14 @@ fn make(
     [name, context]: [Option<Object>; 2],
 ) -> Result<Object> {
     core.ensure_open()?;
-    tasks::create(py, event_loop.clone(), core, Arguments { coroutine, name, context, eager_start: false })
+    let given = name.clone();
+    let arguments = Arguments { coroutine, name, context, eager_start: false };
+    let task = tasks::create(py, event_loop.clone(), core, arguments)?;
+    tasks::count_named(given.as_ref(), stdlib().behaviour.group_names_later);
+    Ok(task)
 }
 
-/// `loop.create_task(coro, name=name, context=context)`; before 3.12 the name is set afterwards.
+/// `loop.create_task(coro, name=name, context=context)`; where asyncio does so the name is set afterwards.
 #[cfg(not(Py_3_14))]
 fn ask(
     py: Python<'_>,
@@ -489,14 +493,15 @@ fn ask(
     context: Option<&Bound<'_, PyAny>>,
 ) -> Result<Object> {
     let keywords = PyDict::new(py);
-    if cfg!(Py_3_13) {
+    let names_later = stdlib().behaviour.group_names_later;
+    if !names_later {
         keywords.set_item("name", name)?;
     }
     if let Some(context) = context {
         keywords.set_item("context", context)?;
     }
     let task = event_loop.bound(py).call_method("create_task", (coroutine.bound(py),), Some(&keywords))?;
-    if let Some(name) = name.filter(|_| cfg!(not(Py_3_13))) {
+    if let Some(name) = name.filter(|_| names_later) {
         py.import("asyncio.tasks")?.call_method1("_set_task_name", (&task, name))?;
     }
     Ok(task.into())

@@ -25,6 +25,7 @@ use pyo3::ffi;
 
 pub(crate) use callables::{call_soon, wakeup_callable};
 pub(crate) use class::{Arguments, create, is_coroutine, iscoroutine, make_class};
+pub(crate) use name::count_named;
 pub(crate) use step::{run_step, run_wakeup};
 
 use crate::event_loop::contexts::Context;

@@ -48,6 +48,24 @@ def case_names(log: Log) -> None:
     asyncio.run(main())
 
 
+def case_numbers_of_tasks_behind_such_with_names(log: Log) -> None:
+    """Older releases name a task only when it has taken a number."""
+
+    def number(task: asyncio.Task[Any]) -> int:
+        return int(task.get_name().removeprefix("Task-"))
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            for make in (asyncio.create_task, loop.create_task, group.create_task):
+                before = make(nothing())
+                log(make(nothing(), name="named").get_name(), make(nothing(), name=None) is not None)
+                log(number(make(nothing())) - number(before))
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
 def case_reprs(log: Log) -> None:
     async def main() -> None:
         task = asyncio.create_task(sleeper(), name="the task")

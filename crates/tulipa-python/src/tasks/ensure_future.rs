@@ -7,6 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::class::{Arguments, create};
+use super::name::count_named;
 use crate::event_loop::core::Core;
 use crate::ffi::args::Args;
 use crate::ffi::{Object, Result, call};
@@ -76,5 +77,9 @@ pub(crate) fn create_task(args: &Args<'_>) -> Result<Option<Object>> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let coroutine = coroutine.expect("it is required");
-    create(py, event_loop.clone(), core, Arguments { coroutine, name, context, eager_start: false }).map(Some)
+    let given = name.clone();
+    let task =
+        create(py, event_loop.clone(), core, Arguments { coroutine, name, context, eager_start: false })?;
+    count_named(given.as_ref(), stdlib().behaviour.create_task_names_later);
+    Ok(Some(task))
 }

@@ -16,6 +16,14 @@ use crate::futures::places::Place;
 /// Numbers of tasks without a name; one series for the process, as in asyncio.
 static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 
+/// A task was made that is named `name`: where asyncio names such tasks only then, each has taken a number before.
+#[inline]
+pub(crate) fn count_named(name: Option<&Object>, names_later: bool) {
+    if names_later && name.is_some_and(|name| !name.is_none()) {
+        NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl TaskState {
     #[inline]
     pub(super) fn take_number(&self) {
