@@ -1,9 +1,35 @@
 """The loop as an object."""
 
 import asyncio
+from typing import Any
 from unittest import mock
 
+import pytest
+
 import tulipa
+
+from .loops import run
+
+
+@pytest.mark.parametrize(
+    ("method", "keywords"),
+    [
+        ("__init__", {"wrong": 1}),
+        ("add_signal_handler", {}),
+        ("remove_signal_handler", {}),
+        ("start_tls", {"wrong": 1}),
+        ("getaddrinfo", {}),
+        ("getnameinfo", {"wrong": 1}),
+        ("close", {"wrong": 1}),
+    ],
+)
+def test_mistaken_arguments_are_told_in_asyncios_words(method: str, keywords: dict[str, Any]) -> None:
+    async def text() -> str:
+        with pytest.raises(TypeError) as caught:
+            getattr(asyncio.get_running_loop(), method)(**keywords)
+        return str(caught.value)
+
+    assert run(tulipa.EventLoop, text) == run(asyncio.SelectorEventLoop, text)
 
 
 def test_what_the_stock_loop_keeps_in_its_instances_leaves_the_dict_alone() -> None:

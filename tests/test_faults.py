@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import struct
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import pytest
 
 import tulipa
+
+from .loops import LOOPS
 
 PATIENCE = 120.0
 """Seconds."""
@@ -187,6 +190,31 @@ def test_a_factory_that_fails_closes_the_connection_and_is_heard_in_debug_mode()
 
     run(main)
     assert [type(exception) for exception in said] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_what_is_no_protocol_is_named_in_debug_mode(new_loop: Any) -> None:
+    said: list[dict[str, Any]] = []
+    wrong: Any = object()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: said.append(context))
+        loop.set_debug(True)
+        server = await loop.create_server(lambda: wrong, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            while not said:
+                await asyncio.sleep(0)
+        server.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # asyncio leaves the socket to the collector
+        run(main, new_loop)
+        gc.collect()
+    assert [sorted(context) for context in said] == [["exception", "message", "protocol"]]
+    assert said[0]["message"] == "Error on transport creation for incoming connection"
+    assert said[0]["protocol"] is wrong
 
 
 async def served() -> tuple[asyncio.Server, Peer, socket.socket]:

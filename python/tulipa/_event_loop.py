@@ -9,6 +9,7 @@ import os
 import socket
 from asyncio import TimerHandle, base_events, tasks, unix_events
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 from . import _tulipa
@@ -242,6 +243,18 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
             return
         self._send_file(fut, sock, fileno, offset, count or None, blocksize)
 
+
+def _name_methods_as_asyncio_does() -> None:
+    """Give methods the names that the methods in whose places they are have in texts of TypeErrors."""
+    stock = vars(unix_events)["_UnixSelectorEventLoop"]
+    for owner in (EventLoop, SignalHandling, TlsConnections):
+        for name, method in vars(owner).items():
+            original = getattr(stock, name, None)
+            if isinstance(method, FunctionType) and isinstance(original, FunctionType):
+                method.__qualname__ = original.__qualname__
+
+
+_name_methods_as_asyncio_does()
 
 # What asyncio calls its own loop, so that a program which names it gets this one.
 SelectorEventLoop = EventLoop

@@ -151,23 +151,27 @@ impl Listening {
     fn connected(&self, py: Python<'_>, connection: OwnedFd, peer: Option<Address>) -> Result<()> {
         let own = context::copy(&object(py, &self.context))?;
         let shared = self.shared_context.then(|| own.clone());
-        let made = context::run_in(&own, || self.open(py, connection, peer, shared));
+        let mut protocol = None;
+        let made = context::run_in(&own, || {
+            let made = protocol.insert(call::call0(&object(py, &self.factory))?);
+            self.open(py, connection, made.clone(), peer, shared)
+        });
         let Err(raised) = made else { return Ok(()) };
         let exception = raised.take_object();
         if leaves_the_loop(&exception) {
             return Err(Raised::from_object(&exception));
         }
-        self.report(py, &exception)
+        self.report(py, &exception, protocol.as_ref())
     }
 
     fn open(
         &self,
         py: Python<'_>,
         connection: OwnedFd,
+        protocol: Object,
         peer: Option<Address>,
         context: Option<Object>,
     ) -> Result<()> {
-        let protocol = call::call0(&object(py, &self.factory))?;
         let event_loop = object(py, &self.event_loop);
         let protocol = self.wrapped(py, &event_loop, protocol)?;
         let server = Some(object(py, &self.server));
@@ -200,8 +204,8 @@ impl Listening {
         })
     }
 
-    /// As in asyncio, an error of the protocol's factory is shown in debug mode only.
-    fn report(&self, py: Python<'_>, exception: &Object) -> Result<()> {
+    /// As in asyncio, an error of the protocol's factory, or of making the transport, is shown in debug mode only.
+    fn report(&self, py: Python<'_>, exception: &Object, protocol: Option<&Object>) -> Result<()> {
         let event_loop = object(py, &self.event_loop);
         if !Core::of(&event_loop).is_some_and(Core::is_debug) {
             return Ok(());
@@ -209,6 +213,9 @@ impl Listening {
         let context = PyDict::new(py);
         context.set_item("message", "Error on transport creation for incoming connection")?;
         context.set_item("exception", exception.bound(py))?;
+        if let Some(protocol) = protocol.filter(|protocol| !protocol.is_none()) {
+            context.set_item("protocol", protocol.bound(py))?;
+        }
         call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
             .map(drop)
     }
