@@ -1,6 +1,7 @@
 """What `tulipa info` tells: the versions and abilities a bug report should state.
 
-Everything is asked of the running process at the moment of the call; nothing is assumed from a version number.
+Everything is asked of the running process at the moment of the call, but for the event loop policies: asking for them
+warns, so the version number says whether they are there.
 Called by the command line only. It opens one event loop, closes it again, and changes nothing.
 """
 

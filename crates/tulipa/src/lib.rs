@@ -20,18 +20,19 @@
 //!
 //! # The layers, lowest first
 //!
-//! Each knows only those above it in this list.
+//! Each knows only those above it in this list. One name goes the other way: the current loop takes descriptors for
+//! [`RustSource`], which stands in [`net`] beside the sockets that it is for.
 //!
 //! | module | what | may |
 //! |---|---|---|
-//! | [`sys`] | the system calls | call the kernel; nearly all `unsafe` is here |
+//! | [`sys`] | the system calls | call the kernel; more than half of the `unsafe` is here |
 //! | [`clock`] | [`Instant`] | read the time, alone |
 //! | [`ready`], [`slab`], [`timers`] | data structures of the loop | nothing: pure |
 //! | [`inject`] | the inbox: jobs and wake-ups from other threads | lock, shortly |
 //! | [`patience`] | whether a thread looks out for another before it sleeps | nothing but spin, shortly |
 //! | [`stream`] | the sans-IO core of a byte stream | nothing: pure |
 //! | [`driver`] | kernel events to completions, by epoll; many sends in one call | block |
-//! | [`task`] | Rust futures as jobs | call wakers |
+//! | [`task`] | Rust futures as jobs; most of the other `unsafe` | call wakers |
 //! | [`event_loop`] | the [`Loop`]; read `turn.rs` first | call the host |
 //! | [`time`], [`net`] | what Rust tasks await | use the current loop |
 //! | the runtime | [`run`], [`Runtime`]: the Rust host | turn the loop |

@@ -1,7 +1,8 @@
 //! The primitives that threads meet on, switchable: the real ones, or loom's under `--cfg loom`.
 //!
-//! Only [`inject`](crate::inject) uses them, because nothing else of the engine is shared between threads
-//! save task headers, whose one shared word is checked by their own tests.
+//! Only [`inject`](crate::inject) uses them: what else threads share has no interleaving to explore. A task's header
+//! is checked by its own tests; of the driver, the number of the notifier's descriptor and what the kernel was found to
+//! lack are single values that change once.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU8, AtomicUsize, Ordering};

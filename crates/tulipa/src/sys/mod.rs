@@ -1,9 +1,9 @@
 //! The system calls, each behind a safe function. Linux.
 //!
-//! Files descriptors are plain numbers here, because that is what Python hands over: a number that is not
+//! File descriptors are plain numbers here, because that is what Python hands over: a number that is not
 //! open makes the kernel answer `EBADF`, which is an error to report, not a broken promise. What the engine
-//! owns itself is an `OwnedFd`. Nothing here keeps state, retries on `EINTR` or decides anything: the callers
-//! do.
+//! owns itself is an `OwnedFd`. Nothing here retries on `EINTR` or decides anything: the callers
+//! do. Nothing keeps state, but for the memory that a [`Burst`] of messages uses again.
 
 mod clock;
 mod datagram;
