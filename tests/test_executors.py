@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
@@ -379,6 +380,19 @@ def test_debug_mode_refuses_coroutines_and_what_cannot_be_called() -> None:
             loop.run_in_executor(None, 1)
 
     run(main, debug=True)
+
+
+def test_a_call_in_the_pool_shows_nothing_of_concurrent_futures() -> None:
+    async def main(loop: Any) -> None:
+        future = loop.run_in_executor(None, fails, ValueError("told"))
+        assert repr(future) == "<Future pending>"
+        with pytest.raises(ValueError, match="told") as caught:
+            await future
+        frames = traceback.extract_tb(caught.tb)
+        assert [frame.name for frame in frames] == ["main", "fails"]
+        assert {frame.filename for frame in frames} == {__file__}
+
+    run(main)
 
 
 def test_threads_are_joined_when_the_interpreter_ends() -> None:

@@ -7,6 +7,9 @@ import os
 import resource
 import select
 import socket
+import subprocess
+import sys
+import textwrap
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +19,8 @@ import pytest
 
 import tulipa
 from tulipa._tulipa import StreamTransport
+
+from .loops import LOOPS
 
 
 def run(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -86,6 +91,29 @@ def test_what_is_written_in_one_iteration_arrives_in_one_piece() -> None:
         await close(server, client, served)
 
     run(main)
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_what_is_written_just_before_the_process_is_ended_by_force_is_lost(new_loop: Any) -> None:
+    program = f"""
+        import asyncio.unix_events, os, socket, sys, tulipa
+        async def main():
+            sock = socket.socket(fileno=int(sys.argv[1]))
+            reader, writer = await asyncio.open_connection(sock=sock)
+            writer.write(b"sent")
+            await asyncio.sleep(0)
+            writer.write(b", lost")
+            os._exit(0)
+        with asyncio.Runner(loop_factory={new_loop.__module__}.{new_loop.__qualname__}) as runner:
+            runner.run(main())
+    """
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            command = [sys.executable, "-c", textwrap.dedent(program), str(theirs.fileno())]
+            subprocess.run(command, pass_fds=[theirs.fileno()], check=True, timeout=60)
+        ours.settimeout(10)
+        assert ours.recv(100) == (b"sent" if new_loop is tulipa.EventLoop else b"sent, lost")
 
 
 def test_the_write_buffer_counts_only_what_the_kernel_did_not_take() -> None:
