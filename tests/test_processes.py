@@ -480,7 +480,9 @@ def test_a_loop_that_is_closed_before_its_child_has_ended() -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_loop_that_is_collected_unclosed_before_its_child_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loop_that_is_collected_unclosed_before_its_child_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     failures: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", failures.append)
     loop: Any = tulipa.new_event_loop()

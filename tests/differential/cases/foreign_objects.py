@@ -173,6 +173,30 @@ def case_done_callbacks_run_in_anything_that_runs(log: Log) -> None:
                 turns(loop, 2)
 
 
+def case_handles_run_in_anything_that_runs(log: Log) -> None:
+    with new_loop() as loop:
+        log.watch(loop)
+
+        def fails(*args: object) -> None:
+            raise LookupError("callback")
+
+        for context in (Runs(log), 5, "text"):
+            for function in (log, fails):
+                kept = [
+                    loop.call_soon(function, "kept", context=context),
+                    loop.call_later(0, function, "later", 2, context=context),
+                ]
+                loop.call_soon(function, "dropped", 1, context=context)
+                loop.call_soon_threadsafe(function, context=context)
+                turns(loop, 3)
+                log(len(kept))
+        for number in range(300):
+            loop.call_soon(
+                log if number == 250 else int, number, context=Runs(log) if number == 250 else None
+            )
+        turns(loop, 1)
+
+
 def case_a_stop_iteration_is_no_result(log: Log) -> None:
     async def main() -> None:
         async def attempt(label: str, awaitable: Any) -> None:

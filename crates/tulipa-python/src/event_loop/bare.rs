@@ -45,7 +45,10 @@ impl Bare {
     pub(super) fn run(self, core: &Core) -> std::result::Result<(), (Raised, Self)> {
         let Self { callback, arguments, context, shared, thread_safe } = self;
         let body = || call::call_tuple(&callback, arguments.as_ptr()).map(drop);
-        let outcome = core.contexts.run(Context::join(shared, context), body);
+        let outcome = core
+            .contexts
+            .run(Context::join(shared, context), body)
+            .or_else(|failure| handles::call_by_context(failure, &callback, &arguments));
         outcome.map_err(|(raised, context)| {
             (raised, Self { callback, arguments, context, shared: false, thread_safe })
         })

@@ -20,7 +20,7 @@ use super::core::Core;
 use super::thread_safe::ThreadSafe;
 use crate::ffi::class::{NO_PROPERTY, extension_offset, member_offset, new_class, noargs, property, slot};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result, Slot, call, context};
+use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::futures::methods::{self as futures, boolean};
 use crate::gc;
 use crate::stdlib::stdlib;
@@ -579,11 +579,29 @@ fn call_back_with(
     arguments: &Object,
 ) -> Result<()> {
     let call = || call::call_tuple(callback, arguments.as_ptr()).map(drop);
-    let body = || core.contexts.run_for(&HandleContext { object: handle.as_ptr(), layout }, call, || true);
+    let body = || {
+        let outcome =
+            core.contexts.run_for(&HandleContext { object: handle.as_ptr(), layout }, call, || true);
+        outcome.or_else(|raised| {
+            // SAFETY: a handle.
+            let context = unsafe { at(handle.as_ptr(), layout.context) }.or_none();
+            call_by_context((raised, context), callback, arguments).map_err(|(raised, _)| raised)
+        })
+    };
     match &layout.thread_safe {
         Some(thread_safe) if handle.class() == thread_safe.class => thread_safe.run(handle, body),
         _ => body(),
     }
+}
+
+/// What is left to do where running in its context has failed: the context may be a program's own, with a `run()`.
+#[cold]
+pub(super) fn call_by_context(
+    failure: (Raised, Object),
+    callback: &Object,
+    arguments: &Object,
+) -> std::result::Result<(), (Raised, Object)> {
+    context::or_by_its_run(failure, |run| call::call_with(run, callback, arguments))
 }
 
 /// A live handle, as the holder of its context.
@@ -624,7 +642,10 @@ fn call_back_hidden(core: &Core, object: *mut ffi::PyObject, layout: &Layout) ->
     // SAFETY: as above.
     let context = unsafe { layout.take_context(object) };
     let [callback, arguments] = &lent;
-    let outcome = core.contexts.run(context, || call::call_tuple(callback, arguments.as_ptr()).map(drop));
+    let outcome = core
+        .contexts
+        .run(context, || call::call_tuple(callback, arguments.as_ptr()).map(drop))
+        .or_else(|failure| call_by_context(failure, callback, arguments));
     // Without its parts the handle is only good for being freed; the exception handler is shown a whole one.
     outcome.map_err(|(raised, context)| {
         for (offset, value) in places.into_iter().zip(lent) {

@@ -129,6 +129,15 @@ pub(crate) fn spread(arguments: &Object) -> Result<Object> {
     unsafe { Object::steal(ffi::PySequence_Tuple(arguments.as_ptr())) }
 }
 
+/// `function(first, *arguments)`, where `arguments` is a tuple.
+#[cold]
+pub(crate) fn call_with(function: &Object, first: &Object, arguments: &Object) -> Result<Object> {
+    // SAFETY: attached.
+    let py = unsafe { pyo3::Python::assume_attached() };
+    let first = pyo3::types::PyTuple::new(py, [first.bound(py)])?;
+    call_tuple(function, first.add(arguments.bound(py))?.as_ptr())
+}
+
 /// `object.name()`.
 #[inline]
 pub(crate) fn method0(object: &Object, name: &Object) -> Result<Object> {
