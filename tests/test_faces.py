@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import copy
@@ -13,6 +14,7 @@ import pkgutil
 import subprocess
 import sys
 import types
+import typing
 import weakref
 from typing import Any
 from unittest import mock
@@ -282,3 +284,27 @@ def test_refused_calls_outside_a_running_loop_keep_no_memory() -> None:
     refused(1000)
     assert sys.getallocatedblocks() - before < 100
     loop.close()
+
+
+def test_a_class_of_futures_has_no_other_metaclass_than_an_abstract_one() -> None:
+    class Abstract(tulipa.Future, abc.ABC):  # type: ignore[type-arg]
+        pass
+
+    assert isinstance(Abstract, abc.ABCMeta)
+    with pytest.raises(TypeError, match="metaclass conflict"):
+        type("Checked", (tulipa.Future, typing.SupportsInt), {})
+    checked = type(typing.SupportsInt)("Checked", (asyncio.futures._PyFuture, typing.SupportsInt), {})  # type: ignore[attr-defined]
+    assert issubclass(checked, typing.SupportsInt)
+
+
+@pytest.mark.parametrize("names", [("StreamReader", "StreamWriter"), ("Lock", "Event")])
+def test_no_class_derives_from_two_native_ones(names: tuple[str, str]) -> None:
+    ours, stock = ([getattr(module, name) for name in names] for module in (tulipa, stock_module(names[0])))
+    assert type("Both", tuple(stock), {}).__mro__[1] is stock[0]
+    with pytest.raises(TypeError, match="lay-out conflict"):
+        type("Both", tuple(ours), {})
+
+
+def stock_module(name: str) -> Any:
+    """Return the module of asyncio that defines `name`."""
+    return importlib.import_module("asyncio.streams" if name.startswith("Stream") else "asyncio.locks")
