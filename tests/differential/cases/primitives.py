@@ -281,3 +281,27 @@ def case_semaphores_count_far(log: Log) -> None:
         asyncio.run(bounded.acquire())
         log.attempt("bounded", bounded.release)
         log.attempt("too often", bounded.release)
+
+
+def case_no_value_is_not_none(log: Log) -> None:
+    for make in (asyncio.Semaphore, asyncio.BoundedSemaphore):
+        log.attempt(make.__name__, make, None)
+        log(make()._value, make(value=0)._value)
+    log(asyncio.Queue().maxsize, asyncio.LifoQueue(2).maxsize)
+
+
+def case_a_queue_of_two_kinds_is_the_first(log: Log) -> None:
+    class Stack(asyncio.LifoQueue[int], asyncio.PriorityQueue[int]):
+        pass
+
+    class Heap(asyncio.PriorityQueue[int], asyncio.LifoQueue[int]):
+        pass
+
+    class Neither(Stack):
+        pass
+
+    for make in (Stack, Heap, Neither):
+        queue = make()
+        for item in (2, 3, 1):
+            queue.put_nowait(item)
+        log(make.__name__, [queue.get_nowait() for _ in range(3)])

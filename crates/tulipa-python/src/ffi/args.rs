@@ -4,7 +4,8 @@ use std::ffi::{CStr, c_char};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::types::{PyDict, PyDictMethods, PyTuple};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::{Object, Raised, Result};
 
@@ -310,4 +311,20 @@ pub(crate) unsafe fn parse<const N: usize>(
     }
     // SAFETY: parsed arguments are null or borrowed from the live tuple and dict.
     Ok(std::array::from_fn(|index| unsafe { Object::borrow_opt(values[index]) }))
+}
+
+/// An argument of PyO3's methods that may be left out, and be None like any other value.
+pub(crate) struct Given<'py>(pub(crate) Option<Bound<'py, PyAny>>);
+
+impl Given<'_> {
+    /// Its default.
+    pub(crate) const NOT: Self = Self(None);
+}
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = std::convert::Infallible;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> std::result::Result<Self, Self::Error> {
+        Ok(Self(Some(object.to_owned())))
+    }
 }

@@ -10,6 +10,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
 use super::{describe, is_exactly, is_exactly_any, is_of_class};
+use crate::ffi::args::Given;
 use crate::ffi::class::noargs;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
@@ -216,8 +217,7 @@ impl Machine for Acquire {
     }
 }
 
-fn initial_value(value: Option<&Bound<'_, PyAny>>) -> PyResult<Count> {
-    let Some(value) = value else { return Ok(Count::ONE) };
+fn initial_value(value: &Bound<'_, PyAny>) -> PyResult<Count> {
     if value.lt(0)? {
         return Err(PyValueError::new_err("Semaphore initial value must be >= 0"));
     }
@@ -263,9 +263,9 @@ impl Semaphore {
         Self::of_one()
     }
 
-    #[pyo3(signature = (value=None))]
-    fn __init__(&self, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        self.value.set(initial_value(value)?);
+    #[pyo3(signature = (value=Given::NOT))]
+    fn __init__(&self, value: Given<'_>) -> PyResult<()> {
+        self.value.set(value.0.map_or(Ok(Count::ONE), |value| initial_value(&value))?);
         self.waiters.reset();
         Ok(())
     }
@@ -407,8 +407,8 @@ impl BoundedSemaphore {
         PyClassInitializer::from(Semaphore::of_one()).add_subclass(Self { bound: Cell::new(Count::ONE) })
     }
 
-    #[pyo3(signature = (value=None))]
-    fn __init__(slf: &Bound<'_, Self>, value: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    #[pyo3(signature = (value=Given::NOT))]
+    fn __init__(slf: &Bound<'_, Self>, value: Given<'_>) -> PyResult<()> {
         slf.as_super().get().__init__(value)?;
         slf.get().bound.set(slf.as_super().get().value.get());
         Ok(())

@@ -9,6 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::hooks::{Hook, Order, Overridden};
 use super::machines::{Get, Join, Put};
 use super::state::State;
+use crate::ffi::args::Given;
 use crate::ffi::{Object, Slot};
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -33,7 +34,7 @@ unsafe impl Sync for Queue {}
 impl Queue {
     /// An instance of `class`, which is one of these or derives from one.
     fn of_class(class: &Bound<'_, PyType>) -> PyResult<Self> {
-        let order = Order::of(class)?;
+        let order = Order::of(class);
         Ok(Self { state: State::new(order, Overridden::in_class(class, order)?) })
     }
 }
@@ -51,10 +52,9 @@ impl Queue {
         Self::of_class(class)
     }
 
-    #[pyo3(signature = (maxsize=None))]
-    fn __init__(slf: &Bound<'_, Self>, maxsize: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let zero = pyo3::types::PyInt::new(slf.py(), 0).into_any();
-        let given = maxsize.unwrap_or(&zero);
+    #[pyo3(signature = (maxsize=Given::NOT))]
+    fn __init__(slf: &Bound<'_, Self>, maxsize: Given<'_>) -> PyResult<()> {
+        let given = &maxsize.0.unwrap_or_else(|| pyo3::types::PyInt::new(slf.py(), 0).into_any());
         let state = &slf.get().state;
         state.begin(given)?;
         if state.overridden.has(Hook::Init) {

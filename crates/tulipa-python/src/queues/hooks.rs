@@ -46,11 +46,14 @@ pub(super) enum Order {
 }
 
 impl Order {
-    pub(super) fn of(class: &Bound<'_, PyType>) -> PyResult<Self> {
-        if class.is_subclass_of::<PriorityQueue>()? {
-            return Ok(Self::Priority);
-        }
-        Ok(if class.is_subclass_of::<LifoQueue>()? { Self::Lifo } else { Self::Fifo })
+    /// That of the first native class in the order in which methods are looked up.
+    pub(super) fn of(class: &Bound<'_, PyType>) -> Self {
+        let of_native = |native: Bound<'_, PyAny>| {
+            [Self::Fifo, Self::Priority, Self::Lifo]
+                .into_iter()
+                .find(|order| native.is(order.class(class.py())))
+        };
+        class.mro().iter().find_map(of_native).unwrap_or(Self::Fifo)
     }
 
     fn class(self, py: Python<'_>) -> Bound<'_, PyType> {

@@ -12,8 +12,7 @@ use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
 /// What a task hands to `call_soon` for its next step. Messages show it as asyncio's own.
-#[cfg_attr(Py_3_12, pyclass(module = "_asyncio", frozen, weakref))]
-#[cfg_attr(not(Py_3_12), pyclass(module = "builtins", frozen, weakref))]
+#[pyclass(module = "_asyncio", frozen, weakref)]
 pub(crate) struct TaskStepMethWrapper {
     task: Py<PyAny>,
     exception: Option<Py<PyAny>>,
@@ -26,6 +25,12 @@ impl TaskStepMethWrapper {
         let task = Object::from_bound(this.task.bind(slf.py()));
         let exception = this.exception.as_ref().map(|exception| Object::from_bound(exception.bind(slf.py())));
         step::step_anywhere(&task, exception).map_err(PyErr::from)
+    }
+
+    /// There asyncio's class says of no module that it is from there.
+    #[cfg(not(Py_3_12))]
+    fn __repr__(slf: &Bound<'_, Self>) -> String {
+        format!("<TaskStepMethWrapper object at {:p}>", slf.as_ptr())
     }
 
     /// The task: the loop's debug mode finds out by it whose step was slow.
