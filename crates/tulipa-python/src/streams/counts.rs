@@ -116,7 +116,11 @@ fn index(given: &Object) -> Result<usize> {
                 return Err(Raised);
             }
             Raised.clear();
-            let text = "slice indices must be integers or None or have an __index__ method";
+            let text = if cfg!(Py_3_15) {
+                "n must be an integer or None"
+            } else {
+                "slice indices must be integers or None or have an __index__ method"
+            };
             return Err(PyTypeError::new_err(text).into());
         }
     }
