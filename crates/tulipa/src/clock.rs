@@ -1,4 +1,4 @@
-//! The clock: the only place in the engine that reads the time.
+//! The clock: the only place in the engine that reads the time which the loop goes by.
 //!
 //! An [`Instant`] counts nanoseconds of `CLOCK_MONOTONIC`, the clock behind Python's `time.monotonic()`, so
 //! that a deadline computed on the Python side means the same here. Everything else takes `now` as an

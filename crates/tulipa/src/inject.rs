@@ -93,7 +93,7 @@ impl<J, N: Notify> Inbox<J, N> {
     ///
     /// Hands the job back when the loop is closed.
     pub fn push(&self, job: J) -> Result<(), J> {
-        self.leave(job)?;
+        self.push_silently(job)?;
         self.notify();
         Ok(())
     }
@@ -118,7 +118,7 @@ impl<J, N: Notify> Inbox<J, N> {
     /// # Errors
     ///
     /// Hands the job back when the loop is closed.
-    pub fn leave(&self, job: J) -> Result<(), J> {
+    pub fn push_silently(&self, job: J) -> Result<(), J> {
         let mut queue = self.lock();
         if queue.closed {
             return Err(job);

@@ -26,7 +26,7 @@
 //! | module | what | may |
 //! |---|---|---|
 //! | [`sys`] | the system calls | call the kernel; more than half of the `unsafe` is here |
-//! | [`clock`] | [`Instant`] | read the time, alone |
+//! | [`clock`] | [`Instant`] | read the time of the loop, alone |
 //! | [`ready`], [`slab`], [`timers`] | data structures of the loop | nothing: pure |
 //! | [`inject`] | the inbox: jobs and wake-ups from other threads | lock, shortly |
 //! | [`patience`] | whether a thread looks out for another before it sleeps | nothing but spin, shortly |
@@ -45,7 +45,7 @@
 //! - Waking the loop from another thread costs a system call only if it sleeps. Switching tasks costs none.
 //! - What the kernel or a user says is never a panic. No borrow or lock is held while foreign code runs.
 //!
-//! Linux only, for now: the driver is one file, and another system's would be another.
+//! Linux only, for now. What asks the kernel is in [`sys`] and [`driver`].
 
 pub mod clock;
 pub mod driver;
@@ -72,3 +72,8 @@ pub use runtime::{Runtime, RustHost, run};
 pub use task::{JoinError, JoinHandle, Panic, Runnable, RustJob, spawn, yield_now};
 pub use time::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timers::TimerKey;
+
+/// Has the examples of the crate's first page compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

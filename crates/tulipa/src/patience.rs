@@ -1,4 +1,4 @@
-//! `Patience`: whether a thread that waits for another one looks out for it before it sleeps.
+//! `Patience`: whether a thread that waits for another one looks out for it before it sleeps (adaptive spinning).
 //!
 //! To wake a thread on a processor that has gone idle takes some 20 microseconds, on virtual machines more. Where a
 //! program awaits one call after the other in another thread, each side hears of the other within about that time, so

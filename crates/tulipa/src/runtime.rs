@@ -120,7 +120,7 @@ impl Drop for Runtime {
 ///
 /// # Errors
 ///
-/// When the kernel has no descriptors left for the loop.
+/// When the kernel has no descriptors left for the loop, and as [`Runtime::block_on`] does.
 ///
 /// # Panics
 ///

@@ -121,7 +121,7 @@ fn who_gathers_runs_the_jobs() {
     event_loop.schedule_at(Instant::from_nanos(u64::MAX), Job::Log("never"));
     event_loop.schedule(Job::Do("ready", |event_loop| event_loop.schedule(Job::Log("later"))));
     assert_eq!(event_loop.choose_timeout(&host), ControlFlow::Continue(Some(Duration::ZERO)));
-    assert_eq!(event_loop.gather(&host, None), ControlFlow::Continue(()));
+    assert_eq!(event_loop.poll(&host, None), ControlFlow::Continue(()));
     assert_eq!((event_loop.ready_len(), host.take_log().len()), (1, 0));
     assert_eq!(event_loop.fire_timers(&host), ControlFlow::Continue(()));
     assert_eq!((event_loop.ready_len(), host.take_log().len()), (2, 0));
@@ -129,7 +129,7 @@ fn who_gathers_runs_the_jobs() {
         assert_eq!(host.run(&event_loop, job), ControlFlow::Continue(()));
     }
     assert_eq!(host.take_log(), ["ready", "timer", "later"]);
-    assert_eq!(event_loop.gather(&host, Some(Duration::from_millis(1))), ControlFlow::Continue(()));
+    assert_eq!(event_loop.poll(&host, Some(Duration::from_millis(1))), ControlFlow::Continue(()));
     assert_eq!((event_loop.ready_len(), host.take_log()), (0, vec!["park"]));
 }
 

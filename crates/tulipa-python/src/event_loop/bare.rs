@@ -2,9 +2,9 @@
 //!
 //! `call_soon` must return a Handle, and most callers drop it at once. From then on only the ready queue holds it, so
 //! nobody can see any more whether it exists. When a queue has become long, the callback queued last gives its Handle up
-//! to the next one. Thirty thousand pending callbacks (what a thread leaves in the interpreter's
-//! switch interval) are then one array and no work for the collector. Where a Handle is asked for after all, to report a
-//! failure, one is made again.
+//! to the next one. Thirty thousand pending callbacks (what a thread leaves in the interpreter's switch interval) are
+//! then one array and no work for the collector. Where a Handle is asked for after all, to report a failure, one is made
+//! again.
 //!
 //! Called by `handles` when it wants a Handle for the queue, and by `host`, which runs what is queued; all of it between
 //! calls into Python (S1).

@@ -1,9 +1,10 @@
 //! Contexts that tasks, Handles and done-callbacks share for as long as none of them changes a variable.
 //!
 //! Each of them has a context of its own: a copy of the one that was current. Most never set a variable, so their
-//! copies stay equal, and making, collecting and freeing them was a sixth of what a short task cost. Here what is made in one context shares one copy, the template, in which nothing ever runs; and what runs
-//! does so in a copy of the template, which the next one gets if it comes back as it went. Who has set a variable
-//! keeps that copy for himself, and so does everyone whose context somebody else holds or asks for.
+//! copies stay equal, and to make, collect and free them would be a sixth of what a short task costs. So what is made in
+//! one context shares one copy, the template, in which nothing ever runs; and what runs does so in a copy of the
+//! template, which the next one gets if it comes back as it went. Who has set a variable keeps that copy for himself,
+//! and so does everyone whose context somebody else holds or asks for.
 //!
 //! Whether a context was changed is seen by the map of variables in it, which is immutable: a change puts another in
 //! its place. Where contexts keep it, and threads their current context, is found out once; where that fails, and on

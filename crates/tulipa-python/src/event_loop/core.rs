@@ -296,12 +296,12 @@ impl Core {
 
     /// As `schedule_from_anywhere`, for a worker thread: what wakes the loop is handed back, to be notified once the
     /// thread has let go of the interpreter, or is about to keep it for something else. A closed loop drops the job.
-    pub(crate) fn leave(&self, job: Job) -> Option<Remote<Job>> {
+    pub(crate) fn schedule_silently(&self, job: Job) -> Option<Remote<Job>> {
         if self.is_closed() {
             return None;
         }
         if cfg!(Py_GIL_DISABLED) && self.is_running() {
-            return self.remote.leave(job).is_ok().then(|| self.remote.clone());
+            return self.remote.schedule_silently(job).is_ok().then(|| self.remote.clone());
         }
         self.engine.schedule(job);
         self.is_running().then(|| self.remote.clone())

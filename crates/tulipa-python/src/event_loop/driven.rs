@@ -48,7 +48,7 @@ pub(super) fn select(slf: &Bound<'_, EventLoop>, timeout: Option<f64>) -> PyResu
     from_flow(host.flush(&core.engine))?;
     host.prepare_to_wait()?;
     let queued = core.engine.ready_len();
-    host.driven(|| from_flow(core.engine.gather(&host, limit)))?;
+    host.driven(|| from_flow(core.engine.poll(&host, limit)))?;
     Ok(core.engine.ready_len() > queued)
 }
 

@@ -192,7 +192,7 @@ impl WorkQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a worker is missing.
+    /// Puts an item in. Whether a worker is missing.
     fn push(&self, item: Item, ends: bool) -> bool {
         let (must_wake, wants_worker) = {
             let mut state = self.lock();
@@ -280,22 +280,22 @@ pub(super) fn submit(
     arguments: &Bound<'_, PyTuple>,
 ) -> Result<Option<Object>> {
     let (function, arguments) = (Object::from_bound(function), Object::from_bound(arguments.as_any()));
-    leave(slf, executor, |future, promise| Item::Call(Call { future, function, arguments, promise }))
+    enqueue(slf, executor, |future, promise| Item::Call(Call { future, function, arguments, promise }))
 }
 
-/// Leaves a look-up, as `submit` leaves a call.
+/// Queues a look-up, as `submit` queues a call.
 pub(crate) fn look_up(
     slf: &Bound<'_, EventLoop>,
     executor: &Object,
     lookup: Lookup,
 ) -> Result<Option<Object>> {
     let remote = slf.get().core.remote();
-    leave(slf, executor, |future, promise| {
+    enqueue(slf, executor, |future, promise| {
         Item::Lookup(Box::new(Errand { lookup, future, remote, _promise: promise }))
     })
 }
 
-fn leave(
+fn enqueue(
     slf: &Bound<'_, EventLoop>,
     executor: &Object,
     item: impl FnOnce(Object, Promise) -> Item,
@@ -327,7 +327,7 @@ impl Call {
     fn answer(self, outcome: Outcome) -> Option<Waking> {
         // SAFETY: as above.
         let core = unsafe { state_of(self.future.as_ptr()) }.core()?;
-        let remote = core.leave(Job::Answer { future: self.future, outcome })?;
+        let remote = core.schedule_silently(Job::Answer { future: self.future, outcome })?;
         Some(Waking { remote, _promise: self.promise })
     }
 }
@@ -353,8 +353,9 @@ impl Withdrawn {
     /// Cancel the loop's future.
     fn cancel(&self) -> bool {
         let job = Job::Answer { future: self.waiting.clone(), outcome: Outcome::Cancelled };
-        // SAFETY: `leave` made it a native future.
-        let remote = unsafe { state_of(self.waiting.as_ptr()) }.core().and_then(|core| core.leave(job));
+        // SAFETY: `enqueue` made it a native future.
+        let remote =
+            unsafe { state_of(self.waiting.as_ptr()) }.core().and_then(|core| core.schedule_silently(job));
         remote.is_some_and(|remote| {
             remote.notify();
             true

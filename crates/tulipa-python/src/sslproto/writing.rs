@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use tulipa::stream::{MAX_SLICES, WriteQueue};
+use tulipa::stream::{SLICES_AT_ONCE, WriteQueue};
 
 use super::library::{Moved, Session, library};
 use super::machine::{Machine, State};
@@ -206,7 +206,7 @@ fn encrypt_record(machine: &Machine, session: &Session) -> Result<usize> {
 
 /// Small writes put together, up to one record.
 fn gather(queue: &WriteQueue<Chunk>, windows: &Windows) -> Vec<u8> {
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let mut slices = [IoSlice::new(&[]); SLICES_AT_ONCE];
     let count = queue.slices(&mut slices);
     let mut scratch = windows.scratch();
     for slice in &slices[..count] {

@@ -12,7 +12,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tulipa::stream::{MAX_SLICES, Pressure, Write, WriteEof, WriteQueue};
+use tulipa::stream::{Pressure, SLICES_AT_ONCE, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
 use super::class;
@@ -323,7 +323,7 @@ fn advance(transport: &Object, stream: &Stream, sent: &Sent) -> Result<()> {
 
 /// One system call.
 fn offer(queue: &WriteQueue<Chunk>, stream: &Stream) -> io::Result<Sent> {
-    let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+    let mut slices = [IoSlice::new(&[]); SLICES_AT_ONCE];
     let count = queue.slices(&mut slices);
     let slices = &slices[..count];
     let offered = slices.iter().map(|slice| slice.len()).sum();

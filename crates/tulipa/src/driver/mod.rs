@@ -1,11 +1,12 @@
 //! Drivers: what turns kernel events into completions.
 //!
-//! A driver is given operations, each under a [`Token`], and yields [`Completion`]s. The operation that every
-//! driver has is the repeated poll: "tell me, again and again, when this descriptor is ready". The consumer
-//! then moves the bytes itself (`sys::recv` and its sisters), within a budget of its own. For epoll that is
-//! the whole of it. A ring submits the poll as a multishot request, and batches what a turn changes into the
-//! one call that also waits; operations in which the kernel moves the bytes are further kinds of completion
-//! under the same tokens.
+//! A driver is given operations, each under a [`Token`], and yields [`Completion`]s. There is one kind of
+//! operation, the repeated poll: "tell me, again and again, when this descriptor is ready". The consumer then
+//! moves the bytes itself (`sys::recv` and its sisters), within a budget of its own. Operations in which the
+//! kernel moves the bytes would be further kinds of completion under the same tokens. Sending needs none: a
+//! [`SendRing`] makes one call of many sends, and is done when that returns.
+//!
+//! The loop knows [`SystemDriver`] only. Another driver is a file beside `epoll.rs`, and another name there.
 //!
 //! # What a backend must define
 //!
@@ -39,6 +40,13 @@ pub use send_ring::{MAX_SENDS, Outgoing, SendRing};
 use crate::inject::Notify;
 use crate::slab::Key;
 
+/// The driver of the loops on this system.
+pub type SystemDriver = Epoll;
+/// What wakes [`SystemDriver`].
+pub type SystemNotifier = <SystemDriver as Driver>::Notifier;
+/// What [`SystemDriver`] puts its news into.
+pub type SystemEvents = <SystemDriver as Driver>::Events;
+
 /// Names one registration: its slot and which of the slot's tenants it is. Stale after `deregister`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub(crate) Key);
@@ -68,7 +76,8 @@ impl Interest {
     pub const READABLE: Self = Self(1);
     /// When there is room to write, or a connection attempt has ended.
     pub const WRITABLE: Self = Self(2);
-    /// Tell changes only. The consumer must remember readiness and use it up until `WouldBlock`.
+    /// Tell changes only. The consumer must remember readiness and use it up until `WouldBlock`, or a short read where
+    /// nothing is [behind the data](Readiness::is_behind_data), or ask anew by [`Driver::rewatch`].
     pub const EDGE: Self = Self(4);
     /// Watched while the loop sleeps, but no reason to ask the kernel in a turn that does not: for wake-up
     /// descriptors whose news a busy loop learns by other means.
@@ -199,19 +208,39 @@ pub trait Driver: Sized + Sync {
     const NAME: &'static str;
 
     /// Opens the mechanism.
+    ///
+    /// # Errors
+    ///
+    /// When there are no descriptors or no memory left for it.
     fn open() -> io::Result<(Self, Self::Notifier)>;
 
     /// Starts polling `fd`, which `interest` wants in at least one direction.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: `EBADF` for what is not open, `EPERM` for what cannot be polled, `EEXIST` for what is
+    /// polled already.
     fn watch(&self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()>;
 
     /// Changes what is wanted of `fd`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: `ENOENT` for what is not polled, `EBADF` for what was closed meanwhile.
     fn rewatch(&self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()>;
 
     /// Stops polling `fd`.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Driver::rewatch`].
     fn unwatch(&self, fd: RawFd, token: Token) -> io::Result<()>;
 
-    /// Blocks until something completes or `timeout` (none: for ever) has passed. `Interrupted` when a signal
-    /// came.
+    /// Blocks until something completes or `timeout` (none: for ever) has passed.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted` when a signal came; else what the kernel says, as when another thread has closed the driver.
     fn wait(&self, events: &mut Self::Events, timeout: Option<Duration>) -> io::Result<()>;
 
     /// Whether `wait` would find something at once. Takes nothing out.

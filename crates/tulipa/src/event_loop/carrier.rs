@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Host, Loop};
 use crate::clock::Instant;
-use crate::driver::{EventFd, Interest, Token};
+use crate::driver::{Interest, SystemNotifier, Token};
 use crate::inject::Inbox;
 use crate::net::RustSource;
 use crate::slab::Key;
@@ -92,11 +92,11 @@ impl<H: TaskHost> Carrier for Loop<H> {
     }
 
     fn sink(&self) -> Arc<dyn Sink> {
-        Arc::<Inbox<H::Job, EventFd>>::clone(&self.inbox)
+        Arc::<Inbox<H::Job, SystemNotifier>>::clone(&self.inbox)
     }
 }
 
-impl<J: From<RustJob> + Send> Sink for Inbox<J, EventFd> {
+impl<J: From<RustJob> + Send> Sink for Inbox<J, SystemNotifier> {
     fn inject(&self, job: RustJob) -> bool {
         self.push(job.into()).is_ok()
     }

@@ -31,7 +31,7 @@ pub use host::Host;
 pub use remote::Remote;
 
 use crate::clock::Instant;
-use crate::driver::{Driver, Epoll, EpollEvents, EventFd, Interest, Token};
+use crate::driver::{Driver, Interest, SystemDriver, SystemEvents, SystemNotifier, Token};
 use crate::inject::Inbox;
 use crate::patience::Patience;
 use crate::ready::ReadyQueue;
@@ -82,12 +82,12 @@ pub struct Loop<H: Host> {
     /// The watched descriptors.
     sources: RefCell<Sources<H::Source>>,
     /// Jobs from other threads; shared with every `Remote`.
-    inbox: Arc<Inbox<H::Job, EventFd>>,
+    inbox: Arc<Inbox<H::Job, SystemNotifier>>,
     /// What waits for the kernel; `None` once closed. Counted, so that a wait in progress outlives a `close`
     /// from another thread.
-    driver: RefCell<Option<Rc<Epoll>>>,
+    driver: RefCell<Option<Rc<SystemDriver>>>,
     /// The buffer for the next wait; taken out while in use, so that nothing is borrowed while parked.
-    events: Cell<EpollEvents>,
+    events: Cell<SystemEvents>,
     /// Whether looking out for other threads has paid; made when first asked.
     patience: Cell<Option<Patience>>,
     /// Whether the turn must not wait.
@@ -105,7 +105,7 @@ impl<H: Host> Loop<H> {
     ///
     /// When the kernel has no descriptors left for it.
     pub fn new() -> io::Result<Self> {
-        let (driver, notifier) = Epoll::open()?;
+        let (driver, notifier) = SystemDriver::open()?;
         Ok(Self {
             ready: RefCell::default(),
             timers: RefCell::default(),
@@ -196,7 +196,7 @@ impl<H: Host> Loop<H> {
 
     /// The driver's name, for people.
     pub fn driver_name(&self) -> &'static str {
-        Epoll::NAME
+        SystemDriver::NAME
     }
 
     /// The driver's descriptor; `None` once closed.
@@ -205,7 +205,7 @@ impl<H: Host> Loop<H> {
     }
 
     /// A reference of one's own to the driver, so that no borrow outlives this line.
-    fn driver(&self) -> Option<Rc<Epoll>> {
+    fn driver(&self) -> Option<Rc<SystemDriver>> {
         self.driver.borrow().clone()
     }
 }
@@ -305,7 +305,7 @@ impl<H: Host> Loop<H> {
 
 impl<H: Host> std::fmt::Debug for Loop<H> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Loop").field("driver", &Epoll::NAME).finish_non_exhaustive()
+        formatter.debug_struct("Loop").field("driver", &SystemDriver::NAME).finish_non_exhaustive()
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::driver::EventFd;
+use crate::driver::SystemNotifier;
 use crate::inject::Inbox;
 
 /// Sends jobs to a loop from any thread. Outlives the loop: then every job comes back.
 #[derive(Debug)]
 pub struct Remote<J> {
     /// Shared with the loop and with every clone.
-    inbox: Arc<Inbox<J, EventFd>>,
+    inbox: Arc<Inbox<J, SystemNotifier>>,
 }
 
 impl<J> Remote<J> {
     /// For [`super::Loop::remote`].
-    pub(super) const fn new(inbox: Arc<Inbox<J, EventFd>>) -> Self {
+    pub(super) const fn new(inbox: Arc<Inbox<J, SystemNotifier>>) -> Self {
         Self { inbox }
     }
 
@@ -33,8 +33,8 @@ impl<J> Remote<J> {
     /// # Errors
     ///
     /// Hands the job back when the loop is closed.
-    pub fn leave(&self, job: J) -> Result<(), J> {
-        self.inbox.leave(job)
+    pub fn schedule_silently(&self, job: J) -> Result<(), J> {
+        self.inbox.push_silently(job)
     }
 
     /// Whether [`Remote::notify`] would change nothing, for a thread that excludes the loop by a lock which the

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::{Host, Loop};
-use crate::driver::{Driver, Epoll, EpollEvents};
+use crate::driver::{Driver, SystemDriver, SystemEvents};
 use crate::patience::{self, Patience};
 
 impl<H: Host> Loop<H> {
@@ -23,7 +23,7 @@ impl<H: Host> Loop<H> {
     /// `Break` when the host said so: in a job, on a signal, or reading its clock. Nothing is lost: what was
     /// not run is still queued.
     pub fn turn(&self, host: &H) -> ControlFlow<H::Break> {
-        self.gather(host, None)?;
+        self.poll(host, None)?;
         self.finish(host)
     }
 
@@ -50,7 +50,7 @@ impl<H: Host> Loop<H> {
     ///
     /// As of [`Loop::turn`].
     #[inline]
-    pub fn gather(&self, host: &H, limit: Option<Duration>) -> ControlFlow<H::Break> {
+    pub fn poll(&self, host: &H, limit: Option<Duration>) -> ControlFlow<H::Break> {
         let timeout = self.choose_timeout(host)?; // 1
         let timeout =
             limit.map_or(timeout, |limit| Some(timeout.map_or(limit, |timeout| timeout.min(limit))));
@@ -81,7 +81,7 @@ impl<H: Host> Loop<H> {
 
     /// 2. Asks the kernel, waiting if the turn may. `None`: there was no need to ask, the loop has looked out in vain
     ///    instead, or a signal came; its handler can break the turn.
-    fn wait(&self, host: &H, timeout: Option<Duration>) -> ControlFlow<H::Break, Option<EpollEvents>> {
+    fn wait(&self, host: &H, timeout: Option<Duration>) -> ControlFlow<H::Break, Option<SystemEvents>> {
         let may_wait = timeout != Some(Duration::ZERO);
         if !may_wait && !self.sources.borrow().wants_polling() {
             return ControlFlow::Continue(None);
@@ -115,7 +115,7 @@ impl<H: Host> Loop<H> {
     /// Looks out shortly for news from another thread, and from the kernel, instead of sleeping. Says whether there is
     /// any; `None` where that has not paid lately, or a deadline is near.
     #[cold]
-    fn look_out(&self, host: &H, driver: &Epoll, timeout: Option<Duration>) -> Option<bool> {
+    fn look_out(&self, host: &H, driver: &SystemDriver, timeout: Option<Duration>) -> Option<bool> {
         if timeout.is_some_and(|timeout| timeout < patience::BUDGET) {
             return None;
         }
@@ -132,12 +132,12 @@ impl<H: Host> Loop<H> {
     }
 
     /// 3. Turns what the kernel said into ready jobs, behind what other threads sent while the loop slept.
-    fn collect_completions(&self, events: Option<EpollEvents>) {
+    fn collect_completions(&self, events: Option<SystemEvents>) {
         self.drain_inbox();
         let Some(events) = events else { return };
         {
             let (sources, mut ready) = (self.sources.borrow(), self.ready.borrow_mut());
-            for completion in Epoll::completions(&events) {
+            for completion in SystemDriver::completions(&events) {
                 if let Some((source, readiness)) = sources.resolve(completion) {
                     H::dispatch(source, completion.token, readiness, &mut |job| ready.push(job));
                 }

@@ -2,8 +2,7 @@
 //!
 //! A socket is registered once, for both directions, edge-triggered: its readiness is remembered next to it;
 //! the loop updates that, and the socket uses it up. That costs no `epoll_ctl` after the first, and nothing
-//! needs to be switched off while nobody reads. (Callback-style hosts use level-triggered interest instead,
-//! as asyncio does.)
+//! needs to be switched off while nobody reads.
 
 mod listener;
 mod socket;

@@ -15,4 +15,4 @@ pub use budget::ReadBudget;
 pub use read_buffer::ReadBuffer;
 pub use send_file::{SendFile, SendProgress};
 pub use state::{Close, Emptied, Fail, StreamState, Write, WriteEof};
-pub use write_queue::{MAX_SLICES, Pressure, WriteQueue};
+pub use write_queue::{Pressure, SLICES_AT_ONCE, WriteQueue};

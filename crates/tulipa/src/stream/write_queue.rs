@@ -9,7 +9,7 @@ use std::io::IoSlice;
 
 /// Slices worth offering to one `writev`. The kernel allows 1024, but gathering more than some dozens gains
 /// nothing: by then the socket's send buffer is full or the fixed cost of the call is spread thin.
-pub const MAX_SLICES: usize = 64;
+pub const SLICES_AT_ONCE: usize = 64;
 
 /// asyncio's default high mark.
 const DEFAULT_HIGH: usize = 64 * 1024;

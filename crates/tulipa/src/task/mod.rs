@@ -7,11 +7,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `raw` | the allocation: header, reference count, life of the future. All the unsafe code of tasks |
+//! | `raw` | the allocation: header, reference count, life of the future. Nearly all the unsafe code of tasks |
 //! | `job` | what the ready queue holds: a task to run, or a waker to call |
 //! | `join` | the spawner's end: await the result, abort |
 //! | `current` | which loop runs on this thread; `spawn` |
 //! | `budget` | why a task that is never blocked yields nevertheless |
+//! | `yielding` | `yield_now` |
 
 mod budget;
 mod current;

@@ -1,4 +1,4 @@
-//! The allocation of a task, and all unsafe code about it.
+//! The allocation of a task, and all unsafe code about what is in it.
 //!
 //! ```text
 //!   Task<F> = [ Header: references, state, vtable, loop, local part | stage: Future, then Output, then Empty ]
