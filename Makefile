@@ -145,4 +145,5 @@ $(VENV)/.bench: benchmarks/requirements.txt $(VENV)/.created
 	touch $@
 
 clean:  ## Remove builds, environments and caches
-	rm -rf target .venv-* python/tulipa/_tulipa*.so .mypy_cache .ruff_cache .pytest_cache
+	rm -rf target .venv-* python/tulipa/_tulipa*.so .hypothesis .mypy_cache .ruff_cache .pytest_cache \
+		benchmarks/results crawler.svg

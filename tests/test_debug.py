@@ -45,10 +45,20 @@ def test_whatever_is_slow_is_named_with_how_long_it_took(caplog: pytest.LogCaptu
     loop = debugging_loop()
     reading, writing = os.pipe()
     os.write(writing, b"x")
+    timer_ran, reader_ran, handler_ran = (asyncio.Event() for _ in range(3))
+
+    def slow_timer() -> None:
+        busy()
+        timer_ran.set()
 
     def slow_reader() -> None:
         loop.remove_reader(reading)
         busy()
+        reader_ran.set()
+
+    def slow_handler() -> None:
+        busy()
+        handler_ran.set()
 
     async def main() -> None:
         await asyncio.create_task(slow_step(), name="slow task")
@@ -56,14 +66,9 @@ def test_whatever_is_slow_is_named_with_how_long_it_took(caplog: pytest.LogCaptu
         loop.add_reader(reading, slow_reader)
         loop.add_signal_handler(signal.SIGUSR1, slow_handler)
         os.kill(os.getpid(), signal.SIGUSR1)
-        await asyncio.sleep(0.1)
+        for ran in (timer_ran, reader_ran, handler_ran):
+            await ran.wait()
         loop.remove_signal_handler(signal.SIGUSR1)
-
-    def slow_timer() -> None:
-        busy()
-
-    def slow_handler() -> None:
-        busy()
 
     with caplog.at_level(logging.WARNING, "asyncio"):
         loop.run_until_complete(main())

@@ -16,6 +16,7 @@ import sys
 import types
 import typing
 import weakref
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -99,6 +100,22 @@ def test_coroutine_methods_are_methods() -> None:
             tulipa.Queue.get(*arguments)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         queue.get(nonsense=1)
+
+
+MISCOUNTED_CALLS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("Lock", lambda asyncio: asyncio.Lock().release(1)),
+    ("Event", lambda asyncio: asyncio.Event().set(1)),
+    ("Queue", lambda asyncio: asyncio.Queue().get_nowait(1)),
+    ("Future", lambda asyncio: asyncio.Future(loop=mock.Mock()).done(1)),
+    ("wait_for", lambda asyncio: asyncio.wait_for(1)),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), MISCOUNTED_CALLS, ids=[name for name, _ in MISCOUNTED_CALLS])
+def test_a_wrong_number_of_arguments_is_a_type_error(name: str, call: Callable[[Any], Any]) -> None:
+    for module in (asyncio, tulipa):
+        with pytest.raises(TypeError, match="argument"):
+            call(module)
 
 
 def test_mock_makes_what_is_to_be_awaited() -> None:

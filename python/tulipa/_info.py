@@ -7,7 +7,6 @@ Called by the command line only. It opens one event loop, closes it again, and c
 
 import _asyncio
 import asyncio
-import os
 import platform
 import sys
 from contextlib import closing
@@ -15,9 +14,6 @@ from typing import Any
 
 from ._event_loop import EventLoop
 from ._tulipa import Future, Task, __version__
-
-# Names in /proc/self/fd of what a driver waits with.
-_DRIVERS = {"anon_inode:[io_uring]": "io_uring", "anon_inode:[eventpoll]": "epoll"}
 
 
 def describe() -> dict[str, Any]:
@@ -43,21 +39,9 @@ def _features() -> dict[str, bool | str]:
 
 
 def _driver() -> str:
-    """Name what a new loop really waits with, seen from the descriptors it opens."""
-    before = _descriptors()
-    with closing(EventLoop()):
-        opened = [name for fd, name in _descriptors().items() if before.get(fd) != name]
-    return next((driver for name, driver in _DRIVERS.items() if name in opened), "unknown")
-
-
-def _descriptors() -> dict[str, str]:
-    names = {}
-    for fd in os.listdir("/proc/self/fd"):
-        try:
-            names[fd] = os.readlink(f"/proc/self/fd/{fd}")
-        except FileNotFoundError:
-            continue  # the descriptor that listed the folder, closed by now
-    return names
+    """Name what a new loop waits with."""
+    with closing(EventLoop()) as event_loop:
+        return event_loop._driver
 
 
 def _io_uring_allowed() -> str:
