@@ -5,6 +5,7 @@ import contextlib
 import gc
 import hashlib
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -52,6 +53,12 @@ class Recorder(asyncio.Protocol):
             self.changed.clear()
             await self.changed.wait()
         return data
+
+
+def released_view() -> memoryview:
+    view = memoryview(bytearray(4))
+    view.release()
+    return view
 
 
 class Echo(asyncio.Protocol):
@@ -830,3 +837,116 @@ def cost_of_an_idle_connection() -> float:
 
     clients, servers = client_context(), server_context()
     return cast(float, run(main))
+
+
+@pytest.mark.parametrize("writes_first", [True, False])
+def test_a_broken_record_is_that_connections_end_alone(writes_first: bool) -> None:
+    """In the iteration in which something else is written to it, which its session then refuses."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reports: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, report: reports.append(report))
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        transport, protocol, peer = await client()
+        record = bytearray(peer.ciphertext(b"not to be trusted"))
+        record[-1] ^= 1
+
+        def relay() -> None:
+            ours.recv(1)
+            transport.write(b"from elsewhere")
+
+        loop.add_reader(ours, relay)
+        # Both come in together: this thread does not look at either in between.
+        if writes_first:
+            theirs.send(b"!")
+        peer.sock.send(record)
+        if not writes_first:
+            theirs.send(b"!")
+        assert isinstance(await protocol.lost, ssl.SSLError)
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+        peer.sock.close()
+        assert not reports
+
+    run(main)
+
+
+def test_a_high_water_mark_of_zero_lets_requests_be_answered() -> None:
+    async def main() -> None:
+        async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.set_write_buffer_limits(high=0)
+            while data := await reader.read(100):
+                writer.write(data)
+                await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server_context())
+        reader, writer = await asyncio.open_connection(
+            *server.sockets[0].getsockname(), ssl=client_context(), server_hostname="localhost"
+        )
+        for number in range(20):
+            writer.write(b"%d" % number)
+            assert await reader.read(100) == b"%d" % number
+        writer.close()
+        server.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("buffer", "error"),
+    [
+        (lambda: None, "object of type 'NoneType' has no len()"),
+        (lambda: b"four", "read() argument 2 must be read-write bytes-like object, not bytes"),
+        (released_view, "operation forbidden on released memoryview object"),
+    ],
+    ids=["none", "readonly", "released"],
+)
+def test_what_is_no_buffer_ends_the_connection_with_asyncios_error(
+    buffer: Callable[[], Any], error: str
+) -> None:
+    class Lender(asyncio.BufferedProtocol):
+        def __init__(self) -> None:
+            self.lost = asyncio.get_running_loop().create_future()
+
+        buffer: Callable[[], Any] = bytearray(8).copy
+
+        def get_buffer(self, sizehint: int) -> Any:
+            return self.buffer()
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            self.lost.set_result(exc)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        _transport, protocol, peer = await client(Lender)
+        protocol.buffer = buffer
+        await peer.send(b"data")
+        assert str(await protocol.lost) == error
+        peer.sock.close()
+
+    run(main)
+
+
+def test_start_tls_takes_any_truth_for_server_side() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        transport, protocol = await loop.connect_accepted_socket(Recorder, ours)
+        upgrading = asyncio.ensure_future(
+            loop.start_tls(transport, protocol, server_context(), server_side=cast(bool, 1))
+        )
+        reader, writer = await asyncio.open_connection(
+            sock=theirs, ssl=client_context(), server_hostname="localhost"
+        )
+        upgraded = await upgrading
+        assert upgraded is not None
+        upgraded.write(b"welcome")
+        assert await reader.readexactly(7) == b"welcome"
+        writer.close()
+        await protocol.lost
+
+    run(main)

@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyString};
 use super::library::{Session, library};
 use super::machine::{App, Machine, State};
 use super::{lower, protocol, reading, transport, writing};
-use crate::ffi::raised::leaves_the_loop;
+use crate::ffi::raised::{finally, leaves_the_loop};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::{cancelled_error, stdlib};
 
@@ -346,12 +346,13 @@ pub(super) fn connection_lost(machine: &Machine, error: &Object) -> Result<()> {
     }
     machine.become_(State::Unwrapped)?;
     let told = wake_waiter(machine, Some(error).filter(|error| !error.is_none()));
-    lower::detach(machine);
-    machine.app_transport.set(None);
-    machine.app_protocol.set(None);
-    cancel_timer(&machine.shutdown_timer)?;
-    cancel_timer(&machine.handshake_timer)?;
-    told
+    finally(told, || {
+        lower::detach(machine);
+        machine.app_transport.set(None);
+        machine.app_protocol.set(None);
+        cancel_timer(&machine.shutdown_timer)?;
+        cancel_timer(&machine.handshake_timer)
+    })
 }
 
 const DEFAULT: &str = "Fatal error on transport";
@@ -376,12 +377,9 @@ pub(super) fn guard(this: &Object, machine: &Machine, outcome: Result<()>) -> Re
 #[cold]
 pub(super) fn fatal(this: &Object, machine: &Machine, error: &Object, message: &str) -> Result<()> {
     let transport = machine.lower.or_none();
-    let sent = writing::send_last(this, machine);
-    lower::force_close(machine, error)?;
-    if let Err(raised) = sent {
-        // Of a session that is at an end: the error at hand tells why.
-        pass_on(raised)?;
-    }
+    // A session that is at an end refuses it: the error at hand tells why.
+    let sent = writing::send_last(this, machine).or_else(pass_on);
+    finally(sent, || lower::force_close(machine, error))?;
     // SAFETY: the class lives as long as the interpreter.
     if error.is_instance_of(unsafe { ffi::PyExc_OSError }.cast()) {
         return if machine.is_debug() { log(this, "%r: %s", Some((message, error))) } else { Ok(()) };

@@ -4,7 +4,7 @@
 //! stays small and what was copied is still in the processor's cache when it is decrypted. Data is decrypted into the
 //! `bytes` object that the protocol gets, or into the protocol's own buffer. An idle connection owns no buffer here.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
 
 use super::library::{Moved, Session, library};
@@ -118,6 +118,9 @@ fn send(this: &Object, machine: &Machine, outcome: Outcome) -> Result<()> {
         writing::encrypt(this, machine)
     } else if outcome == Outcome::Answer {
         writing::process_outgoing(this, machine)
+    } else if machine.outgoing_marks.counts.get().high == 0 {
+        // With nothing written that is too much and little enough: each look at it tells the protocol the other.
+        writing::control_app(this, machine)
     } else {
         Ok(())
     }
@@ -210,10 +213,12 @@ fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Re
     let app = machine.app_protocol.or_none();
     let buffer = call::method1(&app, &stdlib().names.get_buffer, &hint.into_any().into())?;
     let (mut outcome, mut offset, mut ended) = (Outcome::Plain, 0, false);
+    let length = call::length(&buffer)?;
     let mut lent = Buffer::writable(&buffer).map_err(|raised| not_writable(raised, &buffer))?;
-    let wants = lent.bytes_mut().len();
+    // Items may be larger than a byte, and `__len__` of the program's own says what it likes.
+    let wants = lent.bytes_mut().len().min(length);
     while machine.records.get().is_readable() && !ended && (offset < wants || wants == 0) {
-        let room = &mut lent.bytes_mut()[offset..];
+        let room = &mut lent.bytes_mut()[offset..wants];
         // SAFETY: the rest of the memory that the protocol lends.
         let moved = unsafe { session.read(machine.windows()?, room.as_mut_ptr(), room.len()) }?;
         note(machine, session, &moved, wants - offset)?;
@@ -239,9 +244,12 @@ fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Re
 /// What the ssl module says of a buffer that cannot be written to.
 #[cold]
 fn not_writable(raised: Raised, buffer: &Object) -> Raised {
-    raised.clear();
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
+    let error = raised.take(py);
+    if !error.is_instance_of::<PyTypeError>(py) && !error.is_instance_of::<PyBufferError>(py) {
+        return error.into();
+    }
     let kind =
         buffer.bound(py).get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     let text = format!("read() argument 2 must be read-write bytes-like object, not {kind}");
