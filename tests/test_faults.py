@@ -402,3 +402,55 @@ def test_a_full_device_and_a_closed_pipe_are_told_as_the_reason_of_the_loss() ->
     assert isinstance(full, OSError)
     assert str(full) == "[Errno 28] No space left on device"
     assert isinstance(closed, BrokenPipeError)
+
+
+def test_a_socket_object_that_could_not_be_made_leaves_the_connection_its_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = socket.socket.__init__
+
+    def make_and_be_interrupted(self: socket.socket, *args: Any, **kwargs: Any) -> None:
+        make(self, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        server, peer, sock = await served()
+        with monkeypatch.context() as patch:
+            patch.setattr(socket.socket, "__init__", make_and_be_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                peer.transport.get_extra_info("socket")
+        gc.collect()
+        peer.transport.write(b"still here")
+        assert await asyncio.get_running_loop().sock_recv(sock, 100) == b"still here"
+        assert peer.transport.get_extra_info("socket").getpeername() == sock.getsockname()
+        peer.transport.abort()
+        await peer.lost
+        sock.close()
+        server.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_what_cannot_be_watched_for_room_is_refused(new_loop: Any) -> None:
+    """Behind another descriptor's number the driver does not know what it watches."""
+
+    async def main() -> None:
+        server, peer, sock = await served()
+        fd = peer.transport.get_extra_info("socket").fileno()
+        aside = os.dup(fd)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        os.dup2(ours.fileno(), fd)
+        with pytest.raises(FileNotFoundError):
+            peer.transport.write(bytes(10_000_000))
+        assert peer.transport.get_write_buffer_size() == 0
+        peer.transport.close()
+        assert await peer.lost is None
+        os.close(aside)
+        ours.close()
+        theirs.close()
+        sock.close()
+        server.close()
+
+    run(main, new_loop)

@@ -13,10 +13,12 @@ mod operation;
 mod waiting;
 
 use std::ffi::{CStr, c_int};
+use std::os::fd::RawFd;
 
+use pyo3::call::PyCallArgs;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyDict, PyString, PyType};
 
 pub(super) use operation::abandon;
 pub(crate) use waiting::{Resting, forget_resting, give_way};
@@ -155,6 +157,28 @@ fn kind(socket: &Object) -> c_int {
 
 fn protocol(socket: &Object) -> c_int {
     member(socket, stdlib().behaviour.socket.protocol)
+}
+
+/// Makes a non-blocking Python socket of a descriptor. `kind` is empty, which has the socket find out by itself, or its
+/// family, type and protocol. Where that fails, for an interrupt for one, the descriptor stays the caller's.
+pub(crate) fn adopt<'py>(
+    py: Python<'py>,
+    fd: RawFd,
+    kind: impl PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let class = stdlib().socket.bound(py);
+    let socket = class.call_method1("__new__", (&class,))?;
+    let keywords = PyDict::new(py);
+    keywords.set_item("fileno", fd)?;
+    let made = socket
+        .getattr("__init__")?
+        .call(kind, Some(&keywords))
+        .and_then(|_| socket.call_method1("setblocking", (false,)));
+    if let Err(error) = made {
+        socket.call_method0("detach")?;
+        return Err(error);
+    }
+    Ok(socket)
 }
 
 /// A size that is surely meant: no more than fits, not less than nothing.

@@ -73,7 +73,9 @@ impl Batch {
         }
         let mut outcome = Ok(());
         for (transport, stream, sent) in answers {
-            outcome = finally(outcome, || writing::settle(transport, stream, sent));
+            outcome = finally(outcome, || {
+                writing::or_fatal(transport, stream, writing::settle(transport, stream, sent))
+            });
         }
         outcome
     }

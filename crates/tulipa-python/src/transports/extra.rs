@@ -67,19 +67,14 @@ pub(super) fn python_socket(py: Python<'_>, stream: &Stream) -> Result<Object> {
     if let Some(socket) = stream.socket.get() {
         return Ok(socket);
     }
-    let class = stdlib().socket.bound(py);
     let fd = stream.fd.get();
     let socket = if fd < 0 {
         // Closed before anybody asked: a closed socket stands for it.
-        let socket = class.call0()?;
+        let socket = stdlib().socket.bound(py).call0()?;
         socket.call_method0("close")?;
         socket
     } else {
-        let keywords = PyDict::new(py);
-        keywords.set_item("fileno", fd)?;
-        let socket = class.call((), Some(&keywords))?;
-        socket.call_method1("setblocking", (false,))?;
-        socket
+        sock::adopt(py, fd, ())?
     };
     stream.socket.put(socket.into());
     Ok(stream.socket.or_none())

@@ -468,7 +468,7 @@ pub(super) fn close(transport: &Object, stream: &Stream) -> Result<()> {
     if stream.state.borrow().is_closing() {
         return Ok(());
     }
-    writing::flush(transport, stream)?;
+    writing::or_fatal(transport, stream, writing::flush(transport, stream))?;
     let empty = stream.queue.borrow().is_empty();
     let close = stream.state.borrow_mut().close(empty);
     match close {

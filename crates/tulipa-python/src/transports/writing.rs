@@ -235,7 +235,7 @@ pub(super) fn flush_scheduled(transport: &Object) -> Result<()> {
     if stream.queue.borrow().is_empty() {
         return Ok(());
     }
-    flush(transport, stream)
+    or_fatal(transport, stream, flush(transport, stream))
 }
 
 /// The descriptor has room again.
@@ -331,12 +331,21 @@ fn offer(queue: &WriteQueue<Chunk>, stream: &Stream) -> io::Result<Sent> {
     Ok(Sent { offered, written })
 }
 
+/// Watches for room. What cannot wait is lost, as in asyncio, which fails before it queues.
 pub(super) fn block(stream: &Stream) -> Result<()> {
     if stream.blocked.replace(true) {
         return Ok(());
     }
     stream.ensure_open_loop()?;
-    stream.update_interest()
+    stream.update_interest().inspect_err(|_| {
+        stream.blocked.set(false);
+        drop_queue(stream);
+    })
+}
+
+/// What a flush outside the program's own call to write raises ends the connection.
+pub(super) fn or_fatal(transport: &Object, stream: &Stream, flushed: Result<()>) -> Result<()> {
+    flushed.or_else(|raised| fatal_error(transport, stream, raised, stream.kind.get().write_failure()))
 }
 
 /// `write_eof()`: what was written goes out first. The caller is told what goes wrong at once.

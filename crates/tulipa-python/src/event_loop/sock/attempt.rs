@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use pyo3::exceptions::PyOSError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use socket2::SockAddr;
 use tulipa::sys;
 
@@ -224,12 +223,9 @@ fn accept(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
 fn python_socket(listening: &Object, connection: OwnedFd) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let keywords = PyDict::new(py);
-    keywords.set_item("fileno", connection.as_raw_fd())?;
     let kind = (family(listening), super::kind(listening), super::protocol(listening));
-    let socket = stdlib().socket.bound(py).call(kind, Some(&keywords))?;
+    let socket = super::adopt(py, connection.as_raw_fd(), kind)?;
     // The socket owns it now.
     let _ = connection.into_raw_fd();
-    socket.call_method1("setblocking", (false,))?;
     Ok(socket.into())
 }
