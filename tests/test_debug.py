@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -340,3 +341,50 @@ def test_threads_of_the_parents_pool_are_the_parents() -> None:
         assert in_a_child(child) == 0
 
     tulipa.run(main())
+
+
+STEPPED = """
+import asyncio, sys
+if sys.argv[1] == "tulipa":
+    import tulipa
+    tulipa.install()
+
+async def leaf(value):
+    await asyncio.sleep(0)
+    return value
+
+async def main():
+    queue = asyncio.Queue()
+    queue.put_nowait(7)
+    lock = asyncio.Lock()
+    breakpoint()
+    task = asyncio.create_task(leaf(2))
+    await task
+    await queue.get()
+    await lock.acquire()
+    await asyncio.gather(leaf(4))
+    await asyncio.sleep(0, "result")
+    print("end")
+
+asyncio.run(main())
+"""
+
+
+def test_a_debugger_steps_over_every_await(tmp_path: Path) -> None:
+    """The exceptions that carry results are none to it, as on asyncio."""
+    script = tmp_path / "stepped.py"
+    script.write_text(STEPPED)
+    shown = []
+    for name in ("asyncio", "tulipa"):
+        done = subprocess.run(
+            [sys.executable, str(script), name],
+            input="next\n" * 7 + "continue\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stdout)
+    assert "StopIteration" not in shown[1]
+    assert shown[1] == shown[0]

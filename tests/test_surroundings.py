@@ -160,6 +160,55 @@ def test_a_subinterpreter_is_told_that_it_cannot_import_the_package() -> None:
     assert (outcome.stdout, outcome.stderr) == ("None\n", "")
 
 
+@pytest.mark.parametrize("first", ["main", "another"])
+def test_interpreters_that_share_the_gil_do_not_share_the_package(first: str) -> None:
+    """As mod_wsgi and uWSGI make them. The one that imports it first has it."""
+    module, kind = (
+        ("_interpreters", "'legacy'")
+        if sys.version_info >= (3, 13)
+        else ("_xxsubinterpreters", "isolated=False")
+    )
+    outcome = python(
+        f"""
+        import {module} as interpreters
+        USE = '''if True:
+            import asyncio
+            try:
+                import tulipa
+            except ImportError as error:
+                print(error, flush=True)
+            else:
+                print(tulipa.run(asyncio.sleep(0, "imported")), flush=True)
+            assert asyncio.run(asyncio.sleep(0, "ran")) == "ran"
+        '''
+        if {first!r} == "main":
+            exec(USE)
+        for _ in range(2):
+            interpreter = interpreters.create({kind})
+            interpreters.run_string(interpreter, USE)
+            interpreters.destroy(interpreter)
+        exec(USE)
+        """
+    )
+    refused = "module tulipa._tulipa does not support loading in subinterpreters"
+    expected = (
+        ["imported", refused, refused, "imported"] if first == "main" else ["imported", refused, refused]
+    )
+    assert (outcome.stdout.splitlines(), outcome.stderr) == (expected, "")
+
+
+def test_a_loop_runs_where_asyncio_cannot_be_imported_any_more() -> None:
+    outcome = python(
+        """
+        import asyncio, sys, tulipa
+        with asyncio.Runner(loop_factory=tulipa.new_event_loop) as runner:
+            sys.modules["asyncio"] = None
+            print(runner.run(asyncio.sleep(0, "ran")))
+        """
+    )
+    assert (outcome.stdout, outcome.stderr) == ("ran\n", "")
+
+
 @pytest.mark.parametrize("entry", ["run_forever", "nested", "taken"])
 def test_a_process_ends_well_while_loops_run_in_daemon_threads(entry: str) -> None:
     """Before 3.14 the interpreter ends such threads wherever they are: in the middle of what the loop calls."""

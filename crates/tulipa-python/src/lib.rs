@@ -43,6 +43,7 @@ mod _tulipa {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        crate::ffi::interpreter::claim()?;
         crate::stdlib::initialise(py)?;
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;

@@ -221,6 +221,7 @@ functions! {
     running_loop_or_none = "_asyncio"."_get_running_loop",
     set_result_unless_cancelled = "asyncio.futures"."_set_result_unless_cancelled",
     isnan = "math"."isnan",
+    events = "asyncio"."events",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",
     convert_future_exception = "asyncio.futures"."_convert_future_exc",
@@ -411,8 +412,9 @@ del recorder.callback
 task._log_destroy_pending = False
 coroutine.close()
 
-settled, failed, heard = Future(loop=recorder), Future(loop=recorder), Future(loop=recorder)
-outcome, failure = object(), Exception()
+settled, failed, heard, cancelled = [Future(loop=recorder) for _ in range(4)]
+outcome, failure, message = object(), Exception(), object()
+cancelled.cancel(message)
 settled.set_result(outcome)
 failed.set_exception(failure)
 failed.exception()

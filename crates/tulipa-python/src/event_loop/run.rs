@@ -10,6 +10,7 @@ use super::core::current_thread;
 use super::host::{PyHost, from_flow};
 use super::{EventLoop, driven};
 use crate::ffi::{Object, farewell};
+use crate::stdlib::stdlib;
 use crate::tasks::current;
 
 pub(super) fn run_forever(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
@@ -29,15 +30,15 @@ fn ensure_not_running(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     if slf.get().core.is_running() {
         return Err(PyRuntimeError::new_err("This event loop is already running"));
     }
-    if !events(slf.py())?.call_method0("_get_running_loop")?.is_none() {
+    if !events(slf.py()).call_method0("_get_running_loop")?.is_none() {
         return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
     }
     Ok(())
 }
 
 /// Where asyncio keeps which loop runs; asked each time, because programs patch it (nested loops do).
-fn events(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import("asyncio.events")
+fn events(py: Python<'_>) -> Bound<'_, PyAny> {
+    stdlib().events.bound(py)
 }
 
 fn set_up(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
@@ -48,7 +49,7 @@ fn set_up(slf: &Bound<'_, EventLoop>) -> PyResult<()> {
     hooks.set_item("firstiter", slf.getattr("_asyncgen_firstiter_hook")?)?;
     hooks.set_item("finalizer", slf.getattr("_asyncgen_finalizer_hook")?)?;
     py.import("sys")?.call_method("set_asyncgen_hooks", (), Some(&hooks))?;
-    events(py)?.call_method1("_set_running_loop", (slf,))?;
+    events(py).call_method1("_set_running_loop", (slf,))?;
     Ok(())
 }
 
@@ -59,7 +60,7 @@ fn tear_down(slf: &Bound<'_, EventLoop>, hooks: &Bound<'_, PyAny>) -> PyResult<(
     core.engine.take_stop();
     core.set_thread(None);
     core.show_queued();
-    events(py)?.call_method1("_set_running_loop", (py.None(),))?;
+    events(py).call_method1("_set_running_loop", (py.None(),))?;
     slf.call_method1("_set_coroutine_origin_tracking", (false,))?;
     py.import("sys")?.getattr("set_asyncgen_hooks")?.call1(hooks.extract::<(Py<PyAny>, Py<PyAny>)>()?)?;
     settled.map_err(|(raised, _task)| PyErr::from(raised))

@@ -13,6 +13,8 @@ pub(crate) mod context;
 pub(crate) mod draft;
 pub(crate) mod farewell;
 pub(crate) mod fields;
+pub(crate) mod followed;
+pub(crate) mod interpreter;
 pub(crate) mod method;
 pub(crate) mod native;
 pub(crate) mod object;

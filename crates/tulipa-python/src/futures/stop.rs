@@ -3,14 +3,17 @@
 //! CPython's `await` steps an iterator that is not a coroutine of its own by `tp_iternext`, and a result comes out of
 //! that as a StopIteration with a value. The interpreter takes the value and drops the exception at once. Making one
 //! the usual way (an argument tuple, a call of the class, an allocation the collector counts) costs more than all the
-//! rest of an `await` that need not wait. So a subclass of the same layout and name is raised here, filled by hand.
+//! rest of an `await` that need not wait. So a subclass of the same layout and name is raised here, filled by hand. A
+//! debugger, which is told of it and asks whether it is StopIteration itself, gets that.
 
 use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 
 use pyo3::ffi;
 
+use super::iterator::stop_iteration;
 use crate::ffi::class::{new_class, slot};
+use crate::ffi::followed::is_followed;
 use crate::ffi::{Object, Raised, Result};
 use crate::gc::{self, FreeList};
 
@@ -54,6 +57,9 @@ fn make() -> Result<Object> {
 /// `StopIteration(value)`, set in the indicator.
 #[inline]
 pub(crate) fn with_value(value: Object) -> Raised {
+    if is_followed() {
+        return stop_iteration(Some(&value));
+    }
     // SAFETY: one live object, which the tuple gets a reference to; the result is new or null.
     let arguments = unsafe { Object::steal(ffi::PyTuple_Pack(1, value.as_ptr())) };
     match arguments.and_then(|arguments| filled(arguments, value)) {
@@ -65,6 +71,9 @@ pub(crate) fn with_value(value: Object) -> Raised {
 /// As `with_value`, with the value in `value` alone and not in `args`: for the interpreter, which looks at no more.
 #[inline]
 pub(crate) fn with_bare_value(value: Object) -> Raised {
+    if is_followed() {
+        return stop_iteration(Some(&value));
+    }
     // SAFETY: the one empty tuple.
     let arguments = unsafe { Object::steal(ffi::PyTuple_New(0)) };
     match arguments.and_then(|arguments| filled(arguments, value)) {
