@@ -66,12 +66,34 @@ tulipa.run(main())
 """
 
 
+#: Tasks of what is no coroutine of CPython's, among them one that is itself what its task waits for.
+NATIVE = """
+import asyncio, os, subprocess, sys
+import tulipa
+
+async def main():
+    coroutines = [tulipa.Queue().get(), tulipa.Event().wait(), tulipa.sleep(60), tulipa.wait_for(tulipa.sleep(60), 60)]
+    tasks = [asyncio.create_task(each, name=f"native-{number}") for number, each in enumerate(coroutines)]
+    await asyncio.sleep(0)
+    assert [task.get_coro() for task in tasks] == coroutines
+    subprocess.run([sys.executable, "-m", "asyncio", sys.argv[1], str(os.getpid())], check=True)
+
+tulipa.run(main())
+"""
+
+
 def show(tool: str, program: str = PROGRAM) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program, tool], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("tool", ["ps", "pstree"])
+def test_tasks_of_native_operations_are_shown_too(tool: str) -> None:
+    shown = show(tool, NATIVE)
+    assert sorted(re.findall(r"native-\d", shown)) == ["native-0", "native-1", "native-2", "native-3"]
 
 
 def test_ps_names_every_native_task_with_its_stack_and_its_awaiter() -> None:

@@ -247,7 +247,7 @@ impl FutureState {
     /// Every reference, for the garbage collector, that the base does not show it.
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         self.callbacks.visit(visit);
-        self.visit_places(OF_FUTURE, visit);
+        self.visit_places(&OF_FUTURE, visit);
     }
 
     pub(crate) fn result_or_none(&self) -> Object {

@@ -52,8 +52,26 @@ impl TaskState {
     }
 
     #[inline]
-    pub(crate) fn coroutine(&self) -> &Slot {
-        self.future.at(Place::Coroutine)
+    pub(crate) fn coroutine(&self) -> Option<Object> {
+        self.future.at(Place::Coroutine).get().or_else(|| self.future.at(Place::Foreign).get())
+    }
+
+    #[inline]
+    fn set_coroutine(&self, coroutine: Object) {
+        // SAFETY: a live object.
+        let is_cpythons = unsafe {
+            ffi::PyCoro_CheckExact(coroutine.as_ptr()) != 0 || ffi::PyGen_CheckExact(coroutine.as_ptr()) != 0
+        };
+        let place = if is_cpythons { Place::Coroutine } else { Place::Foreign };
+        self.future.at(place).put(coroutine);
+    }
+
+    /// A finished eager task shows no coroutine, in asyncio too.
+    #[cfg(Py_3_12)]
+    fn forget_coroutine(&self) {
+        for place in [Place::Coroutine, Place::Foreign] {
+            self.future.at(place).set(None);
+        }
     }
 
     #[inline]
@@ -63,7 +81,7 @@ impl TaskState {
 
     pub(crate) fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         self.future.visit(visit);
-        self.future.visit_places(OF_TASK, visit);
+        self.future.visit_places(&OF_TASK, visit);
     }
 
     pub(crate) fn reset(&self) {

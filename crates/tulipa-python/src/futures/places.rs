@@ -28,18 +28,21 @@ pub(crate) enum Place {
     Outcome,
     /// What few have, in that for a callback.
     Extras,
+    /// One that CPython has made: whoever looks into another process takes it for that.
     Coroutine,
     Context,
     Name,
+    /// A coroutine of any other make, in the base's field for the message of a cancellation.
+    Foreign,
 }
 
-const PLACES: usize = 6;
+const PLACES: usize = 7;
 
 /// The references of a future.
 pub(crate) const OF_FUTURE: [Place; 3] = [Place::Loop, Place::Outcome, Place::Extras];
 
 /// Those that a task has besides.
-pub(crate) const OF_TASK: [Place; 3] = [Place::Coroutine, Place::Context, Place::Name];
+pub(crate) const OF_TASK: [Place; 4] = [Place::Coroutine, Place::Context, Place::Name, Place::Foreign];
 
 /// Offsets of the base's fields, by place.
 pub(crate) struct Places([usize; PLACES]);
@@ -55,6 +58,7 @@ impl Places {
             (task.clone(), "coroutine"),
             (task.clone(), "context"),
             (task, "name"),
+            (named(scope, "cancelled")?, "message"),
         ];
         let mut offsets = [0; PLACES];
         for (offset, (memory, name)) in offsets.iter_mut().zip(&searches) {
@@ -108,9 +112,9 @@ impl FutureState {
     }
 
     /// Shows the collector the references at `places` that the base does not.
-    pub(crate) fn visit_places(&self, places: [Place; 3], visit: &mut dyn FnMut(*mut ffi::PyObject)) {
+    pub(crate) fn visit_places(&self, places: &[Place], visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         if !are_the_bases() {
-            for place in places {
+            for &place in places {
                 visit(self.at(place).as_ptr());
             }
         }
@@ -122,7 +126,7 @@ impl FutureState {
 /// # Safety
 /// `object` is a native future, or a task where the places are a task's, whose memory is still there.
 #[inline]
-pub(crate) unsafe fn empty(object: *mut ffi::PyObject, places: [Place; 3]) {
+pub(crate) unsafe fn empty<const N: usize>(object: *mut ffi::PyObject, places: [Place; N]) {
     for place in places {
         // SAFETY: passed on.
         unsafe { inside(object, place) }.set(None);

@@ -153,7 +153,7 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
     #[cfg(not(Py_3_12))]
     let is_eager = false;
     state.set_context(context_for(state, arguments.context, is_eager)?);
-    state.coroutine().put(arguments.coroutine);
+    state.set_coroutine(arguments.coroutine);
     match arguments.name.filter(|name| !name.is_none()) {
         Some(name) => state.set_name(py, &name)?,
         None => state.take_number(),

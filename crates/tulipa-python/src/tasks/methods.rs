@@ -48,7 +48,7 @@ unsafe extern "C" fn uncancel(object: *mut ffi::PyObject, _: *mut ffi::PyObject)
 
 unsafe extern "C" fn get_coro(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.coroutine().or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.coroutine().unwrap_or_else(Object::none)))
 }
 
 #[cfg(Py_3_12)]
@@ -132,7 +132,7 @@ fn no_positional(method: &str, args: &Args<'_>) -> Result<()> {
 
 unsafe extern "C" fn coroutine(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { state_of(object) }.coroutine().or_none()))
+    enter(|_| Ok(unsafe { state_of(object) }.coroutine().unwrap_or_else(Object::none)))
 }
 
 unsafe extern "C" fn waiter(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

@@ -117,8 +117,7 @@ pub(super) fn eager_start(task: &Object, state: &TaskState) -> Result<()> {
     if state.future.is_pending() {
         registry::register(task, &state.links)?;
     } else {
-        // A finished eager task shows no coroutine, in asyncio too.
-        state.coroutine().set(None);
+        state.forget_coroutine();
     }
     failure.map_or(Ok(()), |failure| Err(Raised::from_object(&failure)))
 }
@@ -150,7 +149,7 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
         exception
     };
     forget_waiter(task, state)?;
-    let Some(coroutine) = state.coroutine().get() else {
+    let Some(coroutine) = state.coroutine() else {
         return Err(PyRuntimeError::new_err("uninitialized Task object").into());
     };
     match resume(&coroutine, exception) {
