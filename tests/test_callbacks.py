@@ -259,6 +259,22 @@ def test_a_handle_that_is_made_anew_takes_a_list_of_arguments() -> None:
     assert run_again(tulipa.new_event_loop()) == run_again(asyncio.SelectorEventLoop()) == [(5, 6)]
 
 
+def test_a_timer_handle_that_a_program_makes_has_no_timer() -> None:
+    seen: list[int] = []
+    loop: Any = tulipa.new_event_loop()
+    pending = loop.call_later(1000, seen.append, 0)
+    made = [type(pending)(0, seen.append, (index,), loop) for index in range(3)]
+    made[0].cancel()
+    for handle in made[:2]:
+        loop._add_callback(handle)
+    made[2]._run()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert seen == [2, 1]
+    assert loop._scheduled == [pending]
+    loop.close()
+
+
 def test_a_changed_handle_in_a_long_queue_is_called_with_its_own_arguments() -> None:
     seen: list[Any] = []
 

@@ -22,7 +22,7 @@ const FEW: usize = 16;
 pub struct TimerKey(Key);
 
 impl TimerKey {
-    /// The key as one number.
+    /// The key as one number. Never `u64::MAX`.
     #[inline]
     pub const fn to_bits(self) -> u64 {
         self.0.to_bits()

@@ -80,7 +80,7 @@ impl Layout {
         };
         let sharing = extension_offset(base.as_ptr().cast());
         let key = extension_offset(timer_base.as_ptr().cast());
-        let timer_sharing = key + size_of::<Cell<Option<TimerKey>>>();
+        let timer_sharing = key + size_of::<TimerPlace>();
         let make = |name, base, sharing, methods| {
             make(name, base, sharing + SHARING_SIZE, methods).map(|class| class.into_ptr().cast())
         };
@@ -256,12 +256,31 @@ fn is_timer(object: *mut ffi::PyObject) -> bool {
             || unsafe { ffi::PyObject_TypeCheck(object, layout.timer_handle) != 0 })
 }
 
+/// A timer's key plus one, or zero for none: so an instance that a program makes, with zeroes for all that asyncio's
+/// `__init__` does not fill, has no timer.
+#[repr(transparent)]
+struct TimerPlace(Cell<u64>);
+
+impl TimerPlace {
+    fn set(&self, key: TimerKey) {
+        self.0.set(key.to_bits() + 1);
+    }
+
+    fn clear(&self) {
+        self.0.set(0);
+    }
+
+    fn take(&self) -> Option<TimerKey> {
+        self.0.take().checked_sub(1).map(TimerKey::from_bits)
+    }
+}
+
 /// Where a TimerHandle keeps its timer.
 ///
 /// # Safety
 /// `object` is a native TimerHandle, live for the use of the result.
-unsafe fn key_of<'a>(object: *mut ffi::PyObject) -> &'a Cell<Option<TimerKey>> {
-    // SAFETY: the extension of the class; zeroed bytes were overwritten when the handle was made.
+unsafe fn key_of<'a>(object: *mut ffi::PyObject) -> &'a TimerPlace {
+    // SAFETY: the extension of the class, in which any bytes are a number.
     unsafe { &*object.byte_add(layout().key).cast() }
 }
 
@@ -419,8 +438,8 @@ pub(crate) fn new_timer_handle(
 ) -> Result<Object> {
     let layout = layout();
     let handle = fill(&TIMER_HANDLES, layout.timer_handle, event_loop, core, parts)?;
-    // SAFETY: just made of the timer class; bytes left there need not be a `None`.
-    unsafe { std::ptr::from_ref(key_of(handle.as_ptr())).cast_mut().write(Cell::new(None)) };
+    // SAFETY: just made of the timer class; one that is used again may still name its last timer.
+    unsafe { key_of(handle.as_ptr()) }.clear();
     // SAFETY: as above.
     unsafe { at(handle.as_ptr(), layout.when) }.put(when);
     // SAFETY: as above.
@@ -478,7 +497,7 @@ fn fill(
 /// Notes the timer that will run the handle.
 pub(crate) fn set_timer(handle: &Object, key: TimerKey) {
     // SAFETY: called for a TimerHandle.
-    unsafe { key_of(handle.as_ptr()) }.set(Some(key));
+    unsafe { key_of(handle.as_ptr()) }.set(key);
     // SAFETY: as above.
     unsafe { at(handle.as_ptr(), layout().scheduled) }.put(boolean(true));
 }
@@ -513,7 +532,7 @@ pub(crate) fn run(core: &Core, handle: &Object) -> Result<()> {
     let (object, layout) = (handle.as_ptr(), layout());
     if handle.class() == layout.timer_handle {
         // SAFETY: a TimerHandle: it has left the engine's timers.
-        unsafe { key_of(object) }.set(None);
+        unsafe { key_of(object) }.clear();
         // SAFETY: as above.
         unsafe { at(object, layout.scheduled) }.put(boolean(false));
     }
