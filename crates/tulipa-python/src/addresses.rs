@@ -35,14 +35,14 @@ pub(crate) fn from_python(family: i32, address: &Object) -> Option<SockAddr> {
 }
 
 fn ipv4(address: &Object) -> Option<SocketAddrV4> {
-    let &[host, port] = items(address)? else { return None };
+    let [host, port] = items(address)? else { return None };
     Some(SocketAddrV4::new(text(host)?.parse::<Ipv4Addr>().ok()?, u16::try_from(integer(port)?).ok()?))
 }
 
 fn ipv6(address: &Object) -> Option<SocketAddrV6> {
     let items = items(address)?;
-    let (&[host, port], rest) = items.split_first_chunk::<2>()?;
-    let number = |place: usize| rest.get(place).map_or(Some(0), |&item| u32::try_from(integer(item)?).ok());
+    let ([host, port], rest) = items.split_first_chunk::<2>()?;
+    let number = |place: usize| rest.get(place).map_or(Some(0), |item| u32::try_from(integer(item)?).ok());
     let (flow, scope) = (number(0)?, number(1)?);
     if rest.len() > 2 || flow > 0xf_ffff {
         return None;
@@ -72,7 +72,7 @@ fn unix(address: &Object) -> Option<SockAddr> {
 }
 
 /// The items of exactly a tuple, borrowed from it.
-fn items(address: &Object) -> Option<&[*mut ffi::PyObject]> {
+fn items(address: &Object) -> Option<&[Object]> {
     let tuple = address.as_ptr();
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyTuple_CheckExact(tuple) } == 0 {
@@ -83,19 +83,19 @@ fn items(address: &Object) -> Option<&[*mut ffi::PyObject]> {
     // SAFETY: a tuple's items lie side by side from its first on, and live as long as the tuple.
     Some(unsafe {
         let first = (&raw mut (*tuple.cast::<ffi::PyTupleObject>()).ob_item).cast::<*mut ffi::PyObject>();
-        std::slice::from_raw_parts(first, count)
+        Object::borrow_all(std::slice::from_raw_parts(first, count))
     })
 }
 
 /// Exactly a string.
-fn text<'a>(object: *mut ffi::PyObject) -> Option<&'a str> {
+fn text(object: &Object) -> Option<&str> {
     // SAFETY: reads the object's class.
-    if unsafe { ffi::PyUnicode_CheckExact(object) } == 0 {
+    if unsafe { ffi::PyUnicode_CheckExact(object.as_ptr()) } == 0 {
         return None;
     }
     let mut length = 0;
-    // SAFETY: a string; it keeps its text as UTF-8, and a tuple that outlives the result keeps the string.
-    let start = unsafe { ffi::PyUnicode_AsUTF8AndSize(object, &raw mut length) };
+    // SAFETY: a string; it keeps its text as UTF-8 for as long as it lives.
+    let start = unsafe { ffi::PyUnicode_AsUTF8AndSize(object.as_ptr(), &raw mut length) };
     if start.is_null() {
         // SAFETY: clears what a lone surrogate has just raised.
         unsafe { ffi::PyErr_Clear() };
@@ -106,16 +106,15 @@ fn text<'a>(object: *mut ffi::PyObject) -> Option<&'a str> {
 }
 
 /// Exactly an integer, of those that could be meant.
-pub(crate) fn integer(object: *mut ffi::PyObject) -> Option<c_long> {
-    // SAFETY: a live object.
-    unsafe {
-        if ffi::PyLong_CheckExact(object) == 0 {
-            return None;
-        }
-        let mut overflow = 0;
-        let value = ffi::PyLong_AsLongAndOverflow(object, &raw mut overflow);
-        (overflow == 0).then_some(value)
+pub(crate) fn integer(object: &Object) -> Option<c_long> {
+    // SAFETY: reads the object's class.
+    if unsafe { ffi::PyLong_CheckExact(object.as_ptr()) } == 0 {
+        return None;
     }
+    let mut overflow = 0;
+    // SAFETY: an integer.
+    let value = unsafe { ffi::PyLong_AsLongAndOverflow(object.as_ptr(), &raw mut overflow) };
+    (overflow == 0).then_some(value)
 }
 
 /// The address as Python's socket module writes it; `None` (Python's) for one without a length.

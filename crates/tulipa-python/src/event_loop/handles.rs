@@ -109,8 +109,12 @@ impl Layout {
     }
 
     /// The slots of an instance; those after the seventh belong to a class derived from Handle.
-    fn slots(&self, object: *mut ffi::PyObject) -> impl Iterator<Item = &'static Slot> {
-        let (own, count) = self.own_slots(object);
+    ///
+    /// # Safety
+    /// `object` is a native handle, live for the use of the result.
+    unsafe fn slots<'a>(&self, object: *mut ffi::PyObject) -> impl Iterator<Item = &'a Slot> + use<'a> {
+        // SAFETY: passed on.
+        let (own, count) = unsafe { self.own_slots(object) };
         let all = [
             self.callback,
             self.arguments,
@@ -122,15 +126,18 @@ impl Layout {
             own[0],
             own[1],
         ];
-        // SAFETY: instances have these slots.
+        // SAFETY: instances have these slots, and the caller keeps them.
         all.into_iter().take(7 + count).map(move |offset| unsafe { at(object, offset) })
     }
 }
 
 impl Layout {
     /// The slots that the instance has beyond a Handle's, and how many they are.
+    ///
+    /// # Safety
+    /// `object` is a live object.
     #[inline]
-    fn own_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
+    unsafe fn own_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
         // SAFETY: a live object.
         let class = unsafe { ffi::Py_TYPE(object) };
         if class == self.handle {
@@ -138,7 +145,8 @@ impl Layout {
         } else if class == self.timer_handle {
             ([self.scheduled, self.when], 2)
         } else {
-            self.inherited_slots(object)
+            // SAFETY: passed on.
+            unsafe { self.inherited_slots(object) }
         }
     }
 
@@ -155,13 +163,18 @@ impl Layout {
         } else if class == self.timer_handle {
             self.timer_sharing
         } else {
-            self.inherited_sharing(object)?
+            // SAFETY: passed on.
+            unsafe { self.inherited_sharing(object) }?
         };
         // SAFETY: a part of the extension that every native class of handles has; zeroed bytes are `false`.
         Some(unsafe { &*object.byte_add(offset).cast() })
     }
 
-    fn inherited_sharing(&self, object: *mut ffi::PyObject) -> Option<usize> {
+    /// The same for the other classes, whose bases have to be walked through.
+    ///
+    /// # Safety
+    /// `object` is a live object.
+    unsafe fn inherited_sharing(&self, object: *mut ffi::PyObject) -> Option<usize> {
         // SAFETY: a live object and class.
         let is = |class| unsafe { ffi::PyObject_TypeCheck(object, class) } != 0;
         match &self.thread_safe {
@@ -198,14 +211,18 @@ impl Layout {
         Context::join(shared, unsafe { at(object, self.context) }.take().unwrap_or_else(Object::none))
     }
 
-    /// The same for the other classes, whose bases have to be walked through.
-    fn inherited_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
+    /// `own_slots` of the other classes.
+    ///
+    /// # Safety
+    /// `object` is a live object.
+    unsafe fn inherited_slots(&self, object: *mut ffi::PyObject) -> ([usize; 2], usize) {
         match &self.thread_safe {
             // SAFETY: a live object and class.
             Some(class) if unsafe { ffi::PyObject_TypeCheck(object, class.class) } != 0 => {
                 ([class.lock, 0], 1)
             }
-            _ if is_timer(object) => ([self.scheduled, self.when], 2),
+            // SAFETY: passed on.
+            _ if unsafe { is_timer(object) } => ([self.scheduled, self.when], 2),
             _ => ([0, 0], 0),
         }
     }
@@ -244,8 +261,12 @@ pub(super) unsafe fn at<'a>(object: *mut ffi::PyObject, offset: usize) -> &'a Sl
     unsafe { &*object.byte_add(offset).cast::<Slot>() }
 }
 
+/// Whether it is a native TimerHandle.
+///
+/// # Safety
+/// `object` is a live object.
 #[inline]
-fn is_timer(object: *mut ffi::PyObject) -> bool {
+unsafe fn is_timer(object: *mut ffi::PyObject) -> bool {
     let layout = layout();
     // SAFETY: a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
@@ -504,7 +525,8 @@ pub(crate) fn set_timer(handle: &Object, key: TimerKey) {
 
 /// Takes the handle's timer out of the engine, if it has one: the handle is run in another way.
 pub(super) fn unschedule(core: &Core, handle: &Object) {
-    if is_timer(handle.as_ptr()) {
+    // SAFETY: a live object.
+    if unsafe { is_timer(handle.as_ptr()) } {
         // SAFETY: a TimerHandle.
         if let Some(key) = unsafe { key_of(handle.as_ptr()) }.take() {
             drop(core.engine.cancel_timer(key));
@@ -813,7 +835,8 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
 }
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    for slot in layout().slots(object) {
+    // SAFETY: called on an instance.
+    for slot in unsafe { layout().slots(object) } {
         slot.set(None);
     }
     0

@@ -54,7 +54,7 @@ macro_rules! method {
                 let (core, args) = unsafe { (Core::inside(object), Args::new(arguments, count, names)) };
                 // SAFETY: called on a loop.
                 let event_loop = unsafe { Object::borrow(object) };
-                let body: fn(&Object, &[*mut ffi::PyObject]) -> Option<Parts> = $body;
+                let body: fn(&Object, &[Object]) -> Option<Parts> = $body;
                 if let Some(operation) = usual(core, &event_loop, Kind::$kind, &args, body)? {
                     return Ok(operation);
                 }
@@ -71,19 +71,19 @@ fn usual(
     event_loop: &Object,
     kind: Kind,
     args: &Args<'_>,
-    body: fn(&Object, &[*mut ffi::PyObject]) -> Option<Parts>,
+    body: fn(&Object, &[Object]) -> Option<Parts>,
 ) -> Result<Option<Object>> {
-    let Some((&socket, rest)) = args.positional.split_first() else { return Ok(None) };
+    // SAFETY: arguments live for the call.
+    let given = unsafe { Object::borrow_all(args.positional) };
+    let Some((socket, rest)) = given.split_first() else { return Ok(None) };
     if core.is_debug() || args.has_names() {
         return Ok(None);
     }
-    // SAFETY: arguments live for the call.
-    let socket = unsafe { Object::borrow(socket) };
-    if !is_plain(&socket, kind) || !is_non_blocking(&socket)? {
+    if !is_plain(socket, kind) || !is_non_blocking(socket)? {
         return Ok(None);
     }
-    let Some(parts) = body(&socket, rest) else { return Ok(None) };
-    operation::new(event_loop, kind, socket, parts).map(Some)
+    let Some(parts) = body(socket, rest) else { return Ok(None) };
+    operation::new(event_loop, kind, socket.clone(), parts).map(Some)
 }
 
 /// Whether the socket does what the standard library's does: its class is that one, or leaves the methods alone.
@@ -182,7 +182,7 @@ pub(crate) fn adopt<'py>(
 }
 
 /// A size that is surely meant: no more than fits, not less than nothing.
-fn size(object: *mut ffi::PyObject) -> Option<usize> {
+fn size(object: &Object) -> Option<usize> {
     usize::try_from(addresses::integer(object)?).ok().filter(|&size| size <= c_int::MAX as usize)
 }
 
@@ -196,70 +196,54 @@ fn length(object: &Object, writable: bool) -> Option<usize> {
     (bytes == items).then_some(bytes)
 }
 
-/// # Safety
-/// `object` is an argument of the running call.
-unsafe fn argument(object: *mut ffi::PyObject) -> Object {
-    // SAFETY: passed on.
-    unsafe { Object::borrow(object) }
-}
-
-method!(sock_recv, Receive, |_, args| match *args {
+method!(sock_recv, Receive, |_, args| match args {
     [count] => Some(Parts { size: size(count)?, ..Parts::default() }),
     _ => None,
 });
 
 method!(sock_recv_into, ReceiveInto, |_, args| {
-    let &[buffer] = args else { return None };
-    // SAFETY: an argument.
-    let buffer = unsafe { argument(buffer) };
-    length(&buffer, true)?;
-    Some(Parts { buffer: Some(buffer), ..Parts::default() })
+    let [buffer] = args else { return None };
+    length(buffer, true)?;
+    Some(Parts { buffer: Some(buffer.clone()), ..Parts::default() })
 });
 
-method!(sock_recvfrom, ReceiveFrom, |socket, args| match *args {
+method!(sock_recvfrom, ReceiveFrom, |socket, args| match args {
     [count] if addresses::is_known(family(socket)) => Some(Parts { size: size(count)?, ..Parts::default() }),
     _ => None,
 });
 
 method!(sock_recvfrom_into, ReceiveFromInto, |socket, args| {
-    let (&buffer, rest) = args.split_first()?;
-    // SAFETY: an argument.
-    let buffer = unsafe { argument(buffer) };
-    let length = length(&buffer, true)?;
-    let size = match *rest {
+    let (buffer, rest) = args.split_first()?;
+    let length = length(buffer, true)?;
+    let size = match rest {
         [] => length,
         [count] => Some(size(count)?).filter(|&count| count > 0).unwrap_or(length),
         _ => return None,
     };
     let usual = size <= length && addresses::is_known(family(socket));
-    usual.then(|| Parts { buffer: Some(buffer), size, ..Parts::default() })
+    usual.then(|| Parts { buffer: Some(buffer.clone()), size, ..Parts::default() })
 });
 
 method!(sock_sendall, SendAll, |_, args| {
-    let &[data] = args else { return None };
-    // SAFETY: an argument.
-    let data = unsafe { argument(data) };
-    if !is_bytes(&data) {
-        length(&data, false)?;
+    let [data] = args else { return None };
+    if !is_bytes(data) {
+        length(data, false)?;
     }
-    Some(Parts { buffer: Some(data), ..Parts::default() })
+    Some(Parts { buffer: Some(data.clone()), ..Parts::default() })
 });
 
 method!(sock_sendto, SendTo, |socket, args| {
-    let &[data, address] = args else { return None };
-    // SAFETY: arguments.
-    let (data, address) = unsafe { (argument(data), argument(address)) };
-    length(&data, false)?;
-    let target = addresses::from_python(family(socket), &address)?;
-    Some(Parts { buffer: Some(data), address: Some(address), target: Some(target), ..Parts::default() })
+    let [data, address] = args else { return None };
+    length(data, false)?;
+    let target = addresses::from_python(family(socket), address)?;
+    let (buffer, address) = (Some(data.clone()), Some(address.clone()));
+    Some(Parts { buffer, address, target: Some(target), ..Parts::default() })
 });
 
 method!(sock_connect, Connect, |socket, args| {
-    let &[address] = args else { return None };
-    // SAFETY: an argument.
-    let address = unsafe { argument(address) };
-    let target = addresses::from_python(family(socket), &address)?;
-    Some(Parts { address: Some(address), target: Some(target), ..Parts::default() })
+    let [address] = args else { return None };
+    let target = addresses::from_python(family(socket), address)?;
+    Some(Parts { address: Some(address.clone()), target: Some(target), ..Parts::default() })
 });
 
 method!(sock_accept, Accept, |socket, args| {

@@ -66,6 +66,16 @@ impl Object {
         Some(unsafe { Self::borrow(pointer) })
     }
 
+    /// Borrowed objects, not counted.
+    ///
+    /// # Safety
+    /// None of the pointers is null, and the objects live for the use of the result.
+    #[inline]
+    pub(crate) unsafe fn borrow_all(pointers: &[*mut ffi::PyObject]) -> &[Self] {
+        // SAFETY: an `Object` is a transparent wrapper of one pointer that is not null.
+        unsafe { &*(std::ptr::from_ref(pointers) as *const [Self]) }
+    }
+
     /// Python's `None`.
     #[inline]
     pub(crate) fn none() -> Self {
