@@ -314,7 +314,8 @@ impl Host for PyHost {
     }
 
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
-        attached::release(wait)
+        // SAFETY: the loop runs attached; the engine's waits know nothing of Python, and return what they find.
+        unsafe { attached::release(wait) }
     }
 
     #[inline]

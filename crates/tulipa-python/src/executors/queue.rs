@@ -10,6 +10,7 @@
 //! loop does so too while answers are owed to it (`owed`).
 
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -75,8 +76,11 @@ struct Errand {
 impl Errand {
     /// Looks up, without the interpreter, and leaves the answer for the loop. A closed loop hands it back.
     fn run(self) -> std::result::Result<(), Job> {
-        let job = Job::Resolved { future: self.future, answer: Box::new(self.lookup.run()) };
-        self.remote.schedule(job)
+        let Self { lookup, future, remote, _promise } = self;
+        // Should the look-up panic, this is not the place to drop the future.
+        let future = ManuallyDrop::new(future);
+        let answer = Box::new(lookup.run());
+        remote.schedule(Job::Resolved { future: ManuallyDrop::into_inner(future), answer })
     }
 }
 
@@ -164,7 +168,10 @@ impl WorkQueue {
             match self.next(loop_to_wake.take()) {
                 Item::Given(object) => return object.bound(py).unbind(),
                 Item::Call(call) => loop_to_wake = call.run(),
-                Item::Lookup(errand) => drop(attached::release(|| errand.run())),
+                Item::Lookup(errand) => {
+                    // SAFETY: attached, as PyO3 says; the errand moves its future, and a closed loop's refusal comes back.
+                    drop(unsafe { attached::release(|| errand.run()) });
+                }
                 Item::Refused(job) => drop(job),
             }
         }
@@ -230,11 +237,13 @@ impl WorkQueue {
             }
             state.waiting += 1;
         }
-        attached::release(|| {
+        let wait = || {
             wake();
             self.look_out();
             self.wait()
-        })
+        };
+        // SAFETY: attached, as the caller `serve` is; items are moved, and none is dropped before it is returned.
+        unsafe { attached::release(wait) }
     }
 
     /// Does not sleep for a little while, if nobody else does so and that has paid lately.

@@ -2,13 +2,26 @@
 
 use pyo3::ffi;
 
-/// Runs `body`, which touches nothing of Python's (references may be moved), while other threads have the interpreter.
+/// Runs `body` while other threads have the interpreter. The thread is attached again whichever way `body` ends:
+/// whoever catches a panic goes on with Python objects.
+///
+/// # Safety
+/// The thread is attached. `body` touches nothing of Python's; references may be moved, and are not dropped, not even
+/// when it panics.
 #[inline]
-pub(crate) fn release<T>(body: impl FnOnce() -> T) -> T {
-    // SAFETY: the callers are attached (O1).
-    let state = unsafe { ffi::PyEval_SaveThread() };
-    let answer = body();
-    // SAFETY: the state that was saved above, on the same thread.
-    unsafe { ffi::PyEval_RestoreThread(state) };
-    answer
+pub(crate) unsafe fn release<T>(body: impl FnOnce() -> T) -> T {
+    // SAFETY: passed on.
+    let _detached = Detached(unsafe { ffi::PyEval_SaveThread() });
+    body()
+}
+
+/// The state of a thread that is not attached.
+struct Detached(*mut ffi::PyThreadState);
+
+impl Drop for Detached {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the state that was saved by this thread, which a pointer does not leave.
+        unsafe { ffi::PyEval_RestoreThread(self.0) };
+    }
 }
