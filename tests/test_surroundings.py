@@ -454,3 +454,26 @@ def test_a_patched_resolver_is_asked_whatever_it_is_patched_with(
 
     run(new_loop, main)
     assert asked == [("no.such.host.invalid", False), ("10.1.2.3", False)]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "replacement"),
+    [
+        ("Handle", "_callback", "'a string'"),
+        ("TimerHandle", "_when", "property(repr)"),
+        ("Handle", "_args", "type('Other', (), {'__slots__': '_args'})._args"),
+    ],
+)
+def test_the_import_is_refused_where_something_stands_in_place_of_a_handles_slot(
+    owner: str, name: str, replacement: str
+) -> None:
+    done = python(f"""
+        import asyncio.events
+        asyncio.events.{owner}.{name} = {replacement}
+        try:
+            import tulipa
+        except TypeError as error:
+            print(error)
+        """)
+    text = f"asyncio.events.{owner}.{name} must be the member that the class was made with, not "
+    assert done.stdout.startswith(text), (done.returncode, done.stdout, done.stderr)

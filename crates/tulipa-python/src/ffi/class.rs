@@ -6,11 +6,12 @@
 
 use std::ffi::{CStr, c_int, c_ulong, c_void};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
-use super::{Object, Result};
+use super::{Object, Raised, Result};
 
 /// Alignment of an extension within its object.
 const ALIGNMENT: usize = 16;
@@ -63,13 +64,34 @@ pub(crate) unsafe fn new_class(
     unsafe { Object::steal(ffi::PyType_FromSpecWithBases(&raw mut spec, bases)) }
 }
 
-/// The offset of a slot of a Python class (`__slots__`), read from its member descriptor.
+/// The offset of a member of a class, such as a slot of a Python class (`__slots__`), read from its descriptor. A
+/// TypeError where a program has put something else in its place.
 pub(crate) fn member_offset(class: &Object, name: &Object) -> Result<usize> {
     let descriptor = super::call::getattr(class, name)?;
-    // SAFETY: slots of Python classes are member descriptors.
-    let member = unsafe { (*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member };
-    // SAFETY: a descriptor's member definition lives as long as its class.
-    Ok(unsafe { (*member).offset }.cast_unsigned())
+    if descriptor.class() != &raw mut ffi::PyMemberDescr_Type {
+        return Err(no_member(class, name, &descriptor));
+    }
+    let member = descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>();
+    // SAFETY: a member descriptor, as was just found out; its class and its definition live as long as it does.
+    let (owner, offset) = unsafe { ((*member).d_common.d_type, (*(*member).d_member).offset) };
+    // SAFETY: the callers pass classes; a descriptor's owner is one.
+    if unsafe { ffi::PyType_IsSubtype(class.as_ptr().cast(), owner) } == 0 {
+        return Err(no_member(class, name, &descriptor));
+    }
+    Ok(offset.cast_unsigned())
+}
+
+/// The TypeError for what is not where asyncio or the socket module has it.
+#[cold]
+fn no_member(class: &Object, name: &Object, found: &Object) -> Raised {
+    // SAFETY: attached, as whoever has objects is.
+    let py = unsafe { Python::assume_attached() };
+    let text = || {
+        let class = class.bound(py).cast::<PyType>()?.fully_qualified_name()?.to_string();
+        let (name, found) = (name.bound(py), found.bound(py).repr()?);
+        Ok(format!("{class}.{name} must be the member that the class was made with, not {found}"))
+    };
+    text().map_or_else(|error: PyErr| error, PyTypeError::new_err).into()
 }
 
 /// Shorthand for a table entry of a method without arguments.
