@@ -14,6 +14,7 @@ import sys
 import types
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -707,6 +708,84 @@ def test_a_semaphore_counts_in_whatever_numbers_it_was_given(kind: Any) -> None:
         assert repr(two._value) == "1.0"
 
     tulipa.run(main())
+
+
+class Half:
+    """A number that is none, but compares as one half."""
+
+    def __le__(self, other: float) -> bool:
+        return other >= 0.5
+
+    def __repr__(self) -> str:
+        return "half"
+
+
+@pytest.mark.parametrize(
+    "count", [0, -3, 2, True, 1.5, math.inf, math.nan, 2**70, -(2**70), Half(), None, "all"], ids=repr
+)
+@pytest.mark.parametrize("waiting", [0, 3])
+def test_a_condition_notifies_as_many_as_any_kind_of_number_says(count: Any, waiting: int) -> None:
+    async def notify(condition: Any) -> tuple[int, str]:
+        async def wait() -> None:
+            async with condition:
+                await condition.wait()
+
+        tasks = [asyncio.ensure_future(wait()) for _ in range(waiting)]
+        await asyncio.sleep(0)
+        failure = ""
+        try:
+            condition.notify(count)
+        except RuntimeError:
+            async with condition:
+                try:
+                    condition.notify(count)
+                except TypeError as error:
+                    failure = str(error)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        woken = sum(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return woken, failure
+
+    async def stock() -> Any:
+        return await notify(asyncio.Condition())
+
+    async def ours() -> Any:
+        return await notify(tulipa.Condition())
+
+    assert run(ours()) == run(stock(), STOCK_LOOP)
+
+
+def test_a_barrier_takes_as_many_parties_as_any_kind_of_number_says() -> None:
+    async def meet(barrier: Any) -> list[Any]:
+        tasks = [asyncio.ensure_future(barrier.wait()) for _ in range(3)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        shown = [repr(barrier).partition("[")[2], repr(barrier.parties), repr(barrier._parties)]
+        for task in tasks:
+            task.cancel()
+        return [*map(repr, await asyncio.gather(*tasks, return_exceptions=True)), *shown]
+
+    class Unequal(int):
+        def __eq__(self, other: object) -> bool:
+            raise ZeroDivisionError
+
+        __hash__ = int.__hash__
+
+    async def of(kind: Any) -> list[Any]:
+        seen = []
+        for parties in (2, 3, True, 2.5, 2.0, 3.0, math.inf, 2**70, Fraction(3), Unequal(3)):
+            seen.append(await meet(kind(parties)))
+        for wrong in (0, 0.5, -math.inf, -(2**70), None, "2"):
+            try:
+                kind(wrong)
+            except (TypeError, ValueError) as error:
+                seen.append([repr(error)])
+        return seen
+
+    assert run(of(tulipa.Barrier)) == run(of(asyncio.Barrier), STOCK_LOOP)
 
 
 # What asks about coroutines and tasks.

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::condition::{self, Condition};
@@ -48,7 +48,9 @@ pub(crate) struct Barrier {
     /// Tells all tasks when the state changes; its lock guards the rest.
     condition: Slot,
     lock: Slot,
-    parties: Cell<i64>,
+    /// How many tasks open the barrier: whatever the program gave, and that as a number where it is a plain one.
+    parties: Slot,
+    whole: Cell<Option<i64>>,
     state: Cell<State>,
     /// How many tasks are inside.
     count: Cell<i64>,
@@ -77,6 +79,29 @@ impl Barrier {
     fn tell_all(&self) -> Result<()> {
         // SAFETY: `furnish` put a condition there, which stays.
         unsafe { native::<Condition>(self.condition.as_ptr()) }.wake_all()
+    }
+
+    fn set_parties(&self, parties: &Bound<'_, PyAny>) {
+        self.whole.set(parties.cast_exact::<PyInt>().ok().and_then(|parties| parties.extract().ok()));
+        self.parties.put(Object::from_bound(parties));
+    }
+
+    /// Whether the task that was counted last is the last one that it takes.
+    #[inline]
+    fn is_complete(&self) -> Result<bool> {
+        match self.whole.get() {
+            Some(parties) => Ok(self.count.get() == parties),
+            None => self.equals_parties(),
+        }
+    }
+
+    #[cold]
+    fn equals_parties(&self) -> Result<bool> {
+        let parties = self.parties.or_none();
+        // SAFETY: attached.
+        let py = unsafe { Python::assume_attached() };
+        let count = self.count.get().into_pyobject(py).map_err(PyErr::from)?;
+        Ok(count.into_any().eq(parties.bound(py))?)
     }
 
     /// A step that takes the lock; nothing where that is done.
@@ -146,8 +171,10 @@ impl Wait {
         self.stage.set(Stage::Inside);
         self.index.set(barrier.count.get());
         barrier.count.set(barrier.count.get() + 1);
-        if barrier.count.get() < barrier.parties.get() {
-            return barrier.wait_for_change();
+        match barrier.is_complete() {
+            Ok(false) => return barrier.wait_for_change(),
+            Ok(true) => {}
+            Err(raised) => return self.leave(Err(raised)),
         }
         barrier.state.set(State::Draining);
         barrier.tell_all()?;
@@ -266,12 +293,14 @@ impl Barrier {
             bound_to: LoopBound::new(),
             condition: Slot::empty(),
             lock: Slot::empty(),
-            parties: Cell::new(1),
+            parties: Slot::empty(),
+            whole: Cell::new(None),
             state: Cell::new(State::Filling),
             count: Cell::new(0),
             initialised: Cell::new(false),
         };
         barrier.furnish(arguments.py())?;
+        barrier.set_parties(PyInt::new(arguments.py(), 1).as_any());
         Ok(barrier)
     }
 
@@ -280,7 +309,7 @@ impl Barrier {
             let least = if cfg!(Py_3_14) { ">= 1" } else { "> 0" };
             return Err(PyValueError::new_err(format!("parties must be {least}")));
         }
-        self.parties.set(parties.extract()?);
+        self.set_parties(parties);
         if self.initialised.replace(true) {
             self.furnish(py)?;
         }
@@ -316,8 +345,8 @@ impl Barrier {
 
     /// Return the number of tasks required to trip the barrier.
     #[getter]
-    fn parties(&self) -> i64 {
-        self.parties.get()
+    fn parties(&self, py: Python<'_>) -> Py<PyAny> {
+        self.parties.or_none().bound(py).unbind()
     }
 
     /// Return the number of tasks currently waiting at the barrier.
@@ -348,9 +377,11 @@ impl Barrier {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let this = slf.get();
         let state = this.state.get();
-        let extra = match state {
-            State::Broken => state.name().to_owned(),
-            _ => format!("{}, waiters:{}/{}", state.name(), this.n_waiting(), this.parties()),
+        let extra = if state == State::Broken {
+            state.name().to_owned()
+        } else {
+            let parties = this.parties.or_none().bound(slf.py()).str()?;
+            format!("{}, waiters:{}/{parties}", state.name(), this.n_waiting())
         };
         describe(slf.as_any(), &extra, 0)
     }
@@ -381,8 +412,8 @@ impl Barrier {
     }
 
     #[getter(_parties)]
-    fn parties_property(&self) -> i64 {
-        self.parties.get()
+    fn parties_property(&self, py: Python<'_>) -> Py<PyAny> {
+        self.parties(py)
     }
 
     #[getter(_state)]
@@ -391,12 +422,13 @@ impl Barrier {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        visit.visit_slots([self.bound_to.slot(), &self.condition, &self.lock])
+        visit.visit_slots([self.bound_to.slot(), &self.condition, &self.lock, &self.parties])
     }
 
     fn __clear__(&self) {
         // The lock and the condition stay: they are made with the barrier, and hold nothing of the program's.
         self.bound_to.slot().set(None);
+        self.parties.set(None);
     }
 }
 

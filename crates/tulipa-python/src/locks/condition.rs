@@ -4,12 +4,13 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyInt, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
 use super::lock::{self, Lock};
 use super::{describe, is_exactly};
+use crate::ffi::args::Given;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::methods::boolean;
 use crate::gc::VisitSlots;
@@ -126,6 +127,26 @@ impl Condition {
 
     pub(super) fn wake_all(&self) -> Result<()> {
         self.wake(i64::MAX)
+    }
+
+    /// As `wake`, for a count of any kind, of which only a comparison tells whether it is reached.
+    #[cold]
+    fn wake_until(&self, count: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (mut place, mut woken) = (0, 0_u64);
+        while let Some((waiter, next)) = self.waiters.next(place)
+            && !woken.into_pyobject(count.py())?.ge(count)?
+        {
+            woken += u64::from(operations::wake(&waiter, || boolean(false))?);
+            place = next;
+        }
+        Ok(())
+    }
+
+    fn ensure_locked(&self) -> PyResult<()> {
+        if self.is_locked()? {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"))
     }
 }
 
@@ -325,12 +346,14 @@ impl Condition {
     /// Wake up n of the tasks waiting on this condition, one by default; all if fewer are waiting.
     ///
     /// If the calling task has not acquired the lock when this method is called, a RuntimeError is raised.
-    #[pyo3(signature = (n=1))]
-    fn notify(&self, n: i64) -> PyResult<()> {
-        if !self.is_locked()? {
-            return Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"));
+    #[pyo3(signature = (n=Given::NOT), text_signature = "($self, n=1)")]
+    fn notify(&self, n: Given<'_>) -> PyResult<()> {
+        self.ensure_locked()?;
+        let Some(n) = n.0 else { return Ok(self.wake(1)?) };
+        match n.cast_exact::<PyInt>().ok().and_then(|n| n.extract().ok()) {
+            Some(count) => Ok(self.wake(count)?),
+            None => self.wake_until(&n),
         }
-        Ok(self.wake(n)?)
     }
 
     /// Wake up all tasks waiting on this condition. This method acts like notify(), but wakes up all waiting tasks
@@ -339,7 +362,8 @@ impl Condition {
         let this = slf.get();
         let count = this.waiters.len() as i64;
         if is_exactly::<Self>(&Object::from_bound(slf.as_any())) {
-            return this.notify(count);
+            this.ensure_locked()?;
+            return Ok(this.wake(count)?);
         }
         slf.call_method1("notify", (count,)).map(drop)
     }
