@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
 import socket
 import struct
+import sys
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -454,3 +456,18 @@ def test_what_cannot_be_watched_for_room_is_refused(new_loop: Any) -> None:
         server.close()
 
     run(main, new_loop)
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_a_loop_for_which_there_are_no_descriptors_left_says_so(
+    new_loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # asyncio's finalizer fails with a loop that was never whole.
+    monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    arguments: tuple[Any, ...] = ()
+    with none_left():
+        try:
+            new_loop()
+        except OSError as error:
+            arguments = error.args
+    assert arguments == (errno.EMFILE, os.strerror(errno.EMFILE))

@@ -110,7 +110,7 @@ unsafe impl Sync for Core {}
 
 impl Core {
     pub(crate) fn new() -> PyResult<Self> {
-        let engine = tulipa::Loop::new()?;
+        let engine = tulipa::Loop::new().map_err(os_error)?;
         Ok(Self {
             remote: engine.remote(),
             engine,
