@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 from ..log import Log
@@ -35,6 +37,46 @@ def case_arguments_of_the_wrong_kind(log: Log) -> None:
             for wrong in (None, "text", -1):
                 log.attempt(f"{method.__name__} {wrong!r}", method, wrong)
             log.attempt(f"{method.__name__} not watched", method, 999)
+
+
+class Stated:
+    """A file object whose descriptor is whatever was said."""
+
+    def __init__(self, number: Any) -> None:
+        self.number = number
+
+    def fileno(self) -> Any:
+        if isinstance(self.number, BaseException):
+            raise self.number
+        return self.number
+
+    def __repr__(self) -> str:
+        return f"Stated({self.number!r})"
+
+
+def case_numbers_that_no_descriptor_has(log: Log) -> None:
+    numbers = [10**30, 2**40, 2**31, 2**31 - 1, -1, -(10**30), -(2**40)]
+    with new_loop() as any_loop:
+        loop: Any = any_loop
+        for number in [*numbers, *map(Stated, numbers)]:
+            for method in (loop.remove_reader, loop.remove_writer):
+                log.attempt(f"{method.__name__} {number}", method, number)
+            for method in (loop.add_reader, loop.add_writer):
+                log.attempt(f"{method.__name__} {number}", method, number, print_nothing)
+
+
+def case_what_stands_for_a_descriptor(log: Log) -> None:
+    with new_loop() as any_loop, pair() as (left, _):
+        loop: Any = any_loop
+        number = left.fileno()
+        for stated in (str(number), number + 0.5, Fraction(number), str(number).encode()):
+            file = Stated(stated)
+            loop.add_reader(file, print_nothing)
+            log(type(stated), loop.remove_reader(number), loop.remove_reader(file))
+        errors = [OSError(5, "text"), LookupError("text"), ValueError("text"), KeyboardInterrupt("text")]
+        for wrong in (Stated("text"), Stated(math.inf), Stated(math.nan), Stated(None), *map(Stated, errors)):
+            log.attempt(f"add {wrong}", loop.add_reader, wrong, print_nothing)
+            log.attempt(f"remove {wrong}", loop.remove_reader, wrong)
 
 
 def case_descriptors_that_are_not_open(log: Log) -> None:

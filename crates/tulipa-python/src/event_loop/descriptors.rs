@@ -6,9 +6,9 @@
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
+use pyo3::{ffi, intern};
 use tulipa::{Interest, Token};
 
 use super::core::Core;
@@ -43,25 +43,33 @@ impl Side {
     }
 }
 
-/// The number of a file object or of an integer, as `selectors` finds it.
-fn number(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    let invalid = || PyValueError::new_err(format!("Invalid file object: {}", repr(file)));
-    let too_large = || PyOverflowError::new_err("Python int too large to convert to C int");
-    let fd: i64 = if file.is_instance_of::<PyInt>() {
-        file.extract().map_err(|_| too_large())?
-    } else {
-        fileno(file).and_then(|number| number.extract()).map_err(|_| invalid())?
-    };
-    if fd < 0 {
-        return Err(PyValueError::new_err(format!("Invalid file descriptor: {fd}")));
+/// The number of a file object or of an integer, as `selectors` finds it; `None` for one that no descriptor has.
+fn number(file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
+    let number = integer(file)?;
+    let fd = number.extract::<RawFd>().ok();
+    if fd.map_or_else(|| number.lt(0), |fd| Ok(fd < 0))? {
+        return Err(PyValueError::new_err(format!("Invalid file descriptor: {}", number.str()?)));
     }
-    RawFd::try_from(fd).map_err(|_| too_large())
+    Ok(fd)
 }
 
-/// `int(file.fileno())`.
-fn fileno<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let number = file.call_method0(intern!(file.py(), "fileno"))?;
-    if number.is_exact_instance_of::<PyInt>() { Ok(number) } else { number.call_method0("__int__") }
+/// An integer itself, else `int(file.fileno())`.
+fn integer<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if file.is_instance_of::<PyInt>() {
+        return Ok(file.clone());
+    }
+    let py = file.py();
+    let number = file.call_method0(intern!(py, "fileno")).and_then(|number| {
+        // SAFETY: a live object; a new reference or null.
+        let number = unsafe { Object::steal(ffi::PyNumber_Long(number.as_ptr())) };
+        Ok(number?.bound(py))
+    });
+    number.map_err(|error| {
+        let is_no_file = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if is_no_file { PyValueError::new_err(format!("Invalid file object: {}", repr(file))) } else { error }
+    })
 }
 
 fn repr(file: &Bound<'_, PyAny>) -> String {
@@ -69,8 +77,11 @@ fn repr(file: &Bound<'_, PyAny>) -> String {
 }
 
 /// As `number`; an object that was closed is still found by identity, as long as it is registered.
-fn registered_number(core: &Core, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+fn registered_number(core: &Core, file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
     number(file).or_else(|error| {
+        if !error.is_instance_of::<PyValueError>(file.py()) {
+            return Err(error);
+        }
         let known = core.descriptors.borrow().iter().map(|(&fd, &token)| (fd, token)).collect::<Vec<_>>();
         let same = |&(_, token): &(RawFd, Token)| {
             core.engine.with_source(token, |source| match source {
@@ -78,7 +89,7 @@ fn registered_number(core: &Core, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
                 Source::Native(_) | Source::Idle(_) => false,
             }) == Some(true)
         };
-        known.into_iter().find(same).map(|(fd, _)| fd).ok_or(error)
+        known.into_iter().find(same).map(|(fd, _)| Some(fd)).ok_or(error)
     })
 }
 
@@ -91,7 +102,9 @@ pub(crate) fn add(
     let core = &slf.get().core;
     core.ensure_open()?;
     let handle = handles::new_handle(slf, callback, args, context)?;
-    let fd = registered_number(core, file)?;
+    let Some(fd) = registered_number(core, file)? else {
+        return Err(PyOverflowError::new_err("Python int too large to convert to C int"));
+    };
     sock::forget_resting(core, fd);
     let token = core.descriptors.borrow().get(&fd).copied();
     match token {
@@ -133,7 +146,7 @@ pub(crate) fn remove(core: &Core, side: Side, file: &Bound<'_, PyAny>) -> PyResu
     if core.is_closed() {
         return Ok(false);
     }
-    let fd = registered_number(core, file)?;
+    let Some(fd) = registered_number(core, file)? else { return Ok(false) };
     let token = core.descriptors.borrow().get(&fd).copied();
     let Some(token) = token else { return Ok(false) };
     let old = core.engine.with_source(token, |source| side.place(source).and_then(Option::take)).flatten();
@@ -161,16 +174,8 @@ pub(crate) fn transport_of(core: &Core, fd: RawFd) -> Option<Object> {
 
 /// `_ensure_fd_no_transport(file)`.
 pub(super) fn ensure_fd_no_transport(slf: &Bound<'_, EventLoop>, file: &Bound<'_, PyAny>) -> PyResult<()> {
-    let number = if file.is_instance_of::<PyInt>() { Ok(file.clone()) } else { fileno(file) };
-    let number = number.map_err(|error| {
-        let py = file.py();
-        let is_no_file = error.is_instance_of::<PyAttributeError>(py)
-            || error.is_instance_of::<PyTypeError>(py)
-            || error.is_instance_of::<PyValueError>(py);
-        if is_no_file { PyValueError::new_err(format!("Invalid file object: {}", repr(file))) } else { error }
-    })?;
     // No descriptor has a larger number.
-    let Ok(fd) = number.extract() else { return Ok(()) };
+    let Ok(fd) = integer(file)?.extract() else { return Ok(()) };
     let shown = || repr(file);
     Ok(ensure_no_transport(&slf.get().core, &Object::from_bound(slf.as_any()), fd, shown)?)
 }
