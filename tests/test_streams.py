@@ -631,3 +631,29 @@ def test_much_data_arrives_as_it_was_sent() -> None:
             await sending
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ((), {}),
+        ((), {"default": 1}),
+        (("name", 1, 2), {}),
+        (("name",), {"name": "name"}),
+        (("name",), {"other": 1}),
+        (("name", 1, 2), {"other": 1}),
+    ],
+)
+def test_a_writer_says_what_is_wrong_with_a_call_in_asyncios_words(given: Any, named: Any) -> None:
+    async def main() -> None:
+        stock, ours = (
+            kind(mock.Mock(), mock.Mock(), None, asyncio.get_running_loop())
+            for kind in (asyncio.StreamWriter, tulipa.StreamWriter)
+        )
+        with pytest.raises(TypeError) as expected:
+            stock.get_extra_info(*given, **named)
+        with pytest.raises(TypeError) as found:
+            ours.get_extra_info(*given, **named)
+        assert str(found.value) == str(expected.value)
+
+    run(main)

@@ -150,19 +150,9 @@ impl Args<'_> {
 
     #[cold]
     fn sole_or_refused(&self, method: &str, known: &Object) -> Result<Object> {
-        let [named] = self.keywords(method, [known])?;
-        match (self.positional.len(), named) {
-            (0, Some(value)) => Ok(value),
-            (0, None) => {
-                // SAFETY: attached.
-                let name = known.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
-                let text = format!("{method}() missing 1 required positional argument: '{name}'");
-                Err(PyTypeError::new_err(text).into())
-            }
-            (given, _) => {
-                let text = format!("{method}() takes 2 positional arguments but {} were given", given + 1);
-                Err(PyTypeError::new_err(text).into())
-            }
+        match self.bind(1, 1, [known]) {
+            Some([Some(value)]) => Ok(value),
+            _ => Err(self.refusal(method, 1, &[known])),
         }
     }
 
@@ -211,25 +201,41 @@ impl Args<'_> {
         method: &str,
         known: [&Object; N],
     ) -> Result<[Option<Object>; N]> {
-        let mut values = self.keywords(method, known)?;
-        let given = self.positional.len() + 1;
-        for (place, &value) in self.positional.iter().enumerate() {
-            let Some(found) = values.get_mut(place) else {
-                let text = format!(
-                    "{method}() takes from 1 to {} positional arguments but {given} were given",
-                    N + 1
-                );
-                return Err(PyTypeError::new_err(text).into());
-            };
-            // SAFETY: arguments live for the call.
-            if found.replace(unsafe { Object::borrow(value) }).is_some() {
-                // SAFETY: attached.
-                let name = known[place].bound(unsafe { pyo3::Python::assume_attached() }).to_string();
-                let text = format!("{method}() got multiple values for argument '{name}'");
-                return Err(PyTypeError::new_err(text).into());
+        self.bind(N, 0, known).ok_or_else(|| self.refusal(method, 0, &known))
+    }
+
+    /// What CPython says of the call of a method that `bind` has refused, all of whose arguments may come by position.
+    #[cold]
+    pub(crate) fn refusal(&self, method: &str, required: usize, known: &[&Object]) -> Raised {
+        let (given, most) = (self.positional.len(), known.len());
+        let mut places = Vec::new();
+        let wrong = self.for_each_named(|name, _| match place_of(name.as_ptr(), known) {
+            None => Err(unexpected(method, name.as_ptr())),
+            Some(place) if place < given => {
+                Err(mistaken(method, &format!("got multiple values for argument '{}'", shown(name))))
             }
+            Some(place) => {
+                places.push(place);
+                Ok(())
+            }
+        });
+        if let Err(raised) = wrong {
+            return raised;
         }
-        Ok(values)
+        if given > most {
+            let from = if required < most { format!("from {} to ", required + 1) } else { String::new() };
+            let text = format!("takes {from}{} positional arguments but {} were given", most + 1, given + 1);
+            return mistaken(method, &text);
+        }
+        let missing = (given..required).filter(|place| !places.contains(place));
+        let missing: Vec<_> = missing.map(|place| format!("'{}'", shown(known[place]))).collect();
+        let plural = if missing.len() == 1 { "" } else { "s" };
+        let text = format!(
+            "missing {} required positional argument{plural}: {}",
+            missing.len(),
+            missing.join(" and ")
+        );
+        mistaken(method, &text)
     }
 
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
@@ -264,17 +270,27 @@ fn place_of(name: *mut ffi::PyObject, known: &[&Object]) -> Option<usize> {
 }
 
 #[cold]
+fn mistaken(method: &str, text: &str) -> Raised {
+    PyTypeError::new_err(format!("{method}() {text}")).into()
+}
+
+/// The name of an argument.
+fn shown(name: &Object) -> String {
+    // SAFETY: attached.
+    name.bound(unsafe { pyo3::Python::assume_attached() }).to_string()
+}
+
+#[cold]
 fn unexpected(function: &str, name: *mut ffi::PyObject) -> Raised {
     // SAFETY: keyword names are live strings.
     let name = unsafe { Object::borrow(name) };
-    // SAFETY: attached.
-    let name = name.bound(unsafe { pyo3::Python::assume_attached() }).to_string();
+    let name = shown(&name);
     // asyncio's own C methods said it differently before 3.13, its Python ones (their names have a dot) never did.
     if cfg!(not(Py_3_13)) && !function.contains('.') {
         return PyTypeError::new_err(format!("'{name}' is an invalid keyword argument for {function}()"))
             .into();
     }
-    PyTypeError::new_err(format!("{function}() got an unexpected keyword argument '{name}'")).into()
+    mistaken(function, &format!("got an unexpected keyword argument '{name}'"))
 }
 
 /// `__init__`'s arguments taken apart by CPython's own format language; absent ones stay null.

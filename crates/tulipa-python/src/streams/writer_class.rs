@@ -172,9 +172,9 @@ unsafe extern "C" fn get_extra_info(
         // SAFETY: called on an instance, with this call's arguments.
         let ((_this, writer), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let names = &stdlib().names;
-        let Some(given) = args.bind(2, 1, [&names.name, &names.default]) else {
-            let text = "StreamWriter.get_extra_info() takes a name and a default";
-            return Err(PyTypeError::new_err(text).into());
+        let known = [&names.name, &names.default];
+        let Some(given) = args.bind(2, 1, known) else {
+            return Err(args.refusal("StreamWriter.get_extra_info", 1, &known));
         };
         let [name, default] = given.map(|given| given.unwrap_or_else(Object::none));
         let transport = writer.transport.or_none();
