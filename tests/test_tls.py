@@ -383,6 +383,50 @@ def test_a_session_class_of_a_programs_own_is_used_through_its_methods(buffered:
     run(main)
 
 
+@pytest.mark.parametrize("excess", [1, 10**6, 10**30])
+def test_a_session_that_has_written_more_than_it_was_given_has_written_all(excess: int) -> None:
+    class Boastful(ssl.SSLObject):
+        def write(self, data: Any) -> int:
+            return super().write(data) + excess
+
+    async def main() -> None:
+        context = client_context()
+        context.sslobject_class = Boastful
+        transport, protocol, peer = await client(context=context)
+        transport.write(b"x" * 40_000)
+        for _ in range(3):
+            transport.write(b"y")
+        assert await peer.receive(40_003) == b"x" * 40_000 + b"yyy"
+        assert transport.get_write_buffer_size() == 0
+        await peer.end()
+        assert await protocol.lost is None
+
+    run(main)
+
+
+def test_a_session_that_has_written_less_than_nothing_ends_the_connection() -> None:
+    """asyncio encrypts the same for ever."""
+
+    class Confused(ssl.SSLObject):
+        def write(self, data: Any) -> int:
+            super().write(data)
+            return -1
+
+    async def main() -> None:
+        said: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+        context = client_context()
+        context.sslobject_class = Confused
+        transport, protocol, peer = await client(context=context)
+        transport.write(b"x")
+        error = await protocol.lost
+        assert [said_of["exception"] for said_of in said] == [error]
+        assert repr(error) == "ValueError('a number of bytes cannot be -1')"
+        peer.sock.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_the_first_data_follows_start_tls(waits: bool) -> None:
     class Answering(Recorder):

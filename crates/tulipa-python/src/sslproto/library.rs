@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -202,12 +202,17 @@ impl Session {
         moved(library, count)
     }
 
-    /// As `write`, by a program's own `write`, which gets bytes.
+    /// As `write`, by a program's own `write`, which gets bytes. One that has taken more than there is has taken all, as
+    /// in asyncio; one that has taken less than nothing would have asyncio encrypt the same for ever.
     fn write_copied(&self, data: &[u8]) -> Result<Moved> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let count = self.object.bound(py).call_method1("write", (pyo3::types::PyBytes::new(py, data),));
-        moved(library()?, count.map(Object::from).map_err(Raised::from))
+        let moved = moved(library()?, count.map(Object::from).map_err(Raised::from))?;
+        Ok(match moved {
+            Moved::Bytes(count) => Moved::Bytes(count.min(data.len())),
+            Moved::Again => Moved::Again,
+        })
     }
 
     /// Data of a record that is read in part.
@@ -241,10 +246,16 @@ fn c_object_of(library: &Library, object: &Bound<'_, PyAny>) -> Result<Option<Ob
     Ok((c_object.class().cast() == library.c_session.as_ptr()).then_some(c_object))
 }
 
+/// How many bytes a method says that there are; what no memory could hold is cut down.
 fn number(object: &Object) -> Result<usize> {
-    // SAFETY: a live object; what is no number raises.
-    let number = unsafe { ffi::PyLong_AsSsize_t(object.as_ptr()) };
-    usize::try_from(number).map_err(|_| Raised)
+    // SAFETY: a live object; without an exception for them, numbers that do not fit are cut down.
+    let number = unsafe { ffi::PyNumber_AsSsize_t(object.as_ptr(), std::ptr::null_mut()) };
+    // SAFETY: attached.
+    if number == -1 && !unsafe { ffi::PyErr_Occurred() }.is_null() {
+        return Err(Raised);
+    }
+    usize::try_from(number)
+        .map_err(|_| PyValueError::new_err(format!("a number of bytes cannot be {number}")).into())
 }
 
 fn moved(library: &Library, count: Result<Object>) -> Result<Moved> {

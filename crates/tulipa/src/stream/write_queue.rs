@@ -163,9 +163,13 @@ impl<B: AsRef<[u8]>> WriteQueue<B> {
     }
 
     /// Records that the kernel took `written` bytes. Chunks written to their end go to `release`.
+    ///
+    /// # Panics
+    ///
+    /// If `written` is more than there is.
     pub fn advance(&mut self, written: usize, release: &mut impl FnMut(B)) -> Pressure {
         debug_assert!(self.overhead == 0, "messages leave one by one");
-        debug_assert!(written <= self.len, "the kernel takes no more than it was offered");
+        assert!(written <= self.len, "the kernel takes no more than it was offered");
         self.len -= written;
         self.offset += written;
         while let Some(first) = self.chunks.front() {
@@ -242,6 +246,14 @@ mod tests {
         assert_eq!(queue.len(), 3);
         assert_eq!(queue.advance(3, &mut drop), Pressure::None);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "no more than it was offered")]
+    fn pure_more_than_there_is_cannot_have_been_written() {
+        let mut queue = WriteQueue::new();
+        queue.append(vec![7; 10]);
+        let _ = queue.advance(11, &mut drop);
     }
 
     #[test]
