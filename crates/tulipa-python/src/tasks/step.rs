@@ -11,7 +11,7 @@ use super::{TaskState, callables, cancel_future, current, registry, state_of};
 use crate::event_loop::contexts::{Context, Holder};
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
-use crate::ffi::raised::{chain, leaves_the_loop, raise};
+use crate::ffi::raised::{finally, leaves_the_loop, raise};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::callbacks::{self, Callback, OnLoop};
 use crate::futures::{self, Bit, FutureState, any};
@@ -79,16 +79,7 @@ pub(super) fn step_anywhere(task: &Object, exception: Option<Object>) -> Result<
     let state = unsafe { state_of(task.as_ptr()) };
     let event_loop = state.future.home().or_none();
     current::enter(&event_loop, task)?;
-    match step(task, state, exception) {
-        Ok(()) => current::leave(&event_loop, task),
-        Err(raised) => {
-            let earlier = raised.take_object();
-            match current::leave(&event_loop, task) {
-                Ok(()) => Err(Raised::from_object(&earlier)),
-                Err(raised) => Err(chain(raised, &earlier)),
-            }
-        }
-    }
+    finally(step(task, state, exception), || current::leave(&event_loop, task))
 }
 
 /// A wake-up called as the done-callback of any kind of future.
