@@ -174,26 +174,11 @@ fn cancellation(state: &TaskState, exception: Option<Object>) -> Result<Object> 
 /// Waiting is over, and where futures show who awaits them, no longer so.
 #[inline]
 fn forget_waiter(task: &Object, state: &TaskState) -> Result<()> {
-    let Some(waiter) = state.future.take_awaited() else { return Ok(()) };
-    forget_awaited_by(&waiter, task)
-}
-
-#[cfg(Py_3_14)]
-fn forget_awaited_by(waiter: &Object, task: &Object) -> Result<()> {
-    if is_waiter(waiter) {
-        // It has no such record, as CPython keeps one in its own futures only.
-        return Ok(());
+    match state.future.take_awaited() {
+        // A waiter has no such record, as CPython keeps one in its own futures only.
+        Some(waiter) if cfg!(Py_3_14) && !is_waiter(&waiter) => current::discard_awaited_by(&waiter, task),
+        _ => Ok(()),
     }
-    if futures::is_exact(waiter) {
-        return super::base_fields::discard_awaited_by(waiter, task);
-    }
-    call::call2(&stdlib().discard_from_awaited_by, waiter, task).map(drop)
-}
-
-#[cfg(not(Py_3_14))]
-#[allow(clippy::unnecessary_wraps, reason = "the same signature as on the Pythons that can fail")]
-fn forget_awaited_by(_waiter: &Object, _task: &Object) -> Result<()> {
-    Ok(())
 }
 
 #[inline]
@@ -333,21 +318,10 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
         return yield_from_missing(task, state, &value);
     }
     call::setattr(&value, &names.asyncio_future_blocking, &futures::methods::boolean(false))?;
-    remember_awaited_by(&value, task)?;
+    current::add_awaited_by(&value, task)?;
     let wakeup = callables::wakeup_callable(task)?;
     callables::add_done_callback(&value, &wakeup, &state.own_context()?)?;
     await_cancellable(task, state, value)
-}
-
-#[cfg(Py_3_14)]
-fn remember_awaited_by(future: &Object, task: &Object) -> Result<()> {
-    call::call2(&stdlib().add_to_awaited_by, future, task).map(drop)
-}
-
-#[cfg(not(Py_3_14))]
-#[allow(clippy::unnecessary_wraps, reason = "the same signature as on the Pythons that can fail")]
-fn remember_awaited_by(_future: &Object, _task: &Object) -> Result<()> {
-    Ok(())
 }
 
 #[cold]
