@@ -120,14 +120,10 @@ unsafe extern "C" fn print_stack(
 }
 
 fn no_positional(method: &str, args: &Args<'_>) -> Result<()> {
-    match args.positional.len() {
-        0 => Ok(()),
-        count => {
-            let text = format!("{method}() takes no positional arguments");
-            debug_assert!(count > 0);
-            Err(PyTypeError::new_err(text).into())
-        }
+    if args.positional.is_empty() {
+        return Ok(());
     }
+    Err(PyTypeError::new_err(format!("{method}() takes no positional arguments")).into())
 }
 
 unsafe extern "C" fn coroutine(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

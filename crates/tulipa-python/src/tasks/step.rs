@@ -270,7 +270,7 @@ fn wait_on(task: &Object, state: &TaskState, value: Object) -> Result<()> {
     } else {
         callbacks::schedule(&value, future, wake)?;
     }
-    await_cancellable(task, state, value)
+    await_cancellable(state, value)
 }
 
 /// The coroutine is in a native operation that parked.
@@ -285,20 +285,18 @@ fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()>
         return yield_from_missing(task, state, &value);
     }
     waiter.register(&value, task)?;
-    await_cancellable(task, state, value)
+    await_cancellable(state, value)
 }
 
 /// The task now waits on `future`; a cancellation that came before it did goes there at once.
 #[inline]
-fn await_cancellable(_task: &Object, state: &TaskState, future: Object) -> Result<()> {
-    state.future.set_awaited(future);
+fn await_cancellable(state: &TaskState, future: Object) -> Result<()> {
     if !state.future.bits.has(Bit::MustCancel) {
+        state.future.set_awaited(future);
         return Ok(());
     }
-    let (Some(future), message) = (state.future.awaited(), state.future.cancel_message()) else {
-        return Ok(());
-    };
-    if cancel_future(&future, message.as_ref())? {
+    state.future.set_awaited(future.clone());
+    if cancel_future(&future, state.future.cancel_message().as_ref())? {
         state.future.bits.set(Bit::MustCancel, false);
     }
     Ok(())
@@ -321,7 +319,7 @@ fn wait_on_foreign(task: &Object, state: &TaskState, value: Object) -> Result<()
     current::add_awaited_by(&value, task)?;
     let wakeup = callables::wakeup_callable(task)?;
     callables::add_done_callback(&value, &wakeup, &state.own_context()?)?;
-    await_cancellable(task, state, value)
+    await_cancellable(state, value)
 }
 
 #[cold]
