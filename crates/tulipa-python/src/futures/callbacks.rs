@@ -47,10 +47,6 @@ impl Callback {
         }
     }
 
-    pub(crate) fn wake(task: Object) -> Self {
-        Self::Wake(task)
-    }
-
     fn visit(&self, visit: &mut dyn FnMut(*mut ffi::PyObject)) {
         match self {
             Self::Wake(object) | Self::Notify { observer: object, .. } => visit(object.as_ptr()),

@@ -86,7 +86,7 @@ impl Extras {
             Link::Pending(pending) => extras.pending.put(pending),
             Link::Task(task) => {
                 extras.event_loop.set(loop_of(&task));
-                extras.callbacks.push(Callback::wake(task));
+                extras.callbacks.push(Callback::Wake(task));
             }
             Link::Extras(others) => return others,
         }
@@ -282,12 +282,12 @@ impl Waiter {
     #[inline]
     pub(crate) fn register(&self, this: &Object, task: &Object) -> Result<()> {
         if !self.is_pending() {
-            return callbacks::schedule(this, self, Callback::wake(task.clone()));
+            return callbacks::schedule(this, self, Callback::Wake(task.clone()));
         }
         if self.kind.get() == Kind::Loop {
             self.set_link(Link::Task(task.clone()));
         } else {
-            self.add(Callback::wake(task.clone()));
+            self.add(Callback::Wake(task.clone()));
         }
         Ok(())
     }
@@ -300,7 +300,7 @@ impl Waiter {
     /// Every callback, the task first.
     pub(super) fn entries(&self) -> Vec<Callback> {
         match self.extras() {
-            None => self.linked(Kind::Task).map(Callback::wake).into_iter().collect(),
+            None => self.linked(Kind::Task).map(Callback::Wake).into_iter().collect(),
             Some(extras) => extras.callbacks.snapshot(),
         }
     }
@@ -363,7 +363,7 @@ impl Waiter {
                 if let Some(event_loop) = loop_of(&task) {
                     self.set_link(Link::Loop(event_loop));
                 }
-                callbacks::schedule(this, self, Callback::wake(task))
+                callbacks::schedule(this, self, Callback::Wake(task))
             }
             Kind::Extras => self.extras().map_or(Ok(()), |extras| extras.callbacks.schedule_all(this, self)),
             Kind::Nothing | Kind::Loop | Kind::Pending => Ok(()),

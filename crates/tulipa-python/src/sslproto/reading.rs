@@ -257,7 +257,7 @@ fn not_writable(raised: Raised, buffer: &Object) -> Raised {
 }
 
 /// Holds the stream below back while too much waits to be read.
-fn control_lower(machine: &Machine) -> Result<()> {
+pub(super) fn control_lower(machine: &Machine) -> Result<()> {
     let (size, marks) = (machine.records.get().unread(), machine.incoming_marks.counts.get());
     if size >= marks.high && !machine.lower_paused.get() {
         machine.lower_paused.set(true);
@@ -268,11 +268,6 @@ fn control_lower(machine: &Machine) -> Result<()> {
     } else {
         Ok(())
     }
-}
-
-/// The limits of the read buffer have changed.
-pub(super) fn limits_changed(machine: &Machine) -> Result<()> {
-    control_lower(machine)
 }
 
 /// What `resume_reading()` has scheduled.

@@ -358,7 +358,7 @@ method_with!(set_write_limits, "_set_write_buffer_limits", |this, args| {
 });
 method_with!(set_read_limits, "_set_read_buffer_limits", |this, args| {
     set_marks(&this.machine().incoming_marks, args, "set_read_buffer_limits", super::READ_MARK)?;
-    nothing(reading::limits_changed(this.machine()))
+    nothing(reading::control_lower(this.machine()))
 });
 
 /// Up to two arguments, by position or by name.

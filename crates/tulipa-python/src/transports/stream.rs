@@ -279,9 +279,7 @@ impl Stream {
             _ => self.update_interest(),
         }
     }
-}
 
-impl Stream {
     /// Has a file's transfer told of room, instead of the write queue, which is empty meanwhile; or ends that.
     pub(super) fn set_sending(&self, sending: Option<Object>) -> Result<()> {
         if sending.is_some() {
