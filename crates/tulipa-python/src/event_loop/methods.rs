@@ -4,8 +4,6 @@
 //! are put into the class when the module is made, as method descriptors, so Python sees no difference: CPython's
 //! descriptors check that they are called on a loop before they come here.
 
-use std::ffi::CStr;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -16,7 +14,7 @@ use super::handles::{self, Parts};
 use super::job::{self, Job};
 use super::timers;
 use crate::ffi::args::Args;
-use crate::ffi::class::{fastcall, noargs};
+use crate::ffi::class::{add_methods, fastcall, noargs};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures;
@@ -55,25 +53,8 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
 
 /// Puts the methods into the class; called by the module's initialisation.
 pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
-    add_table((&raw mut METHODS).cast(), 7, class)
-}
-
-/// Puts the first `count` methods of a static table into the class.
-pub(super) fn add_table(
-    table: *mut ffi::PyMethodDef,
-    count: usize,
-    class: &Bound<'_, PyType>,
-) -> PyResult<()> {
-    for index in 0..count {
-        // SAFETY: an entry of a table of that size.
-        let definition = unsafe { table.add(index) };
-        // SAFETY: the class lives, and the definition is static.
-        let descriptor = unsafe { Object::steal(ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }?;
-        // SAFETY: definitions have names.
-        let name = unsafe { CStr::from_ptr((*definition).ml_name) };
-        class.setattr(name.to_string_lossy().as_ref(), descriptor.bound(class.py()))?;
-    }
-    Ok(())
+    // SAFETY: the table is static, and its functions take loops.
+    unsafe { add_methods(class, &raw mut METHODS) }
 }
 
 /// # Safety

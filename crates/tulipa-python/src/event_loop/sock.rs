@@ -29,14 +29,15 @@ use super::core::Core;
 use crate::addresses;
 use crate::ffi::args::Args;
 use crate::ffi::buffer::{Buffer, is_bytes};
-use crate::ffi::class::{fastcall, member_offset};
+use crate::ffi::class::{add_methods, fastcall, member_offset};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
 /// Puts the methods into the loop's class; called by the module's initialisation.
 pub(crate) fn add_to(class: &Bound<'_, PyType>) -> PyResult<()> {
-    super::methods::add_table((&raw mut METHODS).cast(), 8, class)
+    // SAFETY: the table is static, and its functions take loops.
+    unsafe { add_methods(class, &raw mut METHODS) }
 }
 
 /// Defines the entry point of a method: `body` makes the operation's parts of its positional arguments behind the
