@@ -25,7 +25,7 @@ use super::{EventLoop, handles};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::executors::Owed;
-use crate::ffi::{Object, Slot};
+use crate::ffi::{Object, Slot, native};
 use crate::gc::VisitSlots;
 use crate::sslproto::Windows;
 use crate::tasks;
@@ -163,14 +163,8 @@ impl Core {
     /// `event_loop` is an instance of the native loop class (or of a subclass), and outlives the result.
     #[inline]
     pub(crate) unsafe fn inside<'a>(event_loop: *mut ffi::PyObject) -> &'a Self {
-        // SAFETY: attached.
-        let py = unsafe { Python::assume_attached() };
-        // SAFETY: a live object, borrowed for this function.
-        let event_loop = unsafe { Borrowed::from_ptr(py, event_loop) };
-        // SAFETY: the caller vouches for the class.
-        let core: *const Self = &raw const unsafe { event_loop.cast_unchecked::<EventLoop>() }.get().core;
-        // SAFETY: the core lies in the object, which the caller keeps alive.
-        unsafe { &*core }
+        // SAFETY: passed on; the core lies in the object.
+        &unsafe { native::<EventLoop>(event_loop) }.core
     }
 
     /// Remembers the class of the first loop made, nearly always that of all others: `of` then knows its instances
