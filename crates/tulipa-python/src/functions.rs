@@ -20,6 +20,7 @@ use crate::ffi::class::{NO_MEMBER, NO_PROPERTY, new_class, noargs, place, proper
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::gc;
+use crate::toolbox::Native;
 
 /// What runs a call; `None` where the stock function is to say what is wrong with the arguments.
 pub(crate) type Entry = fn(&Args<'_>) -> Result<Option<Object>>;
@@ -57,17 +58,14 @@ unsafe impl Sync for Class {}
 
 static CLASS: OnceLock<Class> = OnceLock::new();
 
-/// Makes the function that stands for `module.name` and is found in `home`; called by the module's initialisation.
-pub(crate) fn stand_for(
-    py: Python<'_>,
-    home: &str,
-    (name, module, entry): (&str, &str, Entry),
-) -> Result<Object> {
-    let object = allocate(vectorcall, Some(entry))?;
+/// Makes one of the toolbox's functions; called by the module's initialisation.
+pub(crate) fn stand_for(py: Python<'_>, native: &Native) -> Result<Object> {
+    let object = allocate(vectorcall, Some(native.entry))?;
     // SAFETY: just made.
     let function = unsafe { function(object.as_ptr()) };
+    let (module, name) = native.stock;
     function.stock.put(py.import(module)?.getattr(name)?.into());
-    function.module.put(PyString::intern(py, home).into_any().into());
+    function.module.put(PyString::intern(py, native.home).into_any().into());
     Ok(object)
 }
 

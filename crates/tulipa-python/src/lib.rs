@@ -76,11 +76,8 @@ mod _tulipa {
         add("Handle", handles.handle)?;
         add("TimerHandle", handles.timer_handle)?;
         for function in crate::toolbox::FUNCTIONS {
-            let home = if function.0 == "wait" { "tulipa._tulipa" } else { "tulipa" };
-            module.add(function.0, crate::functions::stand_for(py, home, *function)?.bound(py))?;
+            module.add(function.name, crate::functions::stand_for(py, function)?.bound(py))?;
         }
-        let lenient = crate::functions::stand_for(py, "tulipa", crate::toolbox::LENIENT_WAIT)?;
-        module.add("lenient_wait", lenient.bound(py))?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
