@@ -168,10 +168,7 @@ impl PyHost {
 
     #[cold]
     fn step_failed(&self, raised: Raised, task: &Object, woken_by: Option<&Object>) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        let exception = raised.take_object();
+        let exception = raised.caught()?;
         let callable = match woken_by {
             Some(_) => callables::wakeup_callable(task)?,
             None => callables::step_callable(task, None)?,
@@ -187,37 +184,25 @@ impl PyHost {
         argument: Option<&Object>,
         context: &Object,
     ) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        self.report_call(&raised.take_object(), function, argument, context)
+        self.report_call(&raised.caught()?, function, argument, context)
     }
 
     #[cold]
     fn notify_failed(&self, raised: Raised, observer: &Object, kind: &Kind, future: &Object) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        let exception = raised.take_object();
+        let exception = raised.caught()?;
         self.report_call(&exception, &kind.callable(observer)?, Some(future), &context::copy_current()?)
     }
 
     /// A loop whose `call_soon` was replaced while the timer ran, and which refuses the wake-up.
     #[cold]
     fn expiry_failed(&self, raised: Raised, waiter: &Object) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        let (exception, callback) = (raised.take_object(), &stdlib().set_result_unless_cancelled);
+        let (exception, callback) = (raised.caught()?, &stdlib().set_result_unless_cancelled);
         self.report_call(&exception, callback, Some(waiter), &context::copy_current()?)
     }
 
     #[cold]
     fn io_failed(&self, raised: Raised, target: &Object, event: Event) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        let exception = raised.take_object();
+        let exception = raised.caught()?;
         self.report_call(&exception, &transports::callable(target, event)?, None, &context::copy_current()?)
     }
 
@@ -238,19 +223,13 @@ impl PyHost {
 
     #[cold]
     fn handle_failed(&self, raised: Raised, handle: &Object) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        let exception = raised.take_object();
+        let exception = raised.caught()?;
         self.report(handles::failure_context(self.py(), handle, &exception)?)
     }
 
     #[cold]
     fn bare_failed(&self, raised: Raised, bare: Bare) -> Result<()> {
-        if raised.leaves_the_loop() {
-            return Err(raised);
-        }
-        let exception = raised.take_object();
+        let exception = raised.caught()?;
         let handle = self.restore(bare)?;
         self.report(handles::failure_context(self.py(), &handle, &exception)?)
     }

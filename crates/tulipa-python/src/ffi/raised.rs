@@ -58,12 +58,10 @@ impl Raised {
         unsafe { ffi::PyErr_ExceptionMatches(class) != 0 }
     }
 
-    /// Whether the exception must leave the loop at once: `KeyboardInterrupt` or `SystemExit`.
-    pub(crate) fn leaves_the_loop(&self) -> bool {
-        // SAFETY: the exception classes live as long as the interpreter.
-        self.matches(unsafe { ffi::PyExc_KeyboardInterrupt })
-            // SAFETY: as above.
-            || self.matches(unsafe { ffi::PyExc_SystemExit })
+    /// Takes the exception out of the indicator, for who reports it; an error where it must leave the loop at once.
+    pub(crate) fn caught(self) -> Result<Object> {
+        let exception = self.take_object();
+        if leaves_the_loop(&exception) { Err(Self::from_object(&exception)) } else { Ok(exception) }
     }
 }
 
@@ -118,7 +116,7 @@ impl From<Raised> for PyErr {
     }
 }
 
-/// Whether `exception` is a `KeyboardInterrupt` or `SystemExit` object.
+/// Whether an exception must leave the loop at once: `KeyboardInterrupt` or `SystemExit`.
 pub(crate) fn leaves_the_loop(exception: &Object) -> bool {
     // SAFETY: the exception classes live as long as the interpreter.
     let (interrupt, exit) = unsafe { (ffi::PyExc_KeyboardInterrupt, ffi::PyExc_SystemExit) };

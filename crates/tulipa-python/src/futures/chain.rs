@@ -160,8 +160,7 @@ unsafe extern "C" fn start(parts: *mut ffi::PyObject, _: *mut ffi::PyObject) -> 
             [coroutine, event_loop, future].map(|part| Object::from_bound(&part));
         match begin(&coroutine, &event_loop, &future) {
             Ok(()) => Ok(Object::none()),
-            Err(raised) if raised.leaves_the_loop() => Err(raised),
-            Err(raised) => Err(fail(&future, raised)?),
+            Err(raised) => Err(fail(&future, &raised.caught()?)?),
         }
     })
 }
@@ -174,12 +173,11 @@ fn begin(coroutine: &Object, event_loop: &Object, future: &Object) -> Result<()>
 }
 
 /// What kept the coroutine from starting goes to both: who waits in the thread, and the loop's exception handler.
-fn fail(future: &Object, raised: Raised) -> Result<Raised> {
-    let exception = raised.take_object();
+fn fail(future: &Object, exception: &Object) -> Result<Raised> {
     if call::truth(&call::method0(future, &stdlib().names.set_running_or_notify_cancel)?)? {
-        call::method1(future, &stdlib().names.set_exception, &exception)?;
+        call::method1(future, &stdlib().names.set_exception, exception)?;
     }
-    Ok(Raised::from_object(&exception))
+    Ok(Raised::from_object(exception))
 }
 
 observer_kind!(

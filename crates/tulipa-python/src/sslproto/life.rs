@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyString};
 use super::library::{Session, library};
 use super::machine::{App, Machine, State};
 use super::{lower, protocol, reading, transport, writing};
-use crate::ffi::raised::{finally, leaves_the_loop};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::{cancelled_error, stdlib};
 
@@ -319,10 +319,7 @@ pub(super) fn call_eof_received(this: &Object, machine: &Machine) -> Result<()> 
             Ok(())
         }
         Err(raised) => {
-            let error = raised.take_object();
-            if leaves_the_loop(&error) {
-                return Err(Raised::from_object(&error));
-            }
+            let error = raised.caught()?;
             fatal(this, machine, &error, "Error calling eof_received()")
         }
     }

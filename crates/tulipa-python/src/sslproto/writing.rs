@@ -20,7 +20,6 @@ use super::window::Windows;
 use super::{life, lower};
 use crate::event_loop::core::current_thread;
 use crate::ffi::buffer::bytes_of;
-use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 use crate::transports::{self, Chunk, Released};
@@ -253,10 +252,7 @@ pub(super) fn control_app(this: &Object, machine: &Machine) -> Result<()> {
 
 #[cold]
 fn flow_failed(this: &Object, machine: &Machine, raised: Raised, message: &str) -> Result<()> {
-    let error = raised.take_object();
-    if leaves_the_loop(&error) {
-        return Err(Raised::from_object(&error));
-    }
+    let error = raised.caught()?;
     machine.report(&[
         ("message", PyString::new(py(), message).into_any().into()),
         ("exception", error),

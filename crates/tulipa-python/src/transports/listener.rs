@@ -19,8 +19,7 @@ use crate::errors::os_error;
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Source;
-use crate::ffi::raised::leaves_the_loop;
-use crate::ffi::{Object, Raised, Result, call, context};
+use crate::ffi::{Object, Result, call, context};
 use crate::sslproto;
 use crate::stdlib::stdlib;
 
@@ -157,10 +156,7 @@ impl Listening {
             self.open(py, connection, made.clone(), peer, shared)
         });
         let Err(raised) = made else { return Ok(()) };
-        let exception = raised.take_object();
-        if leaves_the_loop(&exception) {
-            return Err(Raised::from_object(&exception));
-        }
+        let exception = raised.caught()?;
         self.report(py, &exception, protocol.as_ref())
     }
 

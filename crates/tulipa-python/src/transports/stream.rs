@@ -20,7 +20,7 @@ use crate::errors::os_error;
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source, Unowned};
-use crate::ffi::raised::{finally, leaves_the_loop};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::sslproto;
 use crate::stdlib::stdlib;
@@ -506,10 +506,7 @@ pub(super) fn emptied(transport: &Object, stream: &Stream) -> Result<()> {
 /// connection is given up.
 #[cold]
 pub(super) fn fatal_error(transport: &Object, stream: &Stream, raised: Raised, message: &str) -> Result<()> {
-    let exception = raised.take_object();
-    if leaves_the_loop(&exception) {
-        return Err(Raised::from_object(&exception));
-    }
+    let exception = raised.caught()?;
     writing::send_last(stream);
     report(transport, stream, &exception, message)?;
     give_up(transport, stream, exception)

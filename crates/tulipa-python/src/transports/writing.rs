@@ -21,7 +21,7 @@ use super::kind::Kind;
 use super::stream::{Chunk, Released, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
-use crate::ffi::raised::{finally, leaves_the_loop};
+use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
 
@@ -396,9 +396,6 @@ fn tell(stream: &Stream, method: &Object) -> Result<()> {
 
 #[cold]
 fn flow_failed(transport: &Object, stream: &Stream, raised: Raised, message: &str) -> Result<()> {
-    let exception = raised.take_object();
-    if leaves_the_loop(&exception) {
-        return Err(Raised::from_object(&exception));
-    }
+    let exception = raised.caught()?;
     protocol_failed(transport, stream, &exception, message)
 }
