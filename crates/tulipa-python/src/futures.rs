@@ -351,10 +351,10 @@ impl FutureState {
     pub(crate) fn set_exception(&self, future: &Object, exception: &Object) -> Result<()> {
         self.ensure_pending()?;
         let exception = acceptable_exception(exception)?;
-        // SAFETY: an exception instance; the result is new or null, and null here means "no traceback".
+        // SAFETY: an exception instance; the result is new, or null where there is no traceback.
         let traceback = unsafe { ffi::PyException_GetTraceback(exception.as_ptr()) };
         // SAFETY: null or a reference of our own.
-        if let Ok(traceback) = unsafe { Object::steal(traceback) } {
+        if let Some(traceback) = unsafe { Object::owned_opt(traceback) } {
             self.extras_or_new().exception_traceback.put(traceback);
         }
         self.put_awaited_aside();

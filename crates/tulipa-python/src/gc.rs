@@ -10,7 +10,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 pub(crate) use nesting::nested;
 
-use crate::ffi::{Object, Raised, Slot};
+use crate::ffi::{Object, Slot};
 
 /// Calls the collector for the object's class and for every address that `each` hands out (null is skipped).
 /// Returns what the collector said, and stops asking it once that is not zero.
@@ -63,7 +63,7 @@ impl VisitSlots for PyVisit<'_> {
 pub(crate) fn drop_dict(dict: &Cell<*mut ffi::PyObject>) {
     let dict = dict.replace(std::ptr::null_mut());
     // SAFETY: null or a reference that the instance owned.
-    drop(unsafe { Object::steal(dict) }.map_err(|Raised| ()));
+    drop(unsafe { Object::owned_opt(dict) });
 }
 
 /// Takes an instance that nobody refers to any more from the collector, and from its weak references, so that none of
@@ -157,7 +157,7 @@ impl FreeList {
         kept.count = kept.count.checked_sub(1)?;
         let object = kept.objects[kept.count];
         // SAFETY: memory of an instance of `class`, of which nobody knows; it gets its reference to the class back.
-        unsafe { Object::steal(ffi::PyObject_Init(object, class)) }.ok()
+        unsafe { Object::owned_opt(ffi::PyObject_Init(object, class)) }
     }
 
     /// Keeps the memory of an instance; `false` where there is no room, or it may not be used again.

@@ -28,7 +28,8 @@ impl Object {
     /// `pointer` is null with an exception set, or a reference owned by the caller.
     #[inline]
     pub(crate) unsafe fn steal(pointer: *mut ffi::PyObject) -> Result<Self> {
-        NonNull::new(pointer).map(Self).ok_or(Raised)
+        // SAFETY: passed on.
+        unsafe { Self::owned_opt(pointer) }.ok_or(Raised)
     }
 
     /// Takes over a reference that `into_ptr` gave away.
@@ -39,6 +40,15 @@ impl Object {
     pub(crate) unsafe fn owned(pointer: *mut ffi::PyObject) -> Self {
         // SAFETY: a live object has a non-null address.
         Self(unsafe { NonNull::new_unchecked(pointer) })
+    }
+
+    /// Takes over a reference, or `None` for null, which says nothing about exceptions.
+    ///
+    /// # Safety
+    /// `pointer` is null or a reference owned by the caller.
+    #[inline]
+    pub(crate) unsafe fn owned_opt(pointer: *mut ffi::PyObject) -> Option<Self> {
+        NonNull::new(pointer).map(Self)
     }
 
     /// A new reference to a borrowed object.

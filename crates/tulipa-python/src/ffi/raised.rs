@@ -31,7 +31,7 @@ impl Raised {
     /// Not by way of a `PyErr`: where none of PyO3's own functions is running, PyO3 puts off the release of what it held.
     pub(crate) fn take_object(self) -> Object {
         // SAFETY: attached (O1).
-        unsafe { Object::steal(fetch()) }.unwrap_or_else(|Self| {
+        unsafe { Object::owned_opt(fetch()) }.unwrap_or_else(|| {
             // SAFETY: as above.
             let py = unsafe { Python::assume_attached() };
             PyErr::fetch(py).into_value(py).into_bound(py).into_any().into()

@@ -86,7 +86,7 @@ impl Protocol {
             unsafe { ffi::PyErr_Clear() };
         }
         // SAFETY: null or a new reference.
-        unsafe { Object::steal(reader) }.ok()
+        unsafe { Object::owned_opt(reader) }
     }
 
     /// Remembers the reader, which may be of any class, or None.

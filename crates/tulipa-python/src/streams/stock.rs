@@ -112,7 +112,7 @@ fn referent(reference: &Object) -> Option<Object> {
         unsafe { ffi::PyErr_Clear() };
     }
     // SAFETY: null or a new reference.
-    unsafe { Object::steal(referent) }.ok()
+    unsafe { Object::owned_opt(referent) }
 }
 
 /// A native future that waits, or was cancelled; a done one makes asyncio's code raise.
