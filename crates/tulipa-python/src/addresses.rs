@@ -17,7 +17,7 @@ use tulipa::sys;
 pub(crate) use cache::Cache;
 
 use crate::ffi::buffer::{bytes_of, is_bytes, new_bytes};
-use crate::ffi::{Object, Result};
+use crate::ffi::{Object, Raised, Result};
 
 /// Whether addresses of the family are known here.
 pub(crate) fn is_known(family: i32) -> bool {
@@ -57,7 +57,8 @@ fn unix(address: &Object) -> Option<SockAddr> {
     let path = if unsafe { ffi::PyUnicode_CheckExact(address.as_ptr()) } != 0 {
         // SAFETY: a string.
         let encoded = unsafe { Object::steal(ffi::PyUnicode_EncodeFSDefault(address.as_ptr())) };
-        encoded.map_err(|raised| drop(PyErr::from(raised))).ok()?
+        // The socket module says what cannot be encoded.
+        encoded.map_err(Raised::clear).ok()?
     } else {
         address.clone()
     };
@@ -98,8 +99,7 @@ fn text(object: &Object) -> Option<&str> {
     // SAFETY: a string; it keeps its text as UTF-8 for as long as it lives.
     let start = unsafe { ffi::PyUnicode_AsUTF8AndSize(object.as_ptr(), &raw mut length) };
     if start.is_null() {
-        // SAFETY: clears what a lone surrogate has just raised.
-        unsafe { ffi::PyErr_Clear() };
+        Raised.clear(); // a lone surrogate
         return None;
     }
     // SAFETY: readable memory of that length.

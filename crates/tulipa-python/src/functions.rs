@@ -220,8 +220,7 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, name: *mut ffi::PyObj
         match unsafe { Object::steal(ffi::PyObject_GenericGetAttr(this.as_ptr(), name.as_ptr())) } {
             // SAFETY: the class lives as long as the interpreter.
             Err(raised) if raised.matches(unsafe { ffi::PyExc_AttributeError }) => {
-                // SAFETY: clears the indicator that was just found set.
-                unsafe { ffi::PyErr_Clear() };
+                raised.clear();
                 // SAFETY: called on an instance.
                 call::getattr(&unsafe { function(object) }.stock.or_none(), &name)
             }

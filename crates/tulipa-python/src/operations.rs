@@ -275,8 +275,7 @@ impl Operation {
             Ok(Sent::Returned(_)) => Ok(()),
             Ok(Sent::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit").into()),
             Err(raised) if is_exit(&raised) => {
-                // SAFETY: clears the indicator that was just found set.
-                unsafe { ffi::PyErr_Clear() };
+                raised.clear();
                 Ok(())
             }
             Err(raised) => Err(raised),

@@ -31,7 +31,7 @@ use crate::ffi::args::Args;
 use crate::ffi::buffer::{Buffer, is_bytes};
 use crate::ffi::class::{add_methods, fastcall, member_offset};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
 /// Puts the methods into the loop's class; called by the module's initialisation.
@@ -191,9 +191,9 @@ fn size(object: &Object) -> Option<usize> {
 fn length(object: &Object, writable: bool) -> Option<usize> {
     let buffer = if writable { Buffer::writable(object) } else { Buffer::readable(object) };
     let bytes = buffer.map(|buffer| buffer.bytes().len());
-    // SAFETY: a live object.
     let items = bytes.and_then(|bytes| Ok((bytes, call::length(object)?)));
-    let (bytes, items) = items.map_err(|raised| drop(PyErr::from(raised))).ok()?;
+    // asyncio's own method is called then, and says what is wrong.
+    let (bytes, items) = items.map_err(Raised::clear).ok()?;
     (bytes == items).then_some(bytes)
 }
 

@@ -238,8 +238,7 @@ pub(crate) fn getattr_opt(object: &Object, name: &Object) -> Result<Option<Objec
         Ok(value) => Ok(Some(value)),
         // SAFETY: the exception class lives as long as the interpreter.
         Err(raised) if raised.matches(unsafe { ffi::PyExc_AttributeError }) => {
-            // SAFETY: clears the indicator that was just found set.
-            unsafe { ffi::PyErr_Clear() };
+            raised.clear();
             Ok(None)
         }
         Err(raised) => Err(raised),

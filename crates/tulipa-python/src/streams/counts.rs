@@ -40,7 +40,7 @@ fn read_all(reader: &Object) -> Result<Object> {
 
 /// The value of an exact integer that the machine has room for.
 #[inline]
-fn plain(given: &Object) -> Option<isize> {
+pub(super) fn plain(given: &Object) -> Option<isize> {
     // SAFETY: reads the object's class.
     if unsafe { ffi::PyLong_CheckExact(given.as_ptr()) } == 0 {
         return None;

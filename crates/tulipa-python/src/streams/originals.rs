@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::ffi::{Object, call};
+use crate::ffi::{Object, Raised, call};
 
 /// A class, and methods of it that native code stands in for.
 pub(super) struct Originals {
@@ -57,11 +57,7 @@ impl Originals {
     #[inline]
     pub(super) fn is_own_method(&self, object: &Object, index: usize) -> bool {
         let (name, function) = &self.methods[index];
-        let Ok(method) = call::getattr(object, name) else {
-            // SAFETY: the indicator was just found set.
-            unsafe { ffi::PyErr_Clear() };
-            return false;
-        };
+        let Ok(method) = call::getattr(object, name).map_err(Raised::clear) else { return false };
         method.class() == &raw mut PyMethod_Type
             // SAFETY: exactly a bound method, which owns its function.
             && function.is(unsafe { PyMethod_Function(method.as_ptr()) })
@@ -75,11 +71,12 @@ impl Originals {
     #[cold]
     fn look_again(&self) -> bool {
         let same = |(name, method): &(Object, Object)| {
-            call::getattr(&self.class, name).is_ok_and(|found| found.is(method.as_ptr()))
+            // A method that is gone leaves an AttributeError.
+            call::getattr(&self.class, name)
+                .map_err(Raised::clear)
+                .is_ok_and(|found| found.is(method.as_ptr()))
         };
         let untouched = !self.methods.is_empty() && self.methods.iter().all(same);
-        // SAFETY: a method that is gone has left an AttributeError.
-        unsafe { ffi::PyErr_Clear() };
         // The look-ups have given the class a number, if numbers are left.
         self.tag.store(if untouched { self.current_tag() } else { 0 }, Ordering::Relaxed);
         untouched

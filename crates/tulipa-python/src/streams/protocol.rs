@@ -82,8 +82,7 @@ impl Protocol {
         }
         // SAFETY: a live object, and a place for the answer; what is no reference is refused with an exception.
         if unsafe { ffi::compat::PyWeakref_GetRef(reference, &raw mut reader) } < 0 {
-            // SAFETY: the indicator was just set.
-            unsafe { ffi::PyErr_Clear() };
+            Raised.clear();
         }
         // SAFETY: null or a new reference.
         unsafe { Object::owned_opt(reader) }

@@ -59,15 +59,8 @@ fn inherits_drain(protocol: &Object) -> bool {
     }
     // SAFETY: a live class.
     let class = unsafe { Object::borrow(protocol.class().cast()) };
-    match (call::getattr(&class, name), DRAIN_HELPER.get()) {
-        (Ok(found), Some(own)) => found.is(own.as_ptr()),
-        (Ok(_), None) => false,
-        (Err(Raised), _) => {
-            // SAFETY: the indicator was just found set.
-            unsafe { ffi::PyErr_Clear() };
-            false
-        }
-    }
+    let found = call::getattr(&class, name).map_err(Raised::clear);
+    found.is_ok_and(|found| DRAIN_HELPER.get().is_some_and(|own| found.is(own.as_ptr())))
 }
 
 /// # Safety

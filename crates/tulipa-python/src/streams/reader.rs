@@ -124,8 +124,7 @@ impl Reader {
             Ok(_) => self.paused.set(true),
             // SAFETY: the class lives as long as the interpreter.
             Err(raised) if raised.matches(unsafe { ffi::PyExc_NotImplementedError }) => {
-                // SAFETY: clears the indicator that was just found set.
-                unsafe { ffi::PyErr_Clear() };
+                raised.clear();
                 self.transport.set(None);
             }
             Err(raised) => return Err(raised),

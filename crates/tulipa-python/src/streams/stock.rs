@@ -10,8 +10,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::bytearray;
+use super::counts;
 use super::originals::Originals;
-use crate::ffi::{Object, Result, call};
+use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::{self, Phase};
 use crate::stdlib::stdlib;
 
@@ -62,10 +63,12 @@ pub(super) fn feed(protocol: &Object, data: &[u8]) -> Result<bool> {
     if !waiter.is_none() && !is_usual_waiter(&waiter) {
         return Ok(false);
     }
-    if !has_room(&reader, bytearray::len(&buffer) + data.len()) || bytearray::append(&buffer, data).is_err() {
+    if !has_room(&reader, bytearray::len(&buffer) + data.len()) {
+        return Ok(false);
+    }
+    if let Err(raised) = bytearray::append(&buffer, data) {
         // `data_received` will fail again, and say why.
-        // SAFETY: attached.
-        unsafe { ffi::PyErr_Clear() };
+        raised.clear();
         return Ok(false);
     }
     if waiter.is_none() {
@@ -108,8 +111,7 @@ fn referent(reference: &Object) -> Option<Object> {
     let mut referent = std::ptr::null_mut();
     // SAFETY: a live object, and a place for the answer; what is no reference is refused with an exception.
     if unsafe { ffi::compat::PyWeakref_GetRef(reference.as_ptr(), &raw mut referent) } < 0 {
-        // SAFETY: the indicator was just set.
-        unsafe { ffi::PyErr_Clear() };
+        Raised.clear();
     }
     // SAFETY: null or a new reference.
     unsafe { Object::owned_opt(referent) }
@@ -124,21 +126,12 @@ fn is_usual_waiter(waiter: &Object) -> bool {
 /// Whether a buffer of `size` bytes leaves reading as it is: above twice the limit it is paused.
 fn has_room(reader: &Object, size: usize) -> bool {
     let Some(limit) = attribute(reader, &stdlib().names.private_limit) else { return false };
-    // SAFETY: reads the object's class.
-    if unsafe { ffi::PyLong_CheckExact(limit.as_ptr()) } == 0 {
-        return false;
-    }
-    // SAFETY: an int; one that does not fit leaves an exception, and -1.
-    let limit = unsafe { ffi::PyLong_AsSsize_t(limit.as_ptr()) };
-    usize::try_from(limit).is_ok_and(|limit| size <= limit.saturating_mul(2))
+    let limit = counts::plain(&limit).and_then(|limit| usize::try_from(limit).ok());
+    limit.is_some_and(|limit| size <= limit.saturating_mul(2))
 }
 
 /// `object.name`, where it has that.
 #[inline]
 fn attribute(object: &Object, name: &Object) -> Option<Object> {
-    call::getattr_opt(object, name).unwrap_or_else(|_raised| {
-        // SAFETY: the indicator was just found set.
-        unsafe { ffi::PyErr_Clear() };
-        None
-    })
+    call::getattr_opt(object, name).map_err(Raised::clear).ok().flatten()
 }

@@ -102,7 +102,7 @@ fn receive_from(core: &Core, fd: RawFd, size: usize) -> Result<Option<Object>> {
 fn writable(operation: &SocketOperation) -> Result<Buffer> {
     let object = operation.buffer.or_none();
     Buffer::writable(&object).map_err(|raised| {
-        drop(PyErr::from(raised));
+        raised.clear();
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let method = operation.kind.socket_method();
