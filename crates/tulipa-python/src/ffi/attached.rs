@@ -1,6 +1,15 @@
-//! Letting go of the interpreter for something that takes its time.
+//! Being attached to the interpreter, and letting go of it for something that takes its time.
 
 use pyo3::ffi;
+use pyo3::prelude::*;
+
+/// The interpreter, for code that it calls. Safe to call by the rule that makes `Object` safe to clone (O1): code of
+/// this crate that has to do with Python runs attached.
+#[inline]
+pub(crate) fn py<'py>() -> Python<'py> {
+    // SAFETY: attached (O1).
+    unsafe { Python::assume_attached() }
+}
 
 /// Runs `body` while other threads have the interpreter. The thread is attached again whichever way `body` ends:
 /// whoever catches a panic goes on with Python objects.

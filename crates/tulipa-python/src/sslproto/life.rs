@@ -10,14 +10,10 @@ use pyo3::types::{PyDict, PyString};
 use super::library::{Session, library};
 use super::machine::{App, Machine, State};
 use super::{lower, protocol, reading, transport, writing};
+use crate::ffi::attached::py;
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::{cancelled_error, stdlib};
-
-fn py<'py>() -> Python<'py> {
-    // SAFETY: attached, as all callers of this file are.
-    unsafe { Python::assume_attached() }
-}
 
 /// `connection_made(transport)`: the handshake begins.
 pub(super) fn connection_made(this: &Object, machine: &Machine, transport: Object) -> Result<()> {

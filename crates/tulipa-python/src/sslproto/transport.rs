@@ -14,6 +14,7 @@ use super::machine::{Machine, Marked};
 use super::protocol::{Callback, bound, machine_of};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
+use crate::ffi::attached::py;
 use crate::ffi::class::{
     DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot, with_attributes,
 };
@@ -158,8 +159,7 @@ unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
         return;
     }
     preserving_exception(|| {
-        // SAFETY: attached.
-        let py = unsafe { Python::assume_attached() };
+        let py = py();
         // The text by which warnings filters know it.
         let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
         let category = py.get_type::<PyResourceWarning>();
@@ -225,11 +225,6 @@ macro_rules! method_with {
             })
         }
     };
-}
-
-fn py<'py>() -> Python<'py> {
-    // SAFETY: attached, as all callers of this file are.
-    unsafe { Python::assume_attached() }
 }
 
 fn nothing(done: Result<()>) -> Result<Object> {

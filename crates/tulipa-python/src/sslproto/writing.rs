@@ -19,6 +19,7 @@ use super::machine::{Machine, State};
 use super::window::Windows;
 use super::{life, lower};
 use crate::event_loop::core::current_thread;
+use crate::ffi::attached::py;
 use crate::ffi::buffer::bytes_of;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
@@ -29,11 +30,6 @@ const RECORD: usize = 16 * 1024;
 
 /// Records encrypted before they are sent together.
 const TOGETHER: usize = 4;
-
-fn py<'py>() -> Python<'py> {
-    // SAFETY: attached, as all callers of this file are.
-    unsafe { Python::assume_attached() }
-}
 
 /// What `write()` is given, as it is queued; `None` for no bytes at all.
 #[inline]

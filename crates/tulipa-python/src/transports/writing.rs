@@ -21,6 +21,7 @@ use super::kind::Kind;
 use super::stream::{Chunk, Released, Stream, emptied, fatal_error, protocol_failed};
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
+use crate::ffi::attached::py;
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
@@ -93,12 +94,6 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
     send_or_schedule(transport, stream)
 }
 
-/// The interpreter, for code that is called by it.
-fn py<'py>() -> Python<'py> {
-    // SAFETY: attached, as all callers of this file are.
-    unsafe { Python::assume_attached() }
-}
-
 /// One of `writelines`' items: anything that `memoryview` takes.
 fn line_bytes(line: &Object) -> Result<Object> {
     if is_bytes_like(line) {
@@ -135,8 +130,7 @@ pub(super) fn as_bytes(data: &Object) -> Result<Object> {
         return Ok(data.clone());
     }
     if !is_bytes_like(data) {
-        // SAFETY: attached.
-        let name = data.bound(unsafe { Python::assume_attached() }).get_type().name()?.repr()?.to_string();
+        let name = data.bound(py()).get_type().name()?.repr()?.to_string();
         let wanted = if cfg!(Py_3_14) { "bytes, bytearray, or memoryview" } else { "bytes-like" };
         let text = format!("data argument must be a {wanted} object, not {name}");
         return Err(PyTypeError::new_err(text).into());
@@ -178,8 +172,7 @@ fn copy_of(view: &ffi::Py_buffer) -> Result<Object> {
 pub(super) fn write_to_lost(stream: &Stream) -> Result<()> {
     let writes = stream.lost.get();
     if writes >= SILENT_WRITES {
-        // SAFETY: attached.
-        let logger = stdlib().logger.bound(unsafe { Python::assume_attached() });
+        let logger = stdlib().logger.bound(py());
         logger.call_method1("warning", (stream.kind.get().futile_write(),))?;
     }
     stream.lost.set(writes.saturating_add(1));
