@@ -83,7 +83,7 @@ fn plain(transport: &Object) -> Option<&Stream> {
         return None;
     }
     // SAFETY: just checked; the reference keeps it alive.
-    let stream = unsafe { class::stream(transport.as_ptr()) };
+    let stream = unsafe { Stream::of(transport.as_ptr()) };
     stream.dict.get().is_null().then_some(stream)
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn context_of(transport: &Object) -> Option<Object> {
         return None;
     }
     // SAFETY: just checked; the reference keeps it alive.
-    unsafe { class::stream(transport.as_ptr()) }.context.get()
+    unsafe { Stream::of(transport.as_ptr()) }.context.get()
 }
 
 /// Queues bytes on a native stream socket for a protocol that gathers by itself; they go out with `send`.
@@ -137,7 +137,7 @@ pub(crate) fn put(transport: &Object, bytes: Object) -> Result<()> {
 pub(crate) fn send(transport: &Object) -> Result<()> {
     assert!(class::is_stream(transport), "a native stream");
     // SAFETY: just checked; the reference keeps it alive.
-    writing::send_queued(transport, unsafe { class::stream(transport.as_ptr()) })
+    writing::send_queued(transport, unsafe { Stream::of(transport.as_ptr()) })
 }
 
 /// The callable whose failure an exception is reported as, when the job of `target` raised.

@@ -11,6 +11,7 @@ pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
 pub(crate) mod draft;
+pub(crate) mod entry;
 pub(crate) mod farewell;
 pub(crate) mod fields;
 pub(crate) mod followed;

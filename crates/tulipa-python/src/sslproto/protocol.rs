@@ -8,12 +8,12 @@ use pyo3::prelude::*;
 
 use super::machine::{Machine, member};
 use super::{life, reading, writing};
-use crate::ffi::args::Args;
+use crate::ffi::attached::py;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::class::{
     DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot, with_attributes,
 };
-use crate::ffi::raised::enter;
+use crate::ffi::entry::{getter, method, nothing, one_argument};
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
 use crate::gc;
@@ -87,14 +87,16 @@ pub(super) fn allocate() -> Result<Object> {
     Ok(object)
 }
 
-/// The extension of a protocol.
-///
-/// # Safety
-/// `object` is an SSLProtocol and outlives the use of the result.
-#[inline]
-pub(super) unsafe fn machine<'a>(object: *mut ffi::PyObject) -> &'a Machine {
-    // SAFETY: written by `allocate`.
-    unsafe { &*object.byte_add(layout().offset).cast::<Machine>() }
+impl Machine {
+    /// The extension of a protocol.
+    ///
+    /// # Safety
+    /// `object` is an SSLProtocol and outlives the use of the result.
+    #[inline]
+    pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: written by `allocate`.
+        unsafe { &*object.byte_add(layout().offset).cast::<Self>() }
+    }
 }
 
 /// The extension of an object that is known to be of this class.
@@ -102,7 +104,7 @@ pub(super) unsafe fn machine<'a>(object: *mut ffi::PyObject) -> &'a Machine {
 pub(super) fn machine_of(object: &Object) -> &Machine {
     assert!(is_protocol(object), "an SSLProtocol");
     // SAFETY: checked, and the argument keeps it alive.
-    unsafe { machine(object.as_ptr()) }
+    unsafe { Machine::of(object.as_ptr()) }
 }
 
 /// Ciphertext has come in for a protocol of this class.
@@ -114,7 +116,7 @@ pub(crate) fn received(this: &Object, data: &[u8]) -> Result<()> {
 unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
     // SAFETY: an instance; the collector's function and data.
     unsafe {
-        let machine = machine(object);
+        let machine = Machine::of(object);
         gc::visit_all(object, visit, data, |each| {
             each(machine.dict.get());
             for slot in machine.slots() {
@@ -127,7 +129,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: an instance.
-    let machine = unsafe { machine(object) };
+    let machine = unsafe { Machine::of(object) };
     // It lies in the loop, which the slot keeps alive.
     machine.core.set(None);
     for slot in machine.slots() {
@@ -148,85 +150,51 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
 }
 
-/// Defines an entry point without arguments: the body gets the protocol and its extension.
-macro_rules! method {
-    ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let (this, machine) = unsafe { (Object::borrow(object), machine(object)) };
-                let body: fn(&Object, &Machine) -> Result<Object> = $body;
-                body(&this, machine)
-            })
-        }
-    };
-}
-
-/// Defines one with an argument, by position or by its name in asyncio.
-macro_rules! method_with {
-    ($name:ident, $argument:ident, $body:expr) => {
-        unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            arguments: *const *mut ffi::PyObject,
-            count: ffi::Py_ssize_t,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let (this, machine) = unsafe { (Object::borrow(object), machine(object)) };
-                // SAFETY: this call's own arguments.
-                let args = unsafe { Args::new(arguments, count, names) };
-                let argument =
-                    args.sole(concat!("SSLProtocol.", stringify!($name)), &stdlib().names.$argument)?;
-                let body: fn(&Object, &Machine, Object) -> Result<Object> = $body;
-                body(&this, machine, argument)
-            })
-        }
-    };
-}
-
-fn nothing(done: Result<()>) -> Result<Object> {
-    done.map(|()| Object::none())
-}
-
-method_with!(connection_made, transport, |this, machine, transport| nothing(life::connection_made(
-    this, machine, transport
-)));
-method_with!(connection_lost, exc, |_, machine, error| nothing(life::connection_lost(machine, &error)));
-method!(eof_received, |this, machine| {
+one_argument!(
+    connection_made,
+    Machine,
+    "SSLProtocol.connection_made",
+    transport,
+    |this, machine, transport| nothing(life::connection_made(this, machine, transport))
+);
+one_argument!(connection_lost, Machine, "SSLProtocol.connection_lost", exc, |_, machine, error| nothing(
+    life::connection_lost(machine, &error)
+));
+method!(eof_received, Machine, |this, machine| {
     let keep_open = life::eof_received(this, machine)?;
     Ok(if keep_open { boolean(true) } else { Object::none() })
 });
-method!(pause_writing, |_, machine| {
+method!(pause_writing, Machine, |_, machine| {
     machine.lower_full.set(true);
     Ok(Object::none())
 });
-method!(resume_writing, |this, machine| nothing(writing::resume(this, machine)));
-method_with!(get_buffer, sizehint, |_, machine, hint| own_buffer(machine, &hint));
-method_with!(buffer_updated, nbytes, |this, machine, count| {
-    // SAFETY: attached.
-    let count: usize = count.bound(unsafe { Python::assume_attached() }).extract()?;
+method!(resume_writing, Machine, |this, machine| nothing(writing::resume(this, machine)));
+one_argument!(get_buffer, Machine, "SSLProtocol.get_buffer", sizehint, |_, machine, hint| own_buffer(
+    machine, &hint
+));
+one_argument!(buffer_updated, Machine, "SSLProtocol.buffer_updated", nbytes, |this, machine, count| {
+    let count: usize = count.bound(py()).extract()?;
     let lent = Buffer::readable(&machine.buffer.or_none())?;
     let data = lent.bytes();
     let count = count.min(data.len());
     nothing(reading::received(this, machine, &data[..count]))
 });
-method!(get_write_buffer_size, |this, machine| {
+method!(get_write_buffer_size, Machine, |this, machine| {
     if machine.listed.get() && !machine.lower_full.get() {
         writing::flush_scheduled(this, machine)?;
     }
     number(machine.write_buffer_size()?)
 });
-method!(get_read_buffer_size, |_, machine| {
+method!(get_read_buffer_size, Machine, |_, machine| {
     let session = machine.session()?;
     number(super::library::Session::size_of(&session.incoming)?)
 });
-method!(handshake_timed_out, |this, machine| nothing(life::handshake_timed_out(this, machine)));
-method!(shutdown_timed_out, |_, machine| nothing(life::shutdown_timed_out(machine)));
-method!(do_read, |this, machine| nothing(reading::read(this, machine)));
-method!(resumed, |this, machine| nothing(reading::resumed(this, machine)));
+method!(handshake_timed_out, Machine, |this, machine| nothing(life::handshake_timed_out(this, machine)));
+method!(shutdown_timed_out, Machine, |_, machine| nothing(life::shutdown_timed_out(machine)));
+method!(do_read, Machine, |this, machine| nothing(reading::read(this, machine)));
+method!(resumed, Machine, |this, machine| nothing(reading::resumed(this, machine)));
 
-fn number(size: usize) -> Result<Object> {
+pub(super) fn number(size: usize) -> Result<Object> {
     // SAFETY: a new reference or null.
     unsafe { Object::steal(ffi::PyLong_FromSize_t(size)) }
 }
@@ -236,8 +204,7 @@ const OWN_BUFFER: usize = 256 * 1024;
 
 /// The buffer for a transport that is not native, which may keep it while others receive: so not the loop's.
 fn own_buffer(machine: &Machine, hint: &Object) -> Result<Object> {
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
+    let py = py();
     let hint: isize = hint.bound(py).extract()?;
     let wanted = usize::try_from(hint).ok().filter(|size| (1..=OWN_BUFFER).contains(size));
     let wanted = wanted.unwrap_or(OWN_BUFFER);
@@ -315,37 +282,23 @@ static mut METHODS: [ffi::PyMethodDef; 10] = [
     ffi::PyMethodDef::zeroed(),
 ];
 
-/// Defines a getter: the body gets the interpreter and the extension.
-macro_rules! getter {
-    ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-            enter(|py| {
-                // SAFETY: called on an instance.
-                let machine = unsafe { machine(object) };
-                let body: fn(Python<'_>, &Machine) -> Result<Object> = $body;
-                body(py, machine)
-            })
-        }
-    };
-}
-
-getter!(event_loop, |_, machine| Ok(machine.event_loop.or_none()));
-getter!(context, |_, machine| Ok(machine.context.or_none()));
-getter!(session, |_, machine| Ok(machine.session()?.object.clone()));
-getter!(incoming, |_, machine| Ok(machine.session()?.incoming.clone()));
-getter!(outgoing, |_, machine| Ok(machine.session()?.outgoing.clone()));
-getter!(lower, |_, machine| Ok(machine.lower.or_none()));
-getter!(app_protocol, |_, machine| Ok(machine.app_protocol.or_none()));
-getter!(app_transport, |_, machine| Ok(machine.app_transport.or_none()));
-getter!(extra, |_, machine| Ok(machine.extra.or_none()));
-getter!(waiter, |_, machine| Ok(machine.waiter.or_none()));
-getter!(state, |py, machine| Ok(member(py, machine.state.get())?.into()));
-getter!(server_side, |_, machine| Ok(boolean(machine.server_side.get())));
-getter!(server_hostname, |_, machine| Ok(machine.server_hostname.or_none()));
-getter!(handshake_timeout, |_, machine| Ok(machine.handshake_timeout.or_none()));
-getter!(shutdown_timeout, |_, machine| Ok(machine.shutdown_timeout.or_none()));
-getter!(lost, |_, machine| number(machine.lost.get()));
-getter!(reading_paused, |_, machine| Ok(boolean(machine.app_reading_paused.get())));
+getter!(event_loop, Machine, |machine| Ok(machine.event_loop.or_none()));
+getter!(context, Machine, |machine| Ok(machine.context.or_none()));
+getter!(session, Machine, |machine| Ok(machine.session()?.object.clone()));
+getter!(incoming, Machine, |machine| Ok(machine.session()?.incoming.clone()));
+getter!(outgoing, Machine, |machine| Ok(machine.session()?.outgoing.clone()));
+getter!(lower, Machine, |machine| Ok(machine.lower.or_none()));
+getter!(app_protocol, Machine, |machine| Ok(machine.app_protocol.or_none()));
+getter!(app_transport, Machine, |machine| Ok(machine.app_transport.or_none()));
+getter!(extra, Machine, |machine| Ok(machine.extra.or_none()));
+getter!(waiter, Machine, |machine| Ok(machine.waiter.or_none()));
+getter!(state, Machine, |machine| Ok(member(py(), machine.state.get())?.into()));
+getter!(server_side, Machine, |machine| Ok(boolean(machine.server_side.get())));
+getter!(server_hostname, Machine, |machine| Ok(machine.server_hostname.or_none()));
+getter!(handshake_timeout, Machine, |machine| Ok(machine.handshake_timeout.or_none()));
+getter!(shutdown_timeout, Machine, |machine| Ok(machine.shutdown_timeout.or_none()));
+getter!(lost, Machine, |machine| number(machine.lost.get()));
+getter!(reading_paused, Machine, |machine| Ok(boolean(machine.app_reading_paused.get())));
 
 static mut PROPERTIES: [ffi::PyGetSetDef; 19] = [
     DICT,

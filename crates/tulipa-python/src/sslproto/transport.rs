@@ -11,13 +11,14 @@ use pyo3::types::PyString;
 
 use super::library::Session;
 use super::machine::{Machine, Marked};
-use super::protocol::{Callback, bound, machine_of};
+use super::protocol::{Callback, bound, machine_of, number};
 use super::{life, reading, writing};
 use crate::ffi::args::Args;
 use crate::ffi::attached::py;
 use crate::ffi::class::{
     DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot, with_attributes,
 };
+use crate::ffi::entry::{getter, method, nothing};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::class::preserving_exception;
@@ -107,22 +108,24 @@ pub(super) fn new(protocol: &Object) -> Result<Object> {
 pub(super) fn mark_closed(object: &Object) {
     if object.class() == layout().class {
         // SAFETY: checked.
-        unsafe { face(object.as_ptr()) }.closed.set(true);
+        unsafe { Face::of(object.as_ptr()) }.closed.set(true);
     }
 }
 
-/// # Safety
-/// `object` is an SSLTransport and outlives the use of the result.
-#[inline]
-unsafe fn face<'a>(object: *mut ffi::PyObject) -> &'a Face {
-    // SAFETY: written by `new`.
-    unsafe { &*object.byte_add(layout().offset).cast::<Face>() }
+impl Face {
+    /// # Safety
+    /// `object` is an SSLTransport and outlives the use of the result.
+    #[inline]
+    unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: written by `new`.
+        unsafe { &*object.byte_add(layout().offset).cast::<Self>() }
+    }
 }
 
 unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
     // SAFETY: an instance; the collector's function and data.
     unsafe {
-        let face = face(object);
+        let face = Face::of(object);
         gc::visit_all(object, visit, data, |each| {
             each(face.dict.get());
             each(face.protocol.as_ptr());
@@ -132,7 +135,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: an instance.
-    let face = unsafe { face(object) };
+    let face = unsafe { Face::of(object) };
     face.protocol.set(None);
     gc::drop_dict(&face.dict);
     0
@@ -154,7 +157,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     // SAFETY: a whole object still.
-    let (transport, face) = unsafe { (Object::borrow(object), face(object)) };
+    let (transport, face) = unsafe { (Object::borrow(object), Face::of(object)) };
     if face.closed.replace(true) {
         return;
     }
@@ -189,13 +192,13 @@ impl This {
 #[inline]
 unsafe fn this(object: *mut ffi::PyObject, attribute: &str) -> Result<This> {
     // SAFETY: passed on.
-    let protocol = unsafe { face(object) }.protocol.get();
+    let protocol = unsafe { Face::of(object) }.protocol.get();
     let gone = || PyAttributeError::new_err(format!("'NoneType' object has no attribute '{attribute}'"));
     Ok(This { protocol: protocol.ok_or_else(gone)? })
 }
 
-/// Defines an entry point without arguments.
-macro_rules! method {
+/// Defines an entry point without arguments that cannot do without the protocol.
+macro_rules! protocol_method {
     ($name:ident, $attribute:literal, $body:expr) => {
         unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
             enter(|_| {
@@ -208,8 +211,8 @@ macro_rules! method {
     };
 }
 
-/// Defines one with the arguments of a fast call.
-macro_rules! method_with {
+/// Defines one likewise, with the arguments of a fast call.
+macro_rules! protocol_method_with {
     ($name:ident, $attribute:literal, $body:expr) => {
         unsafe extern "C" fn $name(
             object: *mut ffi::PyObject,
@@ -227,15 +230,6 @@ macro_rules! method_with {
     };
 }
 
-fn nothing(done: Result<()>) -> Result<Object> {
-    done.map(|()| Object::none())
-}
-
-fn number(size: usize) -> Result<Object> {
-    // SAFETY: a new reference or null.
-    unsafe { Object::steal(ffi::PyLong_FromSize_t(size)) }
-}
-
 fn pair(marks: &Marked) -> Result<Object> {
     if let Some(given) = marks.given.get() {
         return Ok(given);
@@ -244,22 +238,8 @@ fn pair(marks: &Marked) -> Result<Object> {
     Ok((marks.low, marks.high).into_pyobject(py())?.into_any().into())
 }
 
-method!(get_protocol, "_app_protocol", |this| Ok(this.machine().app_protocol.or_none()));
-/// Defines an entry point without arguments that works also when the protocol was taken away.
-macro_rules! face_method {
-    ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let face = unsafe { face(object) };
-                let body: fn(&Face) -> Result<Object> = $body;
-                body(face)
-            })
-        }
-    };
-}
-
-face_method!(is_closing, |face| {
+protocol_method!(get_protocol, "_app_protocol", |this| Ok(this.machine().app_protocol.or_none()));
+method!(is_closing, Face, |_, face| {
     if face.closed.get() {
         return Ok(boolean(true));
     }
@@ -270,7 +250,7 @@ face_method!(is_closing, |face| {
     }
     Ok(boolean(false))
 });
-face_method!(close, |face| {
+method!(close, Face, |_, face| {
     if face.closed.replace(true) {
         face.protocol.set(None);
     } else if let Some(protocol) = face.protocol.get() {
@@ -278,9 +258,9 @@ face_method!(close, |face| {
     }
     Ok(Object::none())
 });
-face_method!(abort, |face| nothing(close_by_force(face, &Object::none())));
-face_method!(write_eof, |_| Err(PyNotImplementedError::new_err(()).into()));
-face_method!(can_write_eof, |_| Ok(boolean(false)));
+method!(abort, Face, |_, face| nothing(close_by_force(face, &Object::none())));
+method!(write_eof, Face, |_, _| Err(PyNotImplementedError::new_err(()).into()));
+method!(can_write_eof, Face, |_, _| Ok(boolean(false)));
 
 fn close_by_force(face: &Face, error: &Object) -> Result<()> {
     face.closed.set(true);
@@ -290,28 +270,30 @@ fn close_by_force(face: &Face, error: &Object) -> Result<()> {
     }
 }
 
-method!(is_reading, "_app_reading_paused", |this| Ok(boolean(!this.machine().app_reading_paused.get())));
-method!(pause_reading, "_pause_reading", |this| {
+protocol_method!(is_reading, "_app_reading_paused", |this| Ok(boolean(
+    !this.machine().app_reading_paused.get()
+)));
+protocol_method!(pause_reading, "_pause_reading", |this| {
     this.machine().app_reading_paused.set(true);
     Ok(Object::none())
 });
-method!(resume_reading, "_resume_reading", |this| {
+protocol_method!(resume_reading, "_resume_reading", |this| {
     if this.machine().app_reading_paused.replace(false) {
         let resume = bound(&this.protocol, Callback::Resumed)?;
         this.machine().call_soon(&[&resume])?;
     }
     Ok(Object::none())
 });
-method!(get_write_limits, "_outgoing_low_water", |this| pair(&this.machine().outgoing_marks));
-method!(get_read_limits, "_incoming_low_water", |this| pair(&this.machine().incoming_marks));
-method!(get_write_size, "_get_write_buffer_size", |this| {
+protocol_method!(get_write_limits, "_outgoing_low_water", |this| pair(&this.machine().outgoing_marks));
+protocol_method!(get_read_limits, "_incoming_low_water", |this| pair(&this.machine().incoming_marks));
+protocol_method!(get_write_size, "_get_write_buffer_size", |this| {
     let machine = this.machine();
     if machine.listed.get() && !machine.lower_full.get() {
         writing::flush_scheduled(&this.protocol, machine)?;
     }
     number(machine.write_buffer_size()?)
 });
-method!(get_read_size, "_get_read_buffer_size", |this| {
+protocol_method!(get_read_size, "_get_read_buffer_size", |this| {
     let session = this.machine().session()?;
     number(Session::size_of(&session.incoming)?)
 });
@@ -332,26 +314,26 @@ unsafe extern "C" fn write(
         nothing(writing::write(&this.protocol, this.machine(), chunk))
     })
 }
-method_with!(write_lines, "_write_appdata", |this, args| {
+protocol_method_with!(write_lines, "_write_appdata", |this, args| {
     let lines = args.sole("SSLTransport.writelines", &stdlib().names.list_of_data)?;
     nothing(writing::write_lines(&this.protocol, this.machine(), &lines))
 });
-method_with!(set_protocol, "_set_app_protocol", |this, args| {
+protocol_method_with!(set_protocol, "_set_app_protocol", |this, args| {
     let protocol = args.sole("SSLTransport.set_protocol", &stdlib().names.protocol)?;
     nothing(super::set_app_protocol(this.machine(), protocol))
 });
-method_with!(get_extra_info, "_get_extra_info", |this, args| {
+protocol_method_with!(get_extra_info, "_get_extra_info", |this, args| {
     let [name, default] = two(args, "get_extra_info", ["name", "default"])?;
     let name = name.ok_or_else(|| {
         PyTypeError::new_err("get_extra_info() missing 1 required positional argument: 'name'")
     })?;
     extra_info(this.machine(), &name, &default.unwrap_or_else(Object::none))
 });
-method_with!(set_write_limits, "_set_write_buffer_limits", |this, args| {
+protocol_method_with!(set_write_limits, "_set_write_buffer_limits", |this, args| {
     set_marks(&this.machine().outgoing_marks, args, "set_write_buffer_limits", super::WRITE_MARK)?;
     nothing(writing::control_app(&this.protocol, this.machine()))
 });
-method_with!(set_read_limits, "_set_read_buffer_limits", |this, args| {
+protocol_method_with!(set_read_limits, "_set_read_buffer_limits", |this, args| {
     set_marks(&this.machine().incoming_marks, args, "set_read_buffer_limits", super::READ_MARK)?;
     nothing(reading::control_lower(this.machine()))
 });
@@ -388,7 +370,7 @@ unsafe extern "C" fn force_close(
 ) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
-        let (face, error) = unsafe { (face(object), Object::borrow(error)) };
+        let (face, error) = unsafe { (Face::of(object), Object::borrow(error)) };
         nothing(close_by_force(face, &error))
     })
 }
@@ -405,27 +387,13 @@ unsafe extern "C" fn append_backlog(
     })
 }
 
-/// Defines a getter.
-macro_rules! getter {
-    ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let face = unsafe { face(object) };
-                let body: fn(&Face) -> Result<Object> = $body;
-                body(face)
-            })
-        }
-    };
-}
-
 /// The context in which the protocol above a native TLS transport is called.
 pub(super) fn surroundings(transport: &Object) -> Option<Object> {
     if transport.class() != layout().class {
         return None;
     }
     // SAFETY: just checked; the reference keeps it alive.
-    let protocol = unsafe { face(transport.as_ptr()) }.protocol.get()?;
+    let protocol = unsafe { Face::of(transport.as_ptr()) }.protocol.get()?;
     machine_of(&protocol).surroundings.get()
 }
 
@@ -434,13 +402,15 @@ fn from_machine(face: &Face, take: impl FnOnce(&Machine) -> Object) -> Object {
     face.protocol.get().map_or_else(Object::none, |protocol| take(machine_of(&protocol)))
 }
 
-getter!(event_loop, |face| Ok(from_machine(face, |machine| machine.event_loop.or_none())));
-getter!(protocol, |face| Ok(face.protocol.or_none()));
-getter!(context, |face| Ok(from_machine(face, |machine| machine.context.or_none())));
-getter!(closed, |face| Ok(boolean(face.closed.get())));
-getter!(protocol_paused, |face| Ok(from_machine(face, |machine| boolean(machine.app_writing_paused.get()))));
-getter!(start_tls_compatible, |_| Ok(boolean(true)));
-getter!(sendfile_compatible, |_| Ok(stdlib().sendfile_mode.bound(py()).getattr("FALLBACK")?.into()));
+getter!(event_loop, Face, |face| Ok(from_machine(face, |machine| machine.event_loop.or_none())));
+getter!(protocol, Face, |face| Ok(face.protocol.or_none()));
+getter!(context, Face, |face| Ok(from_machine(face, |machine| machine.context.or_none())));
+getter!(closed, Face, |face| Ok(boolean(face.closed.get())));
+getter!(protocol_paused, Face, |face| Ok(from_machine(face, |machine| boolean(
+    machine.app_writing_paused.get()
+))));
+getter!(start_tls_compatible, Face, |_| Ok(boolean(true)));
+getter!(sendfile_compatible, Face, |_| Ok(stdlib().sendfile_mode.bound(py()).getattr("FALLBACK")?.into()));
 
 unsafe extern "C" fn set_closed(
     object: *mut ffi::PyObject,
@@ -449,7 +419,7 @@ unsafe extern "C" fn set_closed(
 ) -> c_int {
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
-        let (face, value) = unsafe { (face(object), Object::borrow_opt(value)) };
+        let (face, value) = unsafe { (Face::of(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
         face.closed.set(call::truth(&value)?);
         Ok(())

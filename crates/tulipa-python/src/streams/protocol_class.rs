@@ -11,8 +11,9 @@ use pyo3::prelude::*;
 use super::flow::{DrainHelper, Flow};
 use super::instance::{self, Blueprint, NativeClass};
 use super::protocol::Protocol;
-use crate::ffi::args::{self, Args};
+use crate::ffi::args;
 use crate::ffi::class::{self, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
+use crate::ffi::entry::{method, nothing, one_argument};
 use crate::ffi::fields::{self, flag_field, slot_field, slot_view};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
@@ -138,48 +139,10 @@ unsafe extern "C" fn init(
     })
 }
 
-/// Defines an entry point without arguments over `$this`: the body gets the object and its state.
-macro_rules! method {
-    ($name:ident, $this:ident: $state:ty, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let (this, state) = unsafe { $this(object) };
-                let body: fn(&Object, &$state) -> Result<Object> = $body;
-                body(&this, state)
-            })
-        }
-    };
-}
-
-/// Defines an entry point with one argument, by position or by its name in asyncio.
-macro_rules! one_argument {
-    ($name:ident, $this:ident: $state:ty, $text:literal, $argument:ident, $body:expr) => {
-        unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            arguments: *const *mut ffi::PyObject,
-            count: ffi::Py_ssize_t,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance, with this call's arguments.
-                let ((this, state), args) = unsafe { ($this(object), Args::new(arguments, count, names)) };
-                let argument = args.sole($text, &stdlib().names.$argument)?;
-                let body: fn(&Object, &$state, Object) -> Result<Object> = $body;
-                body(&this, state, argument)
-            })
-        }
-    };
-}
-
-fn nothing(done: Result<()>) -> Result<Object> {
-    done.map(|()| Object::none())
-}
-
-method!(pause_writing, flow: Flow, |this, flow| nothing(flow.pause(this)));
-method!(resume_writing, flow: Flow, |this, flow| nothing(flow.resume(this)));
-method!(drain_helper, flow: Flow, |this, _| operations::new(DrainHelper::new(this.clone())));
-one_argument!(lose_flow, flow: Flow, "FlowControlMixin.connection_lost", exc, |_, flow, exception| {
+method!(pause_writing, Flow, |this, flow| nothing(flow.pause(this)));
+method!(resume_writing, Flow, |this, flow| nothing(flow.resume(this)));
+method!(drain_helper, Flow, |this, _| operations::new(DrainHelper::new(this.clone())));
+one_argument!(lose_flow, Flow, "FlowControlMixin.connection_lost", exc, |_, flow, exception| {
     nothing(flow.lose(&exception))
 });
 
@@ -187,17 +150,34 @@ unsafe extern "C" fn no_close_waiter(_: *mut ffi::PyObject, _: *mut ffi::PyObjec
     enter(|_| Err::<Object, _>(PyNotImplementedError::new_err(()).into()))
 }
 
-method!(eof_received, this: Protocol, |_, protocol| protocol.eof_received().map(boolean));
-one_argument!(connection_made, this: Protocol, "StreamReaderProtocol.connection_made", transport,
-    |this, protocol, transport| nothing(protocol.connection_made(this, &transport)));
-one_argument!(connection_lost, this: Protocol, "StreamReaderProtocol.connection_lost", exc,
-    |_, protocol, exception| nothing(protocol.connection_lost(&exception)));
-one_argument!(data_received, this: Protocol, "StreamReaderProtocol.data_received", data,
-    |_, protocol, data| nothing(protocol.data_received(&data)));
-one_argument!(close_waiter, this: Protocol, "StreamReaderProtocol._get_close_waiter", stream,
-    |_, protocol, _| protocol.closed());
-one_argument!(replace_transport, this: Protocol, "StreamReaderProtocol._replace_transport", transport,
-    |_, protocol, transport| nothing(protocol.replace_transport(transport)));
+method!(eof_received, Protocol, |_, protocol| protocol.eof_received().map(boolean));
+one_argument!(
+    connection_made,
+    Protocol,
+    "StreamReaderProtocol.connection_made",
+    transport,
+    |this, protocol, transport| nothing(protocol.connection_made(this, &transport))
+);
+one_argument!(
+    connection_lost,
+    Protocol,
+    "StreamReaderProtocol.connection_lost",
+    exc,
+    |_, protocol, exception| nothing(protocol.connection_lost(&exception))
+);
+one_argument!(data_received, Protocol, "StreamReaderProtocol.data_received", data, |_, protocol, data| {
+    nothing(protocol.data_received(&data))
+});
+one_argument!(close_waiter, Protocol, "StreamReaderProtocol._get_close_waiter", stream, |_, protocol, _| {
+    protocol.closed()
+});
+one_argument!(
+    replace_transport,
+    Protocol,
+    "StreamReaderProtocol._replace_transport",
+    transport,
+    |_, protocol, transport| nothing(protocol.replace_transport(transport))
+);
 
 /// What stands in the place of `_replace_transport` before Python 3.13: the writer has the new transport.
 #[cfg(not(Py_3_13))]

@@ -15,6 +15,7 @@ use super::{Data, bytearray, counts};
 use crate::event_loop::core::Core;
 use crate::ffi::args::{self, Args};
 use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, property, slot};
+use crate::ffi::entry::{method, nothing, one_argument};
 use crate::ffi::fields::{flag_field, given, slot_field};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
@@ -192,78 +193,50 @@ fn text(object: &Object) -> PyResult<String> {
     Ok(object.bound(unsafe { Python::assume_attached() }).str()?.to_string())
 }
 
-/// Defines an entry point without arguments: the body gets the object and the reader.
-macro_rules! method {
-    ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let (this, reader) = unsafe { this(object) };
-                let body: fn(&Object, &Reader) -> Result<Object> = $body;
-                body(&this, reader)
-            })
-        }
-    };
-}
-
-/// Defines an entry point with one argument, by position or by its name in asyncio.
-macro_rules! one_argument {
-    ($name:ident, $text:literal, $argument:ident, $body:expr) => {
-        unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            arguments: *const *mut ffi::PyObject,
-            count: ffi::Py_ssize_t,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance, with this call's arguments.
-                let ((this, reader), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-                let argument = args.sole(concat!("StreamReader.", $text), &stdlib().names.$argument)?;
-                let body: fn(&Object, &Reader, Object) -> Result<Object> = $body;
-                body(&this, reader, argument)
-            })
-        }
-    };
-}
-
-fn nothing(done: Result<()>) -> Result<Object> {
-    done.map(|()| Object::none())
-}
-
-method!(exception, |_, reader| Ok(reader.exception.or_none()));
-method!(feed_eof, |_, reader| nothing(reader.feed_eof()));
-method!(at_eof, |_, reader| Ok(boolean(reader.eof.get() && reader.buffer.is_empty())));
-method!(wake, |_, reader| nothing(reader.wake()));
-method!(maybe_resume, |_, reader| nothing(reader.maybe_resume()));
-method!(readline, |this, reader| {
+method!(exception, Reader, |_, reader| Ok(reader.exception.or_none()));
+method!(feed_eof, Reader, |_, reader| nothing(reader.feed_eof()));
+method!(at_eof, Reader, |_, reader| Ok(boolean(reader.eof.get() && reader.buffer.is_empty())));
+method!(wake, Reader, |_, reader| nothing(reader.wake()));
+method!(maybe_resume, Reader, |_, reader| nothing(reader.maybe_resume()));
+method!(readline, Reader, |this, reader| {
     if is_plain(this, reader) {
         operations::new(ReadUntil::new(this, None, Kind::Line))
     } else {
         operations::new(ByMethod::new(this, Kind::Line))
     }
 });
-one_argument!(set_exception, "set_exception", exc, |_, reader, exception| {
+one_argument!(set_exception, Reader, "StreamReader.set_exception", exc, |_, reader, exception| {
     nothing(reader.set_exception(&exception))
 });
-one_argument!(set_transport, "set_transport", transport, |_, reader, transport| {
+one_argument!(set_transport, Reader, "StreamReader.set_transport", transport, |_, reader, transport| {
     if !reader.transport.is_empty() {
         return Err(pyo3::exceptions::PyAssertionError::new_err("Transport already set").into());
     }
     reader.transport.set(Some(transport).filter(|transport| !transport.is_none()));
     Ok(Object::none())
 });
-one_argument!(replace_transport, "_replace_transport", transport, |_, reader, transport| {
-    if reader.transport.is_empty() {
-        return Err(pyo3::exceptions::PyAssertionError::new_err("Transport not set").into());
+one_argument!(
+    replace_transport,
+    Reader,
+    "StreamReader._replace_transport",
+    transport,
+    |_, reader, transport| {
+        if reader.transport.is_empty() {
+            return Err(pyo3::exceptions::PyAssertionError::new_err("Transport not set").into());
+        }
+        reader.transport.put(transport);
+        Ok(Object::none())
     }
-    reader.transport.put(transport);
-    Ok(Object::none())
-});
-one_argument!(wait_for_data, "_wait_for_data", func_name, |this, _, name| {
+);
+one_argument!(wait_for_data, Reader, "StreamReader._wait_for_data", func_name, |this, _, name| {
     operations::new(WaitForData::new(this, &name))
 });
-one_argument!(feed_data, "feed_data", data, |_, reader, data| nothing(feed(reader, &data)));
-one_argument!(readexactly, "readexactly", n, |this, _, count| counts::read_exactly(this, count));
+one_argument!(feed_data, Reader, "StreamReader.feed_data", data, |_, reader, data| nothing(feed(
+    reader, &data
+)));
+one_argument!(readexactly, Reader, "StreamReader.readexactly", n, |this, _, count| counts::read_exactly(
+    this, count
+));
 
 /// `feed_data(data)` for anything that `bytearray.extend` takes.
 fn feed(reader: &Reader, data: &Object) -> Result<()> {

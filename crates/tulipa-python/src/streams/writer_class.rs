@@ -13,6 +13,7 @@ use super::reader_class::is_reader;
 use super::writer::{self, Drain, StartTls, WaitClosed, Writer};
 use crate::ffi::args::{self, Args};
 use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, slot};
+use crate::ffi::entry::{method, one_argument};
 use crate::ffi::fields::{slot_field, slot_view};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, call};
@@ -114,50 +115,16 @@ pub(super) fn description(this: &Object, writer: &Writer) -> Result<String> {
     }
 }
 
-/// Defines an entry point without arguments: the body gets the object and the writer.
-macro_rules! method {
-    ($name:ident, $body:expr) => {
-        unsafe extern "C" fn $name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let (this, writer) = unsafe { this(object) };
-                let body: fn(&Object, &Writer) -> Result<Object> = $body;
-                body(&this, writer)
-            })
-        }
-    };
-}
-
-/// Defines an entry point that gets one argument `data`, by position or by name.
-macro_rules! with_data {
-    ($name:ident, $text:literal, $body:expr) => {
-        unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            arguments: *const *mut ffi::PyObject,
-            count: ffi::Py_ssize_t,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance, with this call's arguments.
-                let ((_this, writer), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
-                let data = args.sole(concat!("StreamWriter.", $text), &stdlib().names.data)?;
-                let body: fn(&Writer, Object) -> Result<Object> = $body;
-                body(writer, data)
-            })
-        }
-    };
-}
-
-method!(write_eof, |_, writer| call::method0(&writer.transport.or_none(), &stdlib().names.write_eof));
-method!(can_write_eof, |_, writer| {
+method!(write_eof, Writer, |_, writer| call::method0(&writer.transport.or_none(), &stdlib().names.write_eof));
+method!(can_write_eof, Writer, |_, writer| {
     call::method0(&writer.transport.or_none(), &stdlib().names.can_write_eof)
 });
-method!(close, |_, writer| call::method0(&writer.transport.or_none(), &stdlib().names.close));
-method!(is_closing, |_, writer| writer.is_closing().map(boolean));
-method!(drain, |this, _| operations::new(Drain::new(this.clone())));
-method!(wait_closed, |this, _| operations::new(WaitClosed::new(this.clone())));
-with_data!(write, "write", |writer, data| writer.write(&data));
-with_data!(writelines, "writelines", |writer, data| {
+method!(close, Writer, |_, writer| call::method0(&writer.transport.or_none(), &stdlib().names.close));
+method!(is_closing, Writer, |_, writer| writer.is_closing().map(boolean));
+method!(drain, Writer, |this, _| operations::new(Drain::new(this.clone())));
+method!(wait_closed, Writer, |this, _| operations::new(WaitClosed::new(this.clone())));
+one_argument!(write, Writer, "StreamWriter.write", data, |_, writer, data| writer.write(&data));
+one_argument!(writelines, Writer, "StreamWriter.writelines", data, |_, writer, data| {
     call::method1(&writer.transport.or_none(), &stdlib().names.writelines, &data)?;
     Ok(Object::none())
 });

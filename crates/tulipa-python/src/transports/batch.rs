@@ -8,7 +8,6 @@ use std::cell::{Ref, RefCell};
 use tulipa::driver::{MAX_SENDS, Outgoing, SendRing};
 use tulipa::stream::WriteQueue;
 
-use super::class;
 use super::kind::Kind;
 use super::stream::Stream;
 use super::writing::{self, Sent};
@@ -99,7 +98,7 @@ impl<'a> Member<'a> {
     /// A socket that has one chunk to send, and room in the kernel as far as we know.
     fn of(transport: &'a Object) -> Option<Self> {
         // SAFETY: only streams are listed.
-        let stream: &Stream = unsafe { class::stream(transport.as_ptr()) };
+        let stream: &Stream = unsafe { Stream::of(transport.as_ptr()) };
         if stream.kind.get() != Kind::Socket || stream.blocked.get() {
             return None;
         }

@@ -53,7 +53,7 @@ pub(super) fn is_stream(object: &Object) -> bool {
 /// Whether `object` is a transport through whose socket a file is to be sent.
 pub(super) fn lends_its_socket(object: &Object) -> bool {
     // SAFETY: checked by the first half.
-    is_stream(object) && !unsafe { stream(object.as_ptr()) }.empty_waiter.is_empty()
+    is_stream(object) && !unsafe { Stream::of(object.as_ptr()) }.empty_waiter.is_empty()
 }
 
 /// The classes by name, made if need be; called by the module's initialisation.
@@ -163,14 +163,16 @@ pub(super) fn allocate(kind: Kind) -> Result<Object> {
     Ok(object)
 }
 
-/// The extension of a transport.
-///
-/// # Safety
-/// `object` is an instance of one of the classes and outlives the use of the result.
-#[inline]
-pub(super) unsafe fn stream<'a>(object: *mut ffi::PyObject) -> &'a Stream {
-    // SAFETY: written by `allocate`.
-    unsafe { &*object.byte_add(layout().offset).cast::<Stream>() }
+impl Stream {
+    /// The extension of a transport.
+    ///
+    /// # Safety
+    /// `object` is an instance of one of the classes and outlives the use of the result.
+    #[inline]
+    pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: written by `allocate`.
+        unsafe { &*object.byte_add(layout().offset).cast::<Self>() }
+    }
 }
 
 /// The transport of an extension.
@@ -182,7 +184,7 @@ pub(super) fn transport_of(stream: &Stream) -> NonNull<ffi::PyObject> {
 unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
     // SAFETY: an instance; the collector's function and data.
     unsafe {
-        let stream = stream(object);
+        let stream = Stream::of(object);
         gc::visit_all(object, visit, data, |each| {
             each(stream.dict.get());
             for slot in stream.slots() {
@@ -200,7 +202,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
 
 unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
     // SAFETY: an instance.
-    let stream = unsafe { stream(object) };
+    let stream = unsafe { Stream::of(object) };
     for slot in stream.slots() {
         slot.set(None);
     }
@@ -219,7 +221,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
     // SAFETY: nobody else sees the object from here on, the loop included.
     unsafe {
-        stream::unwatch(stream(object));
+        stream::unwatch(Stream::of(object));
         gc::hide(object);
         clear(object);
         std::ptr::drop_in_place(object.byte_add(layout().offset).cast::<Stream>());
@@ -229,7 +231,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     // SAFETY: a whole object still.
-    let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
+    let (transport, stream) = unsafe { (Object::borrow(object), Stream::of(object)) };
     if stream.fd.get() < 0 {
         return;
     }

@@ -1,22 +1,18 @@
 //! The methods and properties of DatagramTransport; most are the entry points of StreamTransport.
 
-use std::ffi::c_void;
-
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
-use pyo3::prelude::*;
 
-use super::class::stream;
 use super::datagram::{self, Datagram};
 use super::methods::{
     abort, close, closing, event_loop, extra_property, fd, force_close, get_limits, get_protocol, get_size,
-    getter, high_water, is_closing, is_reading, lost, low_water, max_size, nothing, one_argument,
-    pause_reading, paused, protocol, protocol_paused, resume_reading, server, set_extra, set_limits,
-    set_max_size, socket,
+    high_water, is_closing, is_reading, lost, low_water, max_size, pause_reading, paused, protocol,
+    protocol_paused, resume_reading, server, set_extra, set_limits, set_max_size, socket,
 };
 use super::stream::{self as life, Stream};
 use crate::ffi::args::Args;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::entry::{getter, nothing, one_argument};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
@@ -30,10 +26,10 @@ fn datagram(stream: &Stream) -> Result<&Datagram> {
         .ok_or_else(|| PyTypeError::new_err("a transport that was never opened").into())
 }
 
-one_argument!(set_protocol, "DatagramTransport.set_protocol", protocol, |_, stream, protocol| {
-    life::set_protocol(stream, protocol)
+one_argument!(set_protocol, Stream, "DatagramTransport.set_protocol", protocol, |_, stream, protocol| {
+    nothing(life::set_protocol(stream, protocol))
 });
-getter!(address, |_, stream| Ok(datagram(stream)?.address.or_none()));
+getter!(address, Stream, |stream| Ok(datagram(stream)?.address.or_none()));
 
 unsafe extern "C" fn resume(object: *mut ffi::PyObject, unused: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: the same call.
@@ -42,7 +38,7 @@ unsafe extern "C" fn resume(object: *mut ffi::PyObject, unused: *mut ffi::PyObje
         // SAFETY: the answer of a method: an object of our own, or null.
         let answer = unsafe { Object::steal(answer) }?;
         // SAFETY: called on an instance.
-        let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
+        let (transport, stream) = unsafe { (Object::borrow(object), Stream::of(object)) };
         if stream.wants_read() {
             datagram::tell_later(&transport, stream, datagram(stream)?);
         }
@@ -59,7 +55,7 @@ unsafe extern "C" fn send_to(
     enter(|_| {
         // SAFETY: called on an instance, with this call's arguments.
         let (transport, stream, args) =
-            unsafe { (Object::borrow(object), stream(object), Args::new(arguments, count, names)) };
+            unsafe { (Object::borrow(object), Stream::of(object), Args::new(arguments, count, names)) };
         let known = [&stdlib().names.data, &stdlib().names.addr];
         let [data, address] = args.keywords("DatagramTransport.sendto", known)?;
         if args.positional.len() > 2 {

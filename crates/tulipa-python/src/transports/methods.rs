@@ -8,159 +8,98 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use tulipa::stream::Pressure;
 
-use super::class::stream;
 use super::kind::Kind;
 use super::stream::{self as life, Stream};
 use super::{extra, writing};
 use crate::ffi::args::Args;
+use crate::ffi::attached::py;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::entry::{getter, method, nothing, one_argument};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
 use crate::marks::{self, Cut};
 use crate::stdlib::stdlib;
 
-/// Defines an entry point without arguments: the body gets the interpreter, the transport and its extension.
-macro_rules! method {
-    ($name:ident, $body:expr) => {
-        pub(super) unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            _: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            enter(|py| {
-                // SAFETY: called on an instance.
-                let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
-                let body: fn(Python<'_>, &Object, &Stream) -> Result<Object> = $body;
-                body(py, &transport, stream)
-            })
-        }
-    };
-}
-
-/// Defines a getter likewise.
-macro_rules! getter {
-    ($name:ident, $body:expr) => {
-        pub(super) unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            _: *mut c_void,
-        ) -> *mut ffi::PyObject {
-            enter(|py| {
-                // SAFETY: called on an instance.
-                let stream = unsafe { stream(object) };
-                let body: fn(Python<'_>, &Stream) -> Result<Object> = $body;
-                body(py, stream)
-            })
-        }
-    };
-}
-
 /// A Rust value as a Python object.
-pub(super) fn python<'py, T: IntoPyObject<'py>>(py: Python<'py>, value: T) -> Result<Object>
+pub(super) fn python<'py, T: IntoPyObject<'py>>(value: T) -> Result<Object>
 where
     PyErr: From<T::Error>,
 {
-    let value = value.into_pyobject(py).map_err(PyErr::from)?;
+    let value = value.into_pyobject(py()).map_err(PyErr::from)?;
     Ok(Object::from(value.into_bound().into_any()))
 }
 
-pub(super) fn nothing(done: Result<()>) -> Result<Object> {
-    done.map(|()| Object::none())
-}
-
-method!(is_closing, |_, _, stream| Ok(boolean(stream.state.borrow().is_closing())));
-method!(is_reading, |_, _, stream| Ok(boolean(stream.state.borrow().is_reading())));
-method!(close, |_, transport, stream| nothing(life::close(transport, stream)));
-method!(abort, |_, transport, stream| nothing(life::abort(transport, stream)));
-method!(write_eof, |_, transport, stream| nothing(writing::write_eof(transport, stream)));
-method!(can_write_eof, |_, _, _| Ok(boolean(true)));
-method!(get_protocol, |_, _, stream| Ok(stream.protocol.or_none()));
-method!(get_limits, |py, _, stream| {
+method!(is_closing, Stream, |_, stream| Ok(boolean(stream.state.borrow().is_closing())));
+method!(is_reading, Stream, |_, stream| Ok(boolean(stream.state.borrow().is_reading())));
+method!(close, Stream, |transport, stream| nothing(life::close(transport, stream)));
+method!(abort, Stream, |transport, stream| nothing(life::abort(transport, stream)));
+method!(write_eof, Stream, |transport, stream| nothing(writing::write_eof(transport, stream)));
+method!(can_write_eof, Stream, |_, _| Ok(boolean(true)));
+method!(get_protocol, Stream, |_, stream| Ok(stream.protocol.or_none()));
+method!(get_limits, Stream, |_, stream| {
     let (high, low) = stream.queue.borrow().limits();
-    stream.limits.get().map_or_else(|| python(py, (low, high)), Ok)
+    stream.limits.get().map_or_else(|| python((low, high)), Ok)
 });
-method!(get_size, |py, transport, stream| {
+method!(get_size, Stream, |transport, stream| {
     // What waits for the end of the turn is not waiting for the peer.
     if !stream.blocked.get() {
         writing::flush(transport, stream)?;
     }
     let size = stream.queue.borrow().len();
-    python(py, size)
+    python(size)
 });
-method!(pause_reading, |py, transport, stream| {
+method!(pause_reading, Stream, |transport, stream| {
     let paused = stream.state.borrow_mut().pause_reading();
     if paused {
         stream.rest();
-        log(py, stream, "%r pauses reading", transport)?;
+        log(stream, "%r pauses reading", transport)?;
     }
     Ok(Object::none())
 });
-method!(resume_reading, |py, transport, stream| {
+method!(resume_reading, Stream, |transport, stream| {
     let resumed = stream.state.borrow_mut().resume_reading();
     if resumed {
         stream.ensure_open_loop()?;
         stream.update_interest()?;
-        log(py, stream, "%r resumes reading", transport)?;
+        log(stream, "%r resumes reading", transport)?;
     }
     Ok(Object::none())
 });
-method!(make_empty_waiter, |py, transport, stream| {
+method!(make_empty_waiter, Stream, |transport, stream| {
     if !stream.empty_waiter.is_empty() {
         return Err(PyRuntimeError::new_err("Empty waiter is already set").into());
     }
     if !stream.blocked.get() {
         writing::flush(transport, stream)?;
     }
-    let waiter = stream.event_loop.or_none().bound(py).call_method0("create_future")?;
+    let waiter = stream.event_loop.or_none().bound(py()).call_method0("create_future")?;
     if stream.queue.borrow().is_empty() {
-        waiter.call_method1("set_result", (py.None(),))?;
+        waiter.call_method1("set_result", (py().None(),))?;
     }
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
 });
-method!(reset_empty_waiter, |_, _, stream| {
+method!(reset_empty_waiter, Stream, |_, stream| {
     stream.empty_waiter.set(None);
     Ok(Object::none())
 });
 
-fn log(py: Python<'_>, stream: &Stream, text: &str, transport: &Object) -> Result<()> {
+fn log(stream: &Stream, text: &str, transport: &Object) -> Result<()> {
     if stream.is_debug() {
-        stdlib().logger.bound(py).call_method1("debug", (text, transport.bound(py)))?;
+        stdlib().logger.bound(py()).call_method1("debug", (text, transport.bound(py())))?;
     }
     Ok(())
 }
 
-/// Defines an entry point with one argument, by position or by its name in asyncio.
-macro_rules! one_argument {
-    ($name:ident, $text:literal, $argument:ident, $body:expr) => {
-        pub(super) unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            arguments: *const *mut ffi::PyObject,
-            count: ffi::Py_ssize_t,
-            names: *mut ffi::PyObject,
-        ) -> *mut ffi::PyObject {
-            enter(|_| {
-                // SAFETY: called on an instance.
-                let (transport, stream) = unsafe { (Object::borrow(object), stream(object)) };
-                // SAFETY: this call's own arguments.
-                let args = unsafe { Args::new(arguments, count, names) };
-                let argument = args.sole($text, &stdlib().names.$argument)?;
-                let body: fn(&Object, &Stream, Object) -> Result<()> = $body;
-                nothing(body(&transport, stream, argument))
-            })
-        }
-    };
-}
-
-pub(super) use {getter, method, one_argument};
-
-one_argument!(write, "StreamTransport.write", data, |transport, stream, data| writing::write(
-    transport, stream, &data
+one_argument!(write, Stream, "StreamTransport.write", data, |transport, stream, data| nothing(
+    writing::write(transport, stream, &data)
 ));
-one_argument!(write_lines, "StreamTransport.writelines", list_of_data, |transport, stream, lines| {
-    writing::write_lines(transport, stream, &lines)
+one_argument!(write_lines, Stream, "StreamTransport.writelines", list_of_data, |transport, stream, lines| {
+    nothing(writing::write_lines(transport, stream, &lines))
 });
-one_argument!(set_protocol, "StreamTransport.set_protocol", protocol, |_, stream, protocol| {
-    life::set_protocol(stream, protocol)
+one_argument!(set_protocol, Stream, "StreamTransport.set_protocol", protocol, |_, stream, protocol| {
+    nothing(life::set_protocol(stream, protocol))
 });
 
 pub(super) unsafe extern "C" fn force_close(
@@ -170,7 +109,7 @@ pub(super) unsafe extern "C" fn force_close(
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
         let (transport, stream, exception) =
-            unsafe { (Object::borrow(object), stream(object), Object::borrow(exception)) };
+            unsafe { (Object::borrow(object), Stream::of(object), Object::borrow(exception)) };
         nothing(life::force_close(&transport, stream, exception))
     })
 }
@@ -184,7 +123,7 @@ pub(super) unsafe extern "C" fn set_limits(
     enter(|py| {
         // SAFETY: called on an instance, with this call's arguments.
         let (transport, stream, args) =
-            unsafe { (Object::borrow(object), stream(object), Args::new(arguments, count, names)) };
+            unsafe { (Object::borrow(object), Stream::of(object), Args::new(arguments, count, names)) };
         let known =
             ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
         let [high, low] = args.optional(SET_LIMITS, [&known[0], &known[1]])?;
@@ -200,18 +139,17 @@ pub(super) unsafe extern "C" fn set_limits(
 const SET_LIMITS: &str = "_FlowControlMixin.set_write_buffer_limits";
 
 /// One of the water marks, `(low, high)`, as it was given.
-fn limit(py: Python<'_>, stream: &Stream, place: usize) -> Result<Object> {
+fn limit(stream: &Stream, place: usize) -> Result<Object> {
     let (high, low) = stream.queue.borrow().limits();
     match stream.limits.get() {
-        Some(limits) => Ok(limits.bound(py).get_item(place)?.into()),
-        None => python(py, [low, high][place]),
+        Some(limits) => Ok(limits.bound(py()).get_item(place)?.into()),
+        None => python([low, high][place]),
     }
 }
 
 /// The water marks that asyncio derives from what was given, by Python's own arithmetic.
 fn limits(stream: &Stream, high: Option<Object>, low: Option<Object>) -> Result<(usize, usize)> {
-    // SAFETY: attached.
-    let py = unsafe { Python::assume_attached() };
+    let py = py();
     let given = |value: Option<Object>| value.filter(|value| !value.is_none()).map(|value| value.bound(py));
     let (high, low) = (given(high), given(low));
     let high = match (high, &low) {
@@ -228,27 +166,31 @@ fn limits(stream: &Stream, high: Option<Object>, low: Option<Object>) -> Result<
     Ok((marks::count(&high, Cut::Down), marks::count(&low, Cut::Down)))
 }
 
-getter!(extra_property, |py, stream| extra::extra(py, stream));
-getter!(event_loop, |_, stream| Ok(stream.event_loop.or_none()));
-getter!(protocol, |_, stream| Ok(stream.protocol.or_none()));
-getter!(server, |_, stream| Ok(stream.server.or_none()));
-getter!(socket, |py, stream| {
-    if stream.fd.get() < 0 { Ok(Object::none()) } else { extra::python_socket(py, stream) }
+getter!(extra_property, Stream, |stream| extra::extra(py(), stream));
+getter!(event_loop, Stream, |stream| Ok(stream.event_loop.or_none()));
+getter!(protocol, Stream, |stream| Ok(stream.protocol.or_none()));
+getter!(server, Stream, |stream| Ok(stream.server.or_none()));
+getter!(socket, Stream, |stream| {
+    if stream.fd.get() < 0 { Ok(Object::none()) } else { extra::python_socket(py(), stream) }
 });
-getter!(fd, |py, stream| python(py, stream.number.get()));
-getter!(closing, |_, stream| Ok(boolean(stream.state.borrow().is_closing())));
-getter!(paused, |_, stream| {
+getter!(fd, Stream, |stream| python(stream.number.get()));
+getter!(closing, Stream, |stream| Ok(boolean(stream.state.borrow().is_closing())));
+getter!(paused, Stream, |stream| {
     let state = stream.state.borrow();
     Ok(boolean(!state.is_closing() && !state.is_reading()))
 });
-getter!(eof, |_, stream| Ok(boolean(stream.state.borrow().is_eof_written())));
-getter!(lost, |py, stream| python(py, stream.lost.get()));
-getter!(protocol_paused, |_, stream| Ok(boolean(stream.protocol_paused.get())));
-getter!(high_water, |py, stream| limit(py, stream, 1));
-getter!(low_water, |py, stream| limit(py, stream, 0));
-getter!(max_size, |py, stream| python(py, stream.max_size.get()));
-getter!(start_tls_compatible, |_, _| Ok(boolean(true)));
-getter!(sendfile_compatible, |py, _| Ok(stdlib().sendfile_mode.bound(py).getattr("TRY_NATIVE")?.into()));
+getter!(eof, Stream, |stream| Ok(boolean(stream.state.borrow().is_eof_written())));
+getter!(lost, Stream, |stream| python(stream.lost.get()));
+getter!(protocol_paused, Stream, |stream| Ok(boolean(stream.protocol_paused.get())));
+getter!(high_water, Stream, |stream| limit(stream, 1));
+getter!(low_water, Stream, |stream| limit(stream, 0));
+getter!(max_size, Stream, |stream| python(stream.max_size.get()));
+getter!(start_tls_compatible, Stream, |_| Ok(boolean(true)));
+getter!(sendfile_compatible, Stream, |_| Ok(stdlib()
+    .sendfile_mode
+    .bound(py())
+    .getattr("TRY_NATIVE")?
+    .into()));
 
 pub(super) unsafe extern "C" fn set_extra(
     object: *mut ffi::PyObject,
@@ -257,7 +199,7 @@ pub(super) unsafe extern "C" fn set_extra(
 ) -> c_int {
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
-        let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
+        let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
         stream.extra.put(value);
         Ok(())
@@ -271,7 +213,7 @@ pub(super) unsafe extern "C" fn set_max_size(
 ) -> c_int {
     enter(|py| {
         // SAFETY: called on an instance; null stands for `del`.
-        let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
+        let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
         stream.max_size.set(value.bound(py).extract()?);
         Ok(())
@@ -279,10 +221,10 @@ pub(super) unsafe extern "C" fn set_max_size(
 }
 
 pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|py| {
+    enter(|_| {
         // SAFETY: called on an instance.
-        let stream = unsafe { stream(object) };
-        python(py, description(stream))
+        let stream = unsafe { Stream::of(object) };
+        python(description(stream))
     })
 }
 

@@ -4,34 +4,38 @@ use std::ffi::{c_int, c_void};
 
 use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
-use pyo3::prelude::*;
 
-use super::class::stream;
 use super::methods::{
     abort, can_write_eof, close, closing, event_loop, extra_property, fd, get_limits, get_protocol, get_size,
-    getter, high_water, is_closing, is_reading, lost, low_water, max_size, method, nothing, one_argument,
-    pause_reading, paused, protocol, protocol_paused, python, resume_reading, set_extra, set_limits,
-    set_max_size,
+    high_water, is_closing, is_reading, lost, low_water, max_size, pause_reading, paused, protocol,
+    protocol_paused, python, resume_reading, set_extra, set_limits, set_max_size,
 };
 use super::pipe;
 use super::stream::{self as life, Stream};
-use crate::ffi::args::Args;
+use crate::ffi::Object;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
+use crate::ffi::entry::{getter, method, nothing, one_argument};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result};
-use crate::stdlib::stdlib;
 
-method!(write_eof, |_, transport, stream| nothing(life::close(transport, stream)));
-one_argument!(write, "WritePipeTransport.write", data, |transport, stream, data| pipe::write(
-    transport, stream, &data
+method!(write_eof, Stream, |transport, stream| nothing(life::close(transport, stream)));
+one_argument!(write, Stream, "WritePipeTransport.write", data, |transport, stream, data| nothing(
+    pipe::write(transport, stream, &data)
 ));
-one_argument!(set_write_protocol, "WritePipeTransport.set_protocol", protocol, |_, stream, protocol| {
-    life::set_protocol(stream, protocol)
-});
-one_argument!(set_read_protocol, "ReadPipeTransport.set_protocol", protocol, |_, stream, protocol| {
-    life::set_protocol(stream, protocol)
-});
-getter!(pipe_property, |_, stream| {
+one_argument!(
+    set_write_protocol,
+    Stream,
+    "WritePipeTransport.set_protocol",
+    protocol,
+    |_, stream, protocol| nothing(life::set_protocol(stream, protocol))
+);
+one_argument!(
+    set_read_protocol,
+    Stream,
+    "ReadPipeTransport.set_protocol",
+    protocol,
+    |_, stream, protocol| nothing(life::set_protocol(stream, protocol))
+);
+getter!(pipe_property, Stream, |stream| {
     Ok(if stream.fd.get() < 0 { Object::none() } else { stream.socket.or_none() })
 });
 
@@ -43,7 +47,7 @@ unsafe extern "C" fn set_pipe(
 ) -> c_int {
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
-        let (stream, value) = unsafe { (stream(object), Object::borrow_opt(value)) };
+        let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
         if value.is_none() {
             life::forget_descriptor(stream);
@@ -55,10 +59,10 @@ unsafe extern "C" fn set_pipe(
 }
 
 pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|py| {
+    enter(|_| {
         // SAFETY: called on an instance.
-        let stream = unsafe { stream(object) };
-        python(py, pipe::description(stream))
+        let stream = unsafe { Stream::of(object) };
+        python(pipe::description(stream))
     })
 }
 
@@ -67,7 +71,7 @@ pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::Py
 unsafe extern "C" fn feed(object: *mut ffi::PyObject, reader: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a live argument.
-        let (stream, reader) = unsafe { (stream(object), Object::borrow(reader)) };
+        let (stream, reader) = unsafe { (Stream::of(object), Object::borrow(reader)) };
         stream.reader.put(reader);
         Ok(Object::none())
     })

@@ -17,6 +17,7 @@ use tulipa::stream::{SendFile, SendProgress};
 use tulipa::sys;
 
 use super::class;
+use super::stream::Stream;
 use crate::errors::os_error;
 use crate::event_loop::EventLoop;
 use crate::event_loop::descriptors::{self, Side};
@@ -108,9 +109,7 @@ fn wait(sending: &Bound<'_, Sending>) -> PyResult<()> {
     this.future.bind(py).call_method1("add_done_callback", (sending.getattr("_future_done")?,))?;
     if let Some(transport) = this.transport(py) {
         // SAFETY: `start` has checked the class.
-        return Ok(
-            unsafe { class::stream(transport.as_ptr()) }.set_sending(Some(Object::from_bound(sending)))?
-        );
+        return Ok(unsafe { Stream::of(transport.as_ptr()) }.set_sending(Some(Object::from_bound(sending)))?);
     }
     let socket = this.socket.into_pyobject(py)?.into_any();
     descriptors::add(event_loop, Side::Writer, &socket, (sending, &PyTuple::empty(py), None))?;
@@ -206,7 +205,7 @@ impl Sending {
         }
         if let Some(transport) = self.transport(py) {
             // SAFETY: `start` has checked the class.
-            return Ok(unsafe { class::stream(transport.as_ptr()) }.set_sending(None)?);
+            return Ok(unsafe { Stream::of(transport.as_ptr()) }.set_sending(None)?);
         }
         let socket = self.socket.into_pyobject(py)?.into_any();
         descriptors::remove(&self.event_loop.get().core, Side::Writer, &socket).map(drop)

@@ -312,7 +312,7 @@ pub(crate) fn open(
     let made = copy_of(opening.context.as_ref())?;
     let transport = class::allocate(opening.kind)?;
     // SAFETY: just made of that class.
-    let stream = unsafe { class::stream(transport.as_ptr()) };
+    let stream = unsafe { Stream::of(transport.as_ptr()) };
     // SAFETY: the core lies in the loop object, which the stream keeps alive until it clears both.
     stream.core.set(Some(unsafe { &*std::ptr::from_ref(core) }));
     stream.event_loop.put(opening.event_loop.clone());
@@ -408,7 +408,7 @@ fn tell_server(server: &Object, method: &Object, transport: &Object) -> Result<(
 #[inline]
 pub(super) fn run(transport: &Object, event: Event, context: Option<&Object>) -> Result<()> {
     // SAFETY: the caller checked the class.
-    let stream = unsafe { class::stream(transport.as_ptr()) };
+    let stream = unsafe { Stream::of(transport.as_ptr()) };
     match event {
         Event::Ready(readiness) => ready(transport, stream, readiness),
         Event::Opened => opened(stream),

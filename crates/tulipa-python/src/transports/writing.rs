@@ -15,7 +15,6 @@ use pyo3::types::PyBytes;
 use tulipa::stream::{Pressure, SLICES_AT_ONCE, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
-use super::class;
 use super::datagram;
 use super::kind::Kind;
 use super::stream::{Chunk, Released, Stream, emptied, fatal_error, protocol_failed};
@@ -223,7 +222,7 @@ pub(super) fn send_queued(transport: &Object, stream: &Stream) -> Result<()> {
 /// The end of a turn in which the stream was written to.
 pub(super) fn flush_scheduled(transport: &Object) -> Result<()> {
     // SAFETY: only streams are listed.
-    let stream = unsafe { class::stream(transport.as_ptr()) };
+    let stream = unsafe { Stream::of(transport.as_ptr()) };
     stream.listed.set(false);
     if stream.queue.borrow().is_empty() {
         return Ok(());
