@@ -9,7 +9,6 @@
 mod bound;
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -18,7 +17,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 use crate::ffi::args::Args;
 use crate::ffi::class::{NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result, Slot, call};
+use crate::ffi::{Object, Once, Result, Slot, call};
 use crate::gc;
 use crate::toolbox::Native;
 
@@ -48,15 +47,8 @@ unsafe fn function<'a>(object: *mut ffi::PyObject) -> &'a Function {
     unsafe { &*object.cast::<Function>() }
 }
 
-/// The class, kept for ever.
-struct Class(*mut ffi::PyTypeObject);
-
 // SAFETY: an immutable class that lives for ever.
-unsafe impl Send for Class {}
-// SAFETY: as above.
-unsafe impl Sync for Class {}
-
-static CLASS: OnceLock<Class> = OnceLock::new();
+static CLASS: Once<*mut ffi::PyTypeObject> = unsafe { Once::new() };
 
 /// Makes one of the toolbox's functions; called by the module's initialisation.
 pub(crate) fn stand_for(py: Python<'_>, native: &Native) -> Result<Object> {
@@ -100,10 +92,7 @@ pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) ->
 
 /// A function that stands for nothing yet.
 fn allocate(vectorcall: ffi::vectorcallfunc, entry: Option<Entry>) -> Result<Object> {
-    if CLASS.get().is_none() {
-        let _ = CLASS.set(Class(make_class()?.into_ptr().cast()));
-    }
-    let class = CLASS.get().expect("it was set just before").0;
+    let class = *CLASS.get_or_make(|| make_class().map(|class| class.into_ptr().cast()))?;
     // SAFETY: the class is ours; allocation zeroes the instance, of which every field may be zero.
     let object = unsafe { Object::steal(ffi::PyType_GenericAlloc(class, 0)) }?;
     let place = object.as_ptr().cast::<Function>();

@@ -5,14 +5,13 @@
 //! the native function without a look at what is bound in between.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 
 use super::{PyMethod_New, call_method};
 use crate::ffi::class::{name_plainly, new_class, slot};
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result, Slot};
+use crate::ffi::{Object, Once, Result, Slot};
 use crate::futures::methods::boolean;
 use crate::gc::{self, FreeList};
 
@@ -26,14 +25,8 @@ struct Bound {
     vectorcall: Option<ffi::vectorcallfunc>,
 }
 
-struct Class(*mut ffi::PyTypeObject);
-
 // SAFETY: an immutable class that lives for ever.
-unsafe impl Send for Class {}
-// SAFETY: as above.
-unsafe impl Sync for Class {}
-
-static CLASS: OnceLock<Class> = OnceLock::new();
+static CLASS: Once<*mut ffi::PyTypeObject> = unsafe { Once::new() };
 
 /// Freed instances.
 static METHODS: FreeList = FreeList::new();
@@ -48,10 +41,7 @@ unsafe extern "C" {
 
 /// Makes the class; called when the first function that stands for a method is made.
 pub(super) fn initialise() -> Result<()> {
-    if CLASS.get().is_none() {
-        let _ = CLASS.set(Class(make_class()?.into_ptr().cast()));
-    }
-    Ok(())
+    CLASS.get_or_make(|| make_class().map(|class| class.into_ptr().cast())).map(drop)
 }
 
 fn make_class() -> Result<Object> {
@@ -79,7 +69,7 @@ fn make_class() -> Result<Object> {
 /// Binds `function`, which stands for a method of ours, to `instance`.
 #[inline]
 pub(super) fn bind(function: Object, instance: Object) -> Result<Object> {
-    let class = CLASS.get().expect("a function that stands for a method was made before").0;
+    let class = *CLASS.get();
     let fill = |object: *mut ffi::PyObject| {
         // SAFETY: nobody else has seen it.
         unsafe { (&raw mut (*object.cast::<Bound>()).vectorcall).write(Some(vectorcall)) };
@@ -123,7 +113,7 @@ unsafe extern "C" fn vectorcall(
 fn is_method(object: *mut ffi::PyObject) -> bool {
     // SAFETY: a live object.
     let class = unsafe { ffi::Py_TYPE(object) };
-    class == base() || CLASS.get().is_some_and(|own| own.0 == class)
+    class == base() || class == *CLASS.get()
 }
 
 /// Equal to another that binds the same function to the same object.

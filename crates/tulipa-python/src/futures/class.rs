@@ -1,7 +1,6 @@
 //! The class objects of Future and its iterator: slots, life-cycle, and the metaclass of names that get swapped.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -11,7 +10,7 @@ use super::places::{self, OF_FUTURE, offset};
 use super::{Bit, FutureState, iterator, state_of};
 use crate::ffi::class::{self, new_class, slot};
 use crate::ffi::raised::{enter, unraisable};
-use crate::ffi::{Object, Result, args, call};
+use crate::ffi::{Object, Once, Result, args, call};
 use crate::gather;
 use crate::gc::{self, FreeList};
 use crate::stdlib::stdlib;
@@ -27,27 +26,21 @@ pub(crate) struct Classes {
 }
 
 // SAFETY: classes are immutable here and live for ever; each holds a reference that is never given back.
-unsafe impl Send for Classes {}
-// SAFETY: as above.
-unsafe impl Sync for Classes {}
-
-static CLASSES: OnceLock<Classes> = OnceLock::new();
+static CLASSES: Once<Classes> = unsafe { Once::new() };
 
 #[inline]
 pub(crate) fn classes() -> &'static Classes {
-    CLASSES.get().expect("the module was initialised before any of its classes could be used")
+    CLASSES.get()
 }
 
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
-    if CLASSES.get().is_none() {
+    CLASSES.get_or_make(|| {
         super::stop::initialise()?;
         let made = make_classes(py)?;
         adopt_metaclass(&made)?;
-        // A second thread that imported at the same moment made equal ones.
-        let _ = CLASSES.set(made);
-    }
-    Ok(classes())
+        Ok(made)
+    })
 }
 
 /// Makes Future, then Task over asyncio's Task *and* our Future, so that the two are kin as asyncio's pair is.

@@ -7,34 +7,24 @@
 //! debugger, which is told of it and asks whether it is StopIteration itself, gets that.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 
 use super::iterator::stop_iteration;
 use crate::ffi::class::{new_class, slot};
 use crate::ffi::followed::is_followed;
-use crate::ffi::{Object, Raised, Result};
+use crate::ffi::{Object, Once, Raised, Result};
 use crate::gc::{self, FreeList};
 
-struct Class(*mut ffi::PyTypeObject);
-
 // SAFETY: the class lives for ever.
-unsafe impl Send for Class {}
-// SAFETY: as above.
-unsafe impl Sync for Class {}
-
-static CLASS: OnceLock<Class> = OnceLock::new();
+static CLASS: Once<*mut ffi::PyTypeObject> = unsafe { Once::new() };
 
 /// Freed exceptions.
 static STOPS: FreeList = FreeList::new();
 
 /// Makes the class; called by the module's initialisation.
 pub(crate) fn initialise() -> Result<()> {
-    if CLASS.get().is_none() {
-        let _ = CLASS.set(Class(make()?.into_ptr().cast()));
-    }
-    Ok(())
+    CLASS.get_or_make(|| make().map(|class| class.into_ptr().cast())).map(drop)
 }
 
 fn base() -> *mut ffi::PyTypeObject {
@@ -84,7 +74,7 @@ pub(crate) fn with_bare_value(value: Object) -> Raised {
 
 #[inline]
 fn filled(arguments: Object, value: Object) -> Result<Object> {
-    let class = CLASS.get().expect("the module was initialised before any of its classes could be used").0;
+    let class = *CLASS.get();
     let fill = |exception: *mut ffi::PyObject| {
         let fields = exception.cast::<ffi::PyStopIterationObject>();
         // SAFETY: the base's layout; both fields are empty, and take the references over.

@@ -4,7 +4,6 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::OnceLock;
 
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError};
 use pyo3::ffi;
@@ -16,7 +15,7 @@ use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
 };
 use crate::ffi::raised::{enter, unraisable};
-use crate::ffi::{Object, Raised, Result};
+use crate::ffi::{Object, Once, Raised, Result};
 use crate::futures::class::preserving_exception;
 use crate::futures::iterator::{stop_iteration, thrown_exception};
 use crate::futures::methods::boolean;
@@ -34,15 +33,11 @@ pub(crate) struct Classes {
 }
 
 // SAFETY: the classes live for ever.
-unsafe impl Send for Classes {}
-// SAFETY: as above.
-unsafe impl Sync for Classes {}
-
-static CLASSES: OnceLock<Classes> = OnceLock::new();
+static CLASSES: Once<Classes> = unsafe { Once::new() };
 
 #[inline]
 fn classes() -> &'static Classes {
-    CLASSES.get().expect("the module was initialised before any of its classes could be used")
+    CLASSES.get()
 }
 
 /// Whether `object` is an operation that has not parked on itself.
@@ -60,21 +55,19 @@ pub(super) fn waiter() -> *mut ffi::PyTypeObject {
 
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
-    if CLASSES.get().is_none() {
+    CLASSES.get_or_make(|| {
         let register = py.import("collections.abc")?.getattr("Coroutine")?.getattr("register")?;
         let coroutine_class = |size: usize| -> Result<*mut ffi::PyTypeObject> {
             let made = make(size)?;
             register.call1((made.bound(py),))?;
             Ok(made.into_ptr().cast())
         };
-        let made = Classes {
+        Ok(Classes {
             operation: coroutine_class(size_of::<Operation>())?,
             large: coroutine_class(size_of::<Operation<LARGE_ROOM>>())?,
             waiter: waiter_class::make()?.into_ptr().cast(),
-        };
-        let _ = CLASSES.set(made);
-    }
-    Ok(classes())
+        })
+    })
 }
 
 /// An operation that has not begun.

@@ -1,7 +1,6 @@
 //! The class of SSLProtocol: `asyncio.BufferedProtocol` with a native extension, over any transport.
 
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -14,7 +13,7 @@ use crate::ffi::class::{
     DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot, with_attributes,
 };
 use crate::ffi::entry::{getter, method, nothing, one_argument};
-use crate::ffi::{Object, Result};
+use crate::ffi::{Object, Once, Result};
 use crate::futures::methods::boolean;
 use crate::gc;
 use crate::stdlib::stdlib;
@@ -26,15 +25,11 @@ struct Layout {
 }
 
 // SAFETY: the class lives for ever, and the offset never changes.
-unsafe impl Send for Layout {}
-// SAFETY: as above.
-unsafe impl Sync for Layout {}
-
-static LAYOUT: OnceLock<Layout> = OnceLock::new();
+static LAYOUT: Once<Layout> = unsafe { Once::new() };
 
 #[inline]
 fn layout() -> &'static Layout {
-    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+    LAYOUT.get()
 }
 
 /// Whether a protocol is exactly this class.
@@ -45,13 +40,14 @@ pub(crate) fn is_protocol(object: &Object) -> bool {
 
 /// Makes the class; called by the module's initialisation.
 pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
-    if LAYOUT.get().is_none() {
-        let base = &stdlib().buffered_protocol;
-        let offset = extension_offset(base.as_ptr().cast());
-        let class = make(base, offset)?.into_ptr().cast();
-        let _ = LAYOUT.set(Layout { class, offset });
-    }
-    Ok(layout().class)
+    LAYOUT
+        .get_or_make(|| {
+            let base = &stdlib().buffered_protocol;
+            let offset = extension_offset(base.as_ptr().cast());
+            let class = make(base, offset)?.into_ptr().cast();
+            Ok(Layout { class, offset })
+        })
+        .map(|layout| layout.class)
 }
 
 fn make(base: &Object, offset: usize) -> Result<Object> {

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyResourceWarning, PyTypeError};
 use pyo3::ffi;
@@ -20,7 +19,7 @@ use crate::ffi::class::{
 };
 use crate::ffi::entry::{getter, method, nothing};
 use crate::ffi::raised::{enter, unraisable};
-use crate::ffi::{Object, Result, Slot, call};
+use crate::ffi::{Object, Once, Result, Slot, call};
 use crate::futures::class::preserving_exception;
 use crate::futures::methods::boolean;
 use crate::gc;
@@ -44,26 +43,23 @@ struct Layout {
 }
 
 // SAFETY: the class lives for ever, and the offset never changes.
-unsafe impl Send for Layout {}
-// SAFETY: as above.
-unsafe impl Sync for Layout {}
-
-static LAYOUT: OnceLock<Layout> = OnceLock::new();
+static LAYOUT: Once<Layout> = unsafe { Once::new() };
 
 #[inline]
 fn layout() -> &'static Layout {
-    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+    LAYOUT.get()
 }
 
 /// Makes the class; called by the module's initialisation.
 pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
-    if LAYOUT.get().is_none() {
-        let base = &stdlib().abstract_transport;
-        let offset = extension_offset(base.as_ptr().cast());
-        let class = make(base, offset)?.into_ptr().cast();
-        let _ = LAYOUT.set(Layout { class, offset });
-    }
-    Ok(layout().class)
+    LAYOUT
+        .get_or_make(|| {
+            let base = &stdlib().abstract_transport;
+            let offset = extension_offset(base.as_ptr().cast());
+            let class = make(base, offset)?.into_ptr().cast();
+            Ok(Layout { class, offset })
+        })
+        .map(|layout| layout.class)
 }
 
 fn make(base: &Object, offset: usize) -> Result<Object> {

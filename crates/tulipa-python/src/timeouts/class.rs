@@ -2,7 +2,6 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::mem::offset_of;
-use std::sync::OnceLock;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
@@ -16,35 +15,30 @@ use crate::ffi::class::{
     DICT, NO_PROPERTY, allocate, fastcall, new_class, noargs, property, slot, with_attributes,
 };
 use crate::ffi::raised::enter;
-use crate::ffi::{Object, Result, Slot};
+use crate::ffi::{Object, Once, Result, Slot};
 use crate::functions::show_coroutine_methods;
 use crate::futures::methods::boolean;
 use crate::gc::{self, FreeList};
 use crate::operations;
 use crate::stdlib::stdlib;
 
-struct Class(*mut ffi::PyTypeObject);
-
 // SAFETY: the class lives for ever.
-unsafe impl Send for Class {}
-// SAFETY: as above.
-unsafe impl Sync for Class {}
-
-static CLASS: OnceLock<Class> = OnceLock::new();
+static CLASS: Once<*mut ffi::PyTypeObject> = unsafe { Once::new() };
 
 #[inline]
 fn class() -> *mut ffi::PyTypeObject {
-    CLASS.get().expect("the module was initialised before any of its classes could be used").0
+    *CLASS.get()
 }
 
 /// Makes the class; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<*mut ffi::PyTypeObject> {
-    if CLASS.get().is_none() {
-        let made = make_class()?;
-        show_coroutine_methods(made.bound(py).cast::<PyType>().map_err(PyErr::from)?, "asyncio")?;
-        let _ = CLASS.set(Class(made.into_ptr().cast()));
-    }
-    Ok(class())
+    CLASS
+        .get_or_make(|| {
+            let made = make_class()?;
+            show_coroutine_methods(made.bound(py).cast::<PyType>().map_err(PyErr::from)?, "asyncio")?;
+            Ok(made.into_ptr().cast())
+        })
+        .copied()
 }
 
 /// Freed instances.

@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
 
 use pyo3::exceptions::PyResourceWarning;
 use pyo3::ffi;
@@ -14,7 +13,7 @@ use super::stream::{self, Stream};
 use super::{datagram_methods, pipe_methods};
 use crate::ffi::class::{extension_offset, new_class, noargs, slot, with_attributes};
 use crate::ffi::raised::{enter, unraisable};
-use crate::ffi::{Object, Result};
+use crate::ffi::{Object, Once, Result};
 use crate::futures::class::preserving_exception;
 use crate::gc;
 use crate::stdlib::stdlib;
@@ -29,15 +28,11 @@ struct Layout {
 }
 
 // SAFETY: the classes live for ever, and the offset never changes.
-unsafe impl Send for Layout {}
-// SAFETY: as above.
-unsafe impl Sync for Layout {}
-
-static LAYOUT: OnceLock<Layout> = OnceLock::new();
+static LAYOUT: Once<Layout> = unsafe { Once::new() };
 
 #[inline]
 fn layout() -> &'static Layout {
-    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+    LAYOUT.get()
 }
 
 /// Whether `object` is a transport of any kind. The classes have no subclasses.
@@ -58,10 +53,7 @@ pub(super) fn lends_its_socket(object: &Object) -> bool {
 
 /// The classes by name, made if need be; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<[(&'static str, *mut ffi::PyTypeObject); 4]> {
-    if LAYOUT.get().is_none() {
-        let _ = LAYOUT.set(make_all(py)?);
-    }
-    let layout = layout();
+    let layout = LAYOUT.get_or_make(|| make_all(py))?;
     Ok([
         ("StreamTransport", layout.stream),
         ("ReadPipeTransport", layout.read_pipe),

@@ -3,7 +3,6 @@
 //! Everything here goes by pointers to live handles, and calls nothing of Python's once the classes are made.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -13,7 +12,7 @@ use super::class::{METHODS, TIMER_METHODS, life_cycle, make};
 use crate::event_loop::contexts::Context;
 use crate::event_loop::thread_safe::ThreadSafe;
 use crate::ffi::class::{extension_offset, member_offset};
-use crate::ffi::{Object, Result, Slot};
+use crate::ffi::{Object, Once, Result, Slot};
 use crate::stdlib::stdlib;
 
 /// The classes, and where asyncio's slots lie in their instances.
@@ -40,26 +39,19 @@ pub(crate) struct Layout {
 }
 
 // SAFETY: the classes live for ever, and the numbers never change.
-unsafe impl Send for Layout {}
-// SAFETY: as above.
-unsafe impl Sync for Layout {}
-
-static LAYOUT: OnceLock<Layout> = OnceLock::new();
+static LAYOUT: Once<Layout> = unsafe { Once::new() };
 
 /// What noting whether a context is shared takes of an instance, so that what comes behind it is aligned.
 pub(in crate::event_loop) const SHARING_SIZE: usize = size_of::<usize>();
 
 #[inline]
 pub(crate) fn layout() -> &'static Layout {
-    LAYOUT.get().expect("the module was initialised before any of its classes could be used")
+    LAYOUT.get()
 }
 
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Layout> {
-    if LAYOUT.get().is_none() {
-        let _ = LAYOUT.set(Layout::new(py)?);
-    }
-    Ok(layout())
+    LAYOUT.get_or_make(|| Layout::new(py))
 }
 
 impl Layout {
