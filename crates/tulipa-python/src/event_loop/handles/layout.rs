@@ -115,9 +115,7 @@ impl Layout {
         // SAFETY: instances have these slots, and the caller keeps them.
         all.into_iter().take(7 + count).map(move |offset| unsafe { at(object, offset) })
     }
-}
 
-impl Layout {
     /// The slots that the instance has beyond a Handle's, and how many they are.
     ///
     /// # Safety
