@@ -20,7 +20,7 @@ use crate::futures::observers::{always, observer_kind};
 use crate::gc::VisitSlots;
 use crate::operations::{self, Machine, Step, WaitList, Waiter, running_loop};
 use crate::stdlib::stdlib;
-use crate::timeouts::{Alarm, Due};
+use crate::timeouts::Alarm;
 
 /// `as_completed(fs, *, timeout=None)`.
 pub(crate) fn as_completed(args: &Args<'_>) -> Result<Option<Object>> {
@@ -102,8 +102,7 @@ impl AsCompletedIterator {
         }
         let timeout = self.timeout.or_none();
         if !todo.is_empty() && !timeout.is_none() {
-            let due = Due::later(&event_loop, &timeout)?;
-            self.alarm.set_timer(&event_loop, &due, (this.clone(), &TIME_IS_UP, Object::none()))?;
+            self.alarm.set_later(&event_loop, &timeout, (this.clone(), &TIME_IS_UP, Object::none()))?;
         }
         self.event_loop.put(event_loop);
         Ok(())

@@ -19,7 +19,7 @@ use crate::futures::{Bit, FutureState, any};
 use crate::gc::VisitSlots;
 use crate::operations::{self, Machine, Step, Waiter, running_loop};
 use crate::stdlib::stdlib;
-use crate::timeouts::{Alarm, Due, RELEASE};
+use crate::timeouts::{Alarm, RELEASE};
 
 /// `wait(fs, *, timeout=None, return_when=ALL_COMPLETED)`.
 pub(crate) fn wait(args: &Args<'_>) -> Result<Option<Object>> {
@@ -189,8 +189,7 @@ impl Wait {
         let waiter = Waiter::pending(event_loop.clone())?;
         let timeout = self.timeout.or_none();
         if !timeout.is_none() {
-            let due = Due::later(&event_loop, &timeout)?;
-            self.alarm.set_timer(&event_loop, &due, (waiter.clone(), &RELEASE, Object::none()))?;
+            self.alarm.set_later(&event_loop, &timeout, (waiter.clone(), &RELEASE, Object::none()))?;
         }
         if cfg!(Py_3_14) {
             self.caller.set(current::of(&event_loop)?);

@@ -51,13 +51,13 @@ impl Alarm {
         self.ask(event_loop, &stdlib().names.call_soon, &[&kind.callable(&observer)?, &subject])
     }
 
-    /// The same by a timer, which comes behind what is ready even if it is due.
-    pub(crate) fn set_timer(
-        &self,
-        event_loop: &Object,
-        when: &Due,
-        (observer, kind, subject): Told,
-    ) -> Result<()> {
+    /// Whether the loop is asked for its timers, and so sees each.
+    #[inline]
+    pub(crate) fn asks(event_loop: &Object) -> bool {
+        Core::of(event_loop).is_none_or(|core| !core.has_plain_timers())
+    }
+
+    fn set_timer(&self, event_loop: &Object, when: &Due, (observer, kind, subject): Told) -> Result<()> {
         let Some(core) = Core::of(event_loop).filter(|core| core.has_plain_timers()) else {
             let name = &stdlib().names.call_at;
             return self.ask(event_loop, name, &[&when.to_object(), &kind.callable(&observer)?, &subject]);
@@ -67,6 +67,17 @@ impl Alarm {
         let job = Job::Notify { observer, kind, future: subject };
         self.timer.set(Some(core.engine.schedule_at(due, job)));
         Ok(())
+    }
+
+    /// Has `kind` tell `observer` of `subject` in `delay` seconds, by a timer, which comes behind what is ready even if
+    /// it is due.
+    pub(crate) fn set_later(&self, event_loop: &Object, delay: &Object, told: Told) -> Result<()> {
+        if Self::asks(event_loop) {
+            let (observer, kind, subject) = told;
+            let arguments = [delay, &kind.callable(&observer)?, &subject];
+            return self.ask(event_loop, &stdlib().names.call_later, &arguments);
+        }
+        self.set_timer(event_loop, &Due::later(event_loop, delay)?, told)
     }
 
     #[cold]

@@ -141,7 +141,7 @@ impl WaitFor {
     }
 
     /// `async with timeout(...): return await fut`. An awaitable that needs no waiting needs no timer: none is set
-    /// before it has to wait.
+    /// before it has to wait, unless the loop would see it.
     fn limited(&self, timeout: &Object) -> Result<Step> {
         let event_loop = running_loop()?;
         let when = if timeout.is_none() { Due::Never } else { Due::later(&event_loop, timeout)? };
@@ -149,6 +149,11 @@ impl WaitFor {
             return Err(PyRuntimeError::new_err("Timeout should be used inside a task").into());
         };
         self.limit.enter(&task)?;
+        let limits = !matches!(when, Due::Never);
+        let shows = limits && Alarm::asks(&event_loop);
+        if shows {
+            self.set_alarm(event_loop.clone(), &when, task.clone())?;
+        }
         let step = awaiting(&self.awaitable.or_none()).and_then(|step| match step {
             Step::Await(iterator) => Ok((send_to(&iterator, &Object::none())?, iterator)),
             _ => unreachable!("awaiting gives an iterator"),
@@ -159,7 +164,7 @@ impl WaitFor {
                 Ok(Step::Done(value))
             }
             Ok((Sent::Yielded(value), iterator)) => {
-                if !matches!(when, Due::Never) {
+                if limits && !shows {
                     self.set_alarm(event_loop, &when, task)?;
                 }
                 Ok(Step::Follow { iterator, value })
@@ -192,12 +197,14 @@ impl WaitFor {
         if let Some(waiter) = self.waiter.take() {
             // SAFETY: made as a waiter.
             let waiter_state = unsafe { Waiter::of(waiter.as_ptr()) };
-            if !waiter_state.is_pending() {
+            if waiter_state.is_pending() {
+                // Should the alarm be about to ring, nobody is there any more.
+                waiter_state.cancel(&waiter, None)?;
+                self.stop_alarm()?;
+            } else {
                 self.limit.state.set(State::Expiring);
+                self.alarm.forget();
             }
-            // Should the alarm be about to ring, nobody is there any more.
-            waiter_state.cancel(&waiter, None)?;
-            self.stop_alarm()?;
         }
         match self.limit.leave(exception)? {
             Some(error) => Err(Raised::from_object(&error)),
@@ -254,8 +261,7 @@ impl WaitFor {
     fn race(&self, timeout: &Object) -> Result<Step> {
         let event_loop = self.event_loop.or_none();
         let waiter = Waiter::pending(event_loop.clone())?;
-        let when = Due::later(&event_loop, timeout)?;
-        self.alarm.set_timer(&event_loop, &when, (waiter.clone(), &RELEASE, Object::none()))?;
+        self.alarm.set_later(&event_loop, timeout, (waiter.clone(), &RELEASE, Object::none()))?;
         let future = match ensure_future::ensure_future(&self.awaitable.or_none(), Some(&event_loop)) {
             Ok(future) => future,
             Err(raised) => {
