@@ -53,16 +53,22 @@ PROGRAMS = {
 }
 
 
-def run(*command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(*command: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120
+        command,
+        cwd=cwd,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
     )
 
 
-def assert_same(folder: Path, *target: str) -> subprocess.CompletedProcess[str]:
+def assert_same(folder: Path, *target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the target under `python` and under `tulipa run`; return the latter, having compared it."""
-    expected = run(*PYTHON, *target, cwd=folder)
-    actual = run(*TULIPA_RUN, *target, cwd=folder)
+    expected = run(*PYTHON, *target, cwd=folder, **variables)
+    actual = run(*TULIPA_RUN, *target, cwd=folder, **variables)
     # The loop is another one, so a traceback through it has other frames: the program's own are compared.
     if "asyncio/runners.py" in expected.stderr:
         expected.stderr, actual.stderr = (text.splitlines()[-1] for text in (expected.stderr, actual.stderr))
@@ -100,6 +106,21 @@ def test_module_package_folder_and_zip_run_as_under_python(name: str, tmp_path: 
     assert_same(tmp_path, "-m", "package", "-x", "y")
     assert_same(tmp_path, "package", "-x", "y")
     assert_same(tmp_path, "program.zip", "-x", "y")
+
+
+def test_safe_path_keeps_out_all_but_the_program_itself(tmp_path: Path) -> None:
+    source = "import sys; print(__file__, sys.path)"
+    for name in ("folder", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__main__.py").write_text(source)
+    (tmp_path / "program.py").write_text(source)
+    (tmp_path / "elsewhere" / "module.py").write_text(source)
+    with zipfile.ZipFile(tmp_path / "program.zip", "w") as archive:
+        archive.writestr("__main__.py", source)
+    path = os.pathsep.join(filter(None, [str(tmp_path / "elsewhere"), os.environ.get("PYTHONPATH")]))
+    for target in (["folder"], ["program.zip"], ["program.py"], ["-m", "module"]):
+        done = assert_same(tmp_path, *target, PYTHONSAFEPATH="1", PYTHONPATH=path)
+        assert done.returncode == 0
 
 
 def test_asyncios_prompt_runs_as_under_python(tmp_path: Path) -> None:

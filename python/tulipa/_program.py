@@ -49,7 +49,7 @@ def execute(program: Program) -> None:
             runpy._run_module_as_main(program.target)  # type: ignore[attr-defined]
         elif pkgutil.get_importer(program.target) is not None:  # a folder or a zip file
             path = _absolute(program.target)
-            _set_first_path(path)
+            _search_first(path)
             _require_main_module(path)
             runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
         else:
@@ -80,6 +80,14 @@ def _set_first_path(path: str) -> None:
     """Replace the launcher's folder by the program's; under `-P` Python prepends neither."""
     if not sys.flags.safe_path:
         sys.path[0] = path
+
+
+def _search_first(path: str) -> None:
+    """Have the program's own folder or zip file searched first, which `-P` does not forbid."""
+    if sys.flags.safe_path:
+        sys.path.insert(0, path)
+    else:
+        _set_first_path(path)
 
 
 def _require_main_module(path: str) -> None:
