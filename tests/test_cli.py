@@ -150,6 +150,21 @@ def test_linked_and_compiled_scripts_run_as_under_python(tmp_path: Path) -> None
     assert_same(tmp_path, "elsewhere/program.pyc")
 
 
+def test_script_is_read_from_a_pipe() -> None:
+    expected, actual = (
+        subprocess.run(
+            [*launcher, "/dev/stdin"],
+            input="import sys; print(sys.argv, __file__, type(__loader__).__name__)",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        for launcher in (PYTHON, TULIPA_RUN)
+    )
+    seen = (actual.stdout, actual.stderr, actual.returncode)
+    assert seen == (expected.stdout, expected.stderr, 0)
+
+
 def test_multiprocessing_children_find_the_program(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(
         "import multiprocessing\n"

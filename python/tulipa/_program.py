@@ -117,13 +117,12 @@ def _read_code(path: str) -> tuple[CodeType, type[FileLoader]]:
     """Return the code of a compiled or a source file, and what loads such; syntax errors come out as Python's own."""
     try:
         with io.open_code(path) as file:
-            code: CodeType | None = pkgutil.read_code(file)
-            if code is not None:
-                return code, SourcelessFileLoader
-            file.seek(0)
-            source = file.read()
+            source = file.read()  # once: what a pipe has given is gone
     except OSError as error:
         raise LaunchError(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}", 2) from None
+    code: CodeType | None = pkgutil.read_code(io.BytesIO(source))
+    if code is not None:
+        return code, SourcelessFileLoader
     _check_encoding(source, path)
     return compile(source, path, "exec", dont_inherit=True), SourceFileLoader
 
