@@ -41,6 +41,11 @@ PROGRAMS = {
     "exception in coroutine": "import asyncio\nasync def main(): raise ValueError('v')\nasyncio.run(main())",
     "syntax error": "def f(:",
     "excepthook": "import sys\nsys.excepthook = lambda *e: print('hook', e[0], e[2].tb_lineno)\n\nraise ValueError",
+    "no excepthook": "import sys\ndel sys.excepthook\nraise ValueError",
+    "excepthook that cannot be called": "import sys\nsys.excepthook = None\nraise ValueError",
+    "excepthook that fails": "import sys\ndef hook(*error): 1 / 0\nsys.excepthook = hook\nraise ValueError",
+    "last traceback": "import atexit, sys, traceback\n"
+    "atexit.register(lambda: traceback.print_tb(sys.last_traceback))\ndef f(): 1 / 0\nf()",
     "broken pipe": "raise BrokenPipeError(32, 'Broken pipe')",
     "exit handler": "import atexit; atexit.register(print, 'last')",
     "thread outliving main": "import threading; threading.Thread(target=lambda: print('thread')).start()",

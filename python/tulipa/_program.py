@@ -161,13 +161,28 @@ def _hide_launcher_frames() -> None:
     Done in the hook, the last thing before it is printed: until then the exception has yet to pass through the
     launcher's frames. The hook that the program may have set is kept.
     """
-    report = sys.excepthook
+    report = getattr(sys, "excepthook", _report_without_hook)
 
     def trimmed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         trace = _program_part(trace)
-        report(kind, error.with_traceback(trace), trace)
+        sys.last_traceback = trace  # for debuggers and exit handlers
+        try:
+            report(kind, error.with_traceback(trace), trace)
+        except BaseException as failure:
+            # What is raised again, as here, leaves this frame without another entry for it.
+            if failure.__traceback__ is not None:
+                failure.__traceback__ = failure.__traceback__.tb_next
+            raise
 
     sys.excepthook = trimmed
+
+
+def _report_without_hook(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Do what the interpreter does for a program that has deleted the hook."""
+    print("sys.excepthook is missing", file=sys.stderr)
+    sys.__excepthook__(kind, error, trace)
 
 
 def _program_part(trace: TracebackType | None) -> TracebackType | None:
