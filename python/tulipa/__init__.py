@@ -24,15 +24,10 @@ from ._install import uninstall as uninstall
 from ._mirrors import mirrors as _mirrors
 from ._native import NATIVE as _NATIVE
 from ._native import package_names as _package_names
-from ._runners import Runner as Runner
 from ._runners import get_event_loop as get_event_loop
 from ._runners import new_event_loop as new_event_loop
 from ._runners import run as run
-from ._tulipa import Future as Future
-from ._tulipa import Handle as Handle
 from ._tulipa import QueueShutDown as QueueShutDown
-from ._tulipa import Task as Task
-from ._tulipa import TimerHandle as TimerHandle
 from ._tulipa import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -75,7 +70,12 @@ if not TYPE_CHECKING:  # type checkers want a list of names, which no two Python
         __all__ += ["EventLoopPolicy"]
 
 # The native names, over those that came from asyncio. To type checkers they stay asyncio's, so that a Queue can be
-# handed to whoever asks for one.
+# handed to whoever asks for one, and is what asyncio's own functions are declared to return.
+if not TYPE_CHECKING:
+    from ._runners import Runner as Runner
+    from ._tulipa import Handle as Handle
+    from ._tulipa import TimerHandle as TimerHandle
+
 for _module in _NATIVE:
     globals().update(
         {name: value for name, value in _package_names(_module).items() if hasattr(_asyncio, name)}
