@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tulipa
 
 CONFIGURATION = str(Path(__file__).resolve().parents[1] / "pyproject.toml")
@@ -34,6 +36,19 @@ tulipa.run(main(), debug="yes")  # type: ignore[arg-type]
 tulipa.install(loop_only=1)  # type: ignore[arg-type]
 """
 
+# Where the whole of asyncio is meant.
+NAMES = """
+import tulipa as asyncio
+
+async def answer() -> int:
+    return 42
+
+async def main() -> None:
+    async with asyncio.TaskGroup() as group:
+        task: asyncio.Task[int] = group.create_task(answer())
+    asyncio.get_running_loop().call_soon(print, task.result())
+"""
+
 
 def check(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=300)
@@ -45,11 +60,21 @@ def test_stubs_agree_with_the_module() -> None:
     check("mypy.stubtest", "--mypy-config-file", CONFIGURATION, "--allowlist", exceptions, "tulipa")
 
 
-def test_typed_program_is_understood(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+def check_program(source: str, folder: Path, *options: str) -> None:
+    program = folder / "program.py"
+    program.write_text(source)
     # No configuration: the installed package has to do alone. An unused ignore means an error that was not seen.
-    check("mypy", "--config-file=", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program))
+    cache = str(folder / "cache")
+    check("mypy", "--config-file=", "--strict", "--cache-dir", cache, *options, str(program))
+
+
+def test_typed_program_is_understood(tmp_path: Path) -> None:
+    check_program(PROGRAM, tmp_path)
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.14"])
+def test_checkers_know_the_names_of_each_python(version: str, tmp_path: Path) -> None:
+    check_program(NAMES, tmp_path, "--python-version", version)
 
 
 def test_classes_are_declared_as_asyncios() -> None:

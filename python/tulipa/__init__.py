@@ -31,7 +31,10 @@ from ._tulipa import QueueShutDown as QueueShutDown
 from ._tulipa import __version__ as __version__
 
 if TYPE_CHECKING:
-    # At run time these are mirrors of asyncio's modules.
+    # At run time it is found among the native names; `asyncio.__all__` has it since 3.12.
+    from asyncio import TaskGroup as TaskGroup
+
+    # And these are mirrors of asyncio's modules.
     from asyncio import base_events as base_events
     from asyncio import constants as constants
     from asyncio import coroutines as coroutines
