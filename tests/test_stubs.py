@@ -47,6 +47,10 @@ async def main() -> None:
     async with asyncio.TaskGroup() as group:
         task: asyncio.Task[int] = group.create_task(answer())
     asyncio.get_running_loop().call_soon(print, task.result())
+    asyncio.creat_task(answer())  # type: ignore[attr-defined]
+
+def policies() -> tuple[type, type, type]:
+    return asyncio.AbstractEventLoopPolicy, asyncio.DefaultEventLoopPolicy, asyncio.EventLoopPolicy
 """
 
 

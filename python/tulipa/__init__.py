@@ -55,7 +55,11 @@ if TYPE_CHECKING:
     from asyncio import timeouts as timeouts
     from asyncio import transports as transports
 
+    # What `__getattr__` gives out. It is hidden from checkers, to whom any name would be there with it.
     if sys.version_info >= (3, 14) and sys.version_info < (3, 16):
+        from asyncio import AbstractEventLoopPolicy as AbstractEventLoopPolicy
+        from asyncio import DefaultEventLoopPolicy as DefaultEventLoopPolicy
+
         from ._policy import EventLoopPolicy as EventLoopPolicy
 
 if not TYPE_CHECKING:  # type checkers want a list of names, which no two Pythons have in common
@@ -90,7 +94,7 @@ _farewell = _Farewell(globals())
 if sys.version_info < (3, 14):
     # A module without `__getattr__` gives its names three times as fast, and this is done at every use of one.
     from ._policy import EventLoopPolicy as EventLoopPolicy
-else:
+elif not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         """Find what is deprecated at first use: only those who ask are told. asyncio finds its own names so, too."""
