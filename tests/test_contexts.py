@@ -199,3 +199,22 @@ def test_a_loop_that_waits_keeps_no_value_alive(new_loop: Any) -> None:
         return reference() is None
 
     assert run(new_loop, main)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="before, the task's first step fails")
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_of_a_context_that_is_none_only_the_caller_hears(
+    new_loop: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def child() -> None: ...
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for arguments in ({}, {"eager_start": True}):
+            coroutine = child()
+            with pytest.raises(TypeError, match=r"^a contextvars\.Context was expected, got int$"):
+                await loop.create_task(coroutine, context=3, **arguments)  # type: ignore[arg-type]
+            coroutine.close()
+
+    run(new_loop, main)
+    assert caplog.text == ""

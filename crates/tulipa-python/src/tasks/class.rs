@@ -147,6 +147,8 @@ fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments)
         let text = format!("a coroutine was expected, got {}", call::repr(&arguments.coroutine)?);
         return Err(PyTypeError::new_err(text).into());
     }
+    #[cfg(Py_3_15)]
+    check_context(arguments.context.as_ref())?;
     state.future.bits.set(Bit::LogDestroyPending, true);
     #[cfg(Py_3_12)]
     let is_eager = arguments.eager_start && is_running(state)?;
@@ -175,16 +177,19 @@ fn context_for(state: &TaskState, given: Option<Object>, is_eager: bool) -> Resu
             _ => context::copy_current().map(Context::Own),
         };
     };
-    if cfg!(Py_3_15) && !context::is_context(&given) {
-        let text = format!("a contextvars.Context was expected, got {}", class_name(&given)?);
-        return Err(PyTypeError::new_err(text).into());
-    }
     Ok(Context::Own(given))
 }
 
-fn class_name(object: &Object) -> PyResult<String> {
+/// Refuses what is no context. Done while nobody would miss the task yet, so that only the caller hears of it.
+#[cfg(Py_3_15)]
+fn check_context(given: Option<&Object>) -> Result<()> {
+    let Some(given) = given.filter(|given| !given.is_none() && !context::is_context(given)) else {
+        return Ok(());
+    };
     // SAFETY: attached.
-    Ok(object.bound(unsafe { Python::assume_attached() }).get_type().name()?.to_string())
+    let class = given.bound(unsafe { Python::assume_attached() }).get_type();
+    let text = format!("a contextvars.Context was expected, got {}", class.name()?);
+    Err(PyTypeError::new_err(text).into())
 }
 
 #[inline]
