@@ -72,6 +72,19 @@ async def shield_some() -> None:
     await asyncio.sleep(0.001)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before, no task is asked for")
+@pytest.mark.parametrize("module", [asyncio, tulipa])
+def test_as_completed_asks_for_a_loop_that_runs(module: Any) -> None:
+    loop = tulipa.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        with pytest.raises(RuntimeError, match=r"^no running event loop$"):
+            module.as_completed([loop.create_future()])
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
 @pytest.mark.parametrize(
     "use",
     [gather_some, wait_some, group_some, limit_some, complete_some, shield_some],

@@ -82,15 +82,16 @@ impl AsCompletedIterator {
         let py = unsafe { Python::assume_attached() };
         refuse_single(&given)?;
         let event_loop = call::call0(&stdlib().event_loop)?;
+        if cfg!(Py_3_14) {
+            // A loop that is set will do no more: it has to run, as somebody's task is asked for.
+            self.caller.set(current::of(&running_loop()?)?);
+        }
         // SAFETY: a live object; the result is new or null.
         let different = unsafe { Object::steal(ffi::PySet_New(given.as_ptr())) }?;
         let todo = PySet::empty(py)?;
         for awaitable in different.bound(py).try_iter()? {
             let future = ensure_future::ensure_future(&awaitable?.into(), Some(&event_loop))?;
             todo.add(future.bound(py))?;
-        }
-        if cfg!(Py_3_14) {
-            self.caller.set(current::of(&event_loop)?);
         }
         self.left.set(todo.len());
         self.todo.put(todo.clone().into_any().into());
