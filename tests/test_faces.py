@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+import cloudpickle  # type: ignore[import-untyped]
 import pytest
 
 import tulipa
@@ -227,6 +228,41 @@ class TestNativeFunctions:
         assert kind.method is ours
         assert instance.method.__self__ is instance
         assert instance.method.__func__ is ours
+
+    def test_are_python_functions_to_those_who_ask(self, pair: tuple[Any, Any]) -> None:
+        ours, stock = pair
+        assert isinstance(ours, types.FunctionType)
+        assert inspect.isfunction(ours)
+        assert not inspect.ismethoddescriptor(ours)
+        assert inspect.getfile(ours) == inspect.getfile(stock)
+        assert inspect.getsource(ours) == inspect.getsource(stock)
+        assert inspect.getclosurevars(ours) == inspect.getclosurevars(stock)
+        assert inspect.unwrap(ours) is ours
+        assert typing.get_type_hints(ours) == typing.get_type_hints(stock)
+        assert set(dir(ours)) >= set(dir(stock))
+        assert cloudpickle.loads(cloudpickle.dumps(ours)) is ours
+
+    def test_keep_attributes(self, pair: tuple[Any, Any]) -> None:
+        ours, stock = pair
+        ours.mark = 1
+        assert ours.mark == vars(ours)["mark"] == 1
+        assert not hasattr(stock, "mark")
+        del ours.mark
+        assert not hasattr(ours, "mark")
+        for name in ("__code__", "__defaults__", "__kwdefaults__"):
+            assert getattr(ours, name) == getattr(stock, name)
+            with pytest.raises(AttributeError, match="not writable"):  # a difference: what would it change?
+                setattr(ours, name, None)
+
+    def test_are_replaced_by_mock_as_functions_are(self, pair: tuple[Any, Any]) -> None:
+        seen = []
+        for function in pair:
+            replacement = mock.create_autospec(function)
+            assert inspect.isfunction(replacement)
+            with pytest.raises(TypeError) as caught:
+                replacement(nonsense=1).send(None)  # where it is to be awaited, it complains then
+            seen.append((replacement.__name__, inspect.iscoroutinefunction(replacement), str(caught.value)))
+        assert seen[0] == seen[1]
 
     def test_can_be_weakly_referenced_wrapped_and_hashed(self, pair: tuple[Any, Any]) -> None:
         ours, stock = pair

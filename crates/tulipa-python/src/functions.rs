@@ -2,20 +2,21 @@
 //! replaces.
 //!
 //! Such a function shows the stock one's name, text, signature and code object, so that `inspect`, `mock` and
-//! `iscoroutinefunction` find what they find there. A call whose arguments it does not understand is made to the stock
-//! function instead, which raises what asyncio raises.
+//! `iscoroutinefunction` find what they find there; and as they ask `isinstance` first, it says that it is a function.
+//! C code looks at the type itself, and is not deceived. A call whose arguments it does not understand is made to the
+//! stock function instead, which raises what asyncio raises.
 
 #[cfg(not(Py_3_14))]
 mod bound;
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::ffi::args::Args;
-use crate::ffi::class::{NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
+use crate::ffi::class::{DICT, NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Once, Result, Slot, call};
 use crate::gc;
@@ -30,6 +31,8 @@ struct Function {
     header: ffi::PyObject,
     vectorcall: Option<ffi::vectorcallfunc>,
     weak_references: *mut ffi::PyObject,
+    /// `__dict__`, once somebody has asked for it or set an attribute.
+    attributes: Slot,
     /// None: it is a method.
     entry: Option<Entry>,
     /// The function that this one stands for.
@@ -200,7 +203,7 @@ unsafe extern "C" fn vectorcall(
     })
 }
 
-/// What the function does not have of its own is the stock function's: `__code__`, `__defaults__`, annotations.
+/// What the function does not have of its own is the stock function's: its name, globals, annotations.
 unsafe extern "C" fn attribute(object: *mut ffi::PyObject, name: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance, with a name.
@@ -241,9 +244,25 @@ unsafe extern "C" {
     fn PyMethod_New(function: *mut ffi::PyObject, instance: *mut ffi::PyObject) -> *mut ffi::PyObject;
 }
 
-unsafe extern "C" fn doc(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
-    // SAFETY: called on an instance.
-    enter(|py| Ok(Object::from(unsafe { function(object) }.stock.or_none().bound(py).getattr("__doc__")?)))
+/// What `isinstance` goes by.
+unsafe extern "C" fn shown_class(_: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
+    // SAFETY: a class that lives for ever; a new reference to it.
+    unsafe { Object::borrow((&raw mut ffi::PyFunction_Type).cast()) }.into_ptr()
+}
+
+/// Shows the stock function's attribute of the name that `data` points to.
+unsafe extern "C" fn stock_attribute(object: *mut ffi::PyObject, data: *mut c_void) -> *mut ffi::PyObject {
+    enter(|py| {
+        // SAFETY: called on an instance, with the name that `of_stock` was given.
+        let (stock, name) = unsafe { (function(object).stock.or_none(), CStr::from_ptr(data.cast())) };
+        let name = name.to_str().expect("attributes' names are ASCII");
+        Ok(Object::from(stock.bound(py).getattr(name)?))
+    })
+}
+
+/// What is the stock function's and cannot be set, for what would be set would do nothing.
+const fn of_stock(name: &'static CStr) -> ffi::PyGetSetDef {
+    ffi::PyGetSetDef { closure: name.as_ptr().cast_mut().cast(), ..property(name, stock_attribute, None) }
 }
 
 unsafe extern "C" fn module(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -276,6 +295,7 @@ unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc,
     // SAFETY: an instance; the collector's own function and data.
     unsafe {
         gc::visit_all(object, visit, data, |each| {
+            each(function(object).attributes.as_ptr());
             each(function(object).stock.as_ptr());
             each(function(object).method.as_ptr());
             each(function(object).module.as_ptr());
@@ -287,6 +307,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the last reference is gone; from here on nobody else sees the object.
     unsafe {
         gc::hide(object);
+        function(object).attributes.set(None);
         function(object).stock.set(None);
         function(object).method.set(None);
         function(object).module.set(None);
@@ -297,11 +318,20 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 static mut METHODS: [ffi::PyMethodDef; 2] =
     [noargs(c"__reduce__", reduce, c"Pickle by name."), ffi::PyMethodDef::zeroed()];
 
-static mut PROPERTIES: [ffi::PyGetSetDef; 3] =
-    [property(c"__doc__", doc, None), property(c"__module__", module, None), NO_PROPERTY];
+static mut PROPERTIES: [ffi::PyGetSetDef; 8] = [
+    property(c"__class__", shown_class, None),
+    DICT,
+    property(c"__module__", module, None),
+    of_stock(c"__doc__"),
+    of_stock(c"__code__"),
+    of_stock(c"__defaults__"),
+    of_stock(c"__kwdefaults__"),
+    NO_PROPERTY,
+];
 
 /// Names by which CPython is told of offsets.
-static mut MEMBERS: [ffi::PyMemberDef; 3] = [
+static mut MEMBERS: [ffi::PyMemberDef; 4] = [
+    place(c"__dictoffset__", std::mem::offset_of!(Function, attributes)),
     place(c"__vectorcalloffset__", std::mem::offset_of!(Function, vectorcall)),
     place(c"__weaklistoffset__", std::mem::offset_of!(Function, weak_references)),
     NO_MEMBER,
