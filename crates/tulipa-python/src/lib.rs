@@ -44,6 +44,7 @@ mod _tulipa {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
         crate::ffi::interpreter::claim()?;
+        crate::ffi::followed::initialise();
         crate::stdlib::initialise(py)?;
         let classes = crate::futures::initialise(py)?;
         let handles = crate::event_loop::handles::initialise(py)?;

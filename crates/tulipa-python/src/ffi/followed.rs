@@ -3,6 +3,8 @@
 //! Such code sees what the interpreter otherwise drops at once, the exception by which `await` learns a result, and
 //! looks at its class. Asked where that is made, so it must cost next to nothing; no function of CPython's tells.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::ffi;
 
 /// Where a thread's state has its interpreter, in words.
@@ -13,14 +15,25 @@ const INTERPRETER: usize = 2;
 const WORD: usize = if cfg!(Py_3_13) { 3 } else { 9 };
 const FLAGS: u32 = if cfg!(Py_3_13) { 8 } else { 0 };
 
-/// Whether the thread is traced. From 3.13 on, and where a thread's state is not what it was in all releases so far, also
-/// `true` for who is not, which costs time alone.
+/// Whether a thread's state is what it was in all releases so far. Until it is found to be, everybody seems to be
+/// followed, which costs time alone.
+static IS_KNOWN: AtomicBool = AtomicBool::new(false);
+
+#[inline]
+fn word(place: usize) -> usize {
+    // SAFETY: C13: attached; so many words a thread's state has in every release.
+    unsafe { ffi::PyThreadState_Get().cast::<usize>().add(place).read() }
+}
+
+/// Looks for what is known of a thread's state; called by the module's initialisation.
+pub(crate) fn initialise() {
+    // SAFETY: attached (O1).
+    let interpreter = unsafe { ffi::PyInterpreterState_Get() };
+    IS_KNOWN.store(word(INTERPRETER) == interpreter as usize, Ordering::Relaxed);
+}
+
+/// Whether the thread is traced; from 3.13 on also of one that was traced before, or where anything else was watched.
 #[inline]
 pub(crate) fn is_followed() -> bool {
-    // SAFETY: attached (O1).
-    let (thread, interpreter) = unsafe { (ffi::PyThreadState_Get(), ffi::PyInterpreterState_Get()) };
-    let words = thread.cast::<usize>();
-    // SAFETY: C13: so many words a thread's state has in every release.
-    let (owner, word) = unsafe { (words.add(INTERPRETER).read(), words.add(WORD).read()) };
-    owner != interpreter as usize || word >> FLAGS != 0
+    word(WORD) >> FLAGS != 0 || !IS_KNOWN.load(Ordering::Relaxed)
 }
