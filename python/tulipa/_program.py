@@ -67,6 +67,7 @@ def _replace_main_module() -> ModuleType:
     Pickle, multiprocessing and `import __main__` find the program there, and none of ours.
     """
     launcher = sys.modules["__main__"]
+    _kept.append(launcher)
     main = ModuleType("__main__")
     main.__dict__["__builtins__"] = builtins
     for name, value in (("__annotations__", {}), ("__cached__", None)):  # gone in 3.14 and 3.15
@@ -74,6 +75,10 @@ def _replace_main_module() -> ModuleType:
             main.__dict__[name] = value
     sys.modules["__main__"] = main
     return main
+
+
+# The launcher's own `__main__`: CPython goes on to use its namespace when the program is over, and holds it no longer.
+_kept: list[ModuleType] = []
 
 
 def _set_first_path(path: str) -> None:
