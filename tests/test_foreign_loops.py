@@ -46,6 +46,9 @@ class NumberedLoop(asyncio.AbstractEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         self.record.append(("cancelled", self.timers.index(handle)))
 
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Tasks that are pending when the program ends, for one, are of no interest."""
+
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
 
