@@ -316,10 +316,16 @@ def test_the_queue_of_the_loop_can_be_looked_at(new_loop: Any) -> None:
     with pytest.raises(IndexError, match="pop from an empty deque"):
         loop._ready.popleft()
     loop.call_soon(seen.append, 4)
+    loop._ready.extend(asyncio.Handle(seen.append, (number,), loop, None) for number in (5, 6))
+    loop._ready.extendleft(asyncio.Handle(seen.append, (number,), loop, None) for number in (3, 2))
+    while loop._ready:
+        loop._ready.popleft()._run()
+    assert seen == [1, 3, 2, 3, 4, 5, 6]
+    loop.call_soon(seen.append, 7)
     loop._ready.clear()
     loop.stop()
     loop.run_forever()
-    assert seen == [1, 3]
+    assert seen[-1] == 6
     loop.close()
 
 

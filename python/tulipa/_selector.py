@@ -9,6 +9,7 @@ Registering goes through the loop's methods alone. Made by `EventLoop`; neither 
 
 import selectors
 import weakref
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
@@ -83,6 +84,22 @@ class ReadyView:
         loop = self._loop()
         if loop is not None:
             loop._add_callback(handle)
+
+    def appendleft(self, handle: Any) -> None:
+        """Queue a Handle before all others."""
+        loop = self._loop()
+        if loop is not None:
+            loop._add_callback_first(handle)
+
+    def extend(self, handles: Iterable[Any]) -> None:
+        """Queue Handles."""
+        for handle in handles:
+            self.append(handle)
+
+    def extendleft(self, handles: Iterable[Any]) -> None:
+        """Queue Handles before all others, the last one first."""
+        for handle in handles:
+            self.appendleft(handle)
 
     def popleft(self) -> Any:
         """Take what is next: a Handle, or what is run as one. Raises IndexError if nothing is queued."""

@@ -318,6 +318,15 @@ impl EventLoop {
         Ok(())
     }
 
+    /// As `_add_callback`, before all that is queued.
+    fn _add_callback_first(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Some(job) = job::from_handle(handle)? {
+            handles::unschedule(&self.core, &Object::from_bound(handle));
+            self.core.engine.with_ready(|ready| ready.push_first(job));
+        }
+        Ok(())
+    }
+
     /// As `_add_callback`, from a signal handler or another thread: wakes the loop up.
     fn _add_callback_signalsafe(&self, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         match job::from_handle(handle)? {

@@ -28,6 +28,7 @@ pub(crate) use class::{classes, initialise};
 use crate::event_loop::core::Core;
 use crate::ffi::raised::{is_exception, raise};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
+use crate::gc;
 use crate::stdlib::stdlib;
 use callbacks::{Callbacks, OnLoop};
 use extras::Extras;
@@ -465,4 +466,12 @@ pub(crate) fn is_exact(object: &Object) -> bool {
     let class = object.class();
     let classes = classes();
     class == classes.future || class == classes.task || class == classes.gathering
+}
+
+/// Whether `object` is exactly a native Future or Task, in which no program has put methods of its own. Libraries do so
+/// with `cancel`, `cancelling` and `uncancel`, to shield a task; and whoever calls these calls theirs.
+#[inline]
+pub(crate) fn is_plain(object: &Object) -> bool {
+    // SAFETY: an instance of one of our classes, which have a dict and keep nothing beside it.
+    is_exact(object) && unsafe { gc::has_no_attributes(object.as_ptr()) }
 }

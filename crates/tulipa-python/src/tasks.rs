@@ -147,7 +147,7 @@ pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result
         // SAFETY: a waiter, kept alive by `future`.
         return unsafe { Waiter::of(future.as_ptr()) }.cancel(future, message.cloned());
     }
-    if futures::is_exact(future) {
+    if futures::is_plain(future) {
         if is_native(future) {
             // SAFETY: a native task, kept alive by `future`.
             let task = unsafe { state_of(future.as_ptr()) };
@@ -164,7 +164,7 @@ pub(crate) fn cancel_future(future: &Object, message: Option<&Object>) -> Result
 
 /// The same as asyncio's Python functions call it: `future.cancel(msg=message)`.
 pub(crate) fn cancel_by_name(future: &Object, message: Option<&Object>) -> Result<bool> {
-    if is_waiter(future) || futures::is_exact(future) {
+    if is_waiter(future) || futures::is_plain(future) {
         return cancel_future(future, message);
     }
     callables::cancel_by_name(future, message)
@@ -191,6 +191,12 @@ pub(crate) fn is_native(object: &Object) -> bool {
 #[inline]
 pub(crate) fn is_exact(object: &Object) -> bool {
     object.class() == futures::classes().task
+}
+
+/// Whether `object` is that, and has no methods of a program's own.
+#[inline]
+pub(crate) fn is_plain(object: &Object) -> bool {
+    is_exact(object) && futures::is_plain(object)
 }
 
 /// Whether `loop.create_task` is to make native tasks: asyncio's name for the class stands for asyncio's own or for

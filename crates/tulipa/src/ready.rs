@@ -27,6 +27,11 @@ impl<J> ReadyQueue<J> {
         self.jobs.push_back(job);
     }
 
+    /// Puts a job before all others.
+    pub fn push_first(&mut self, job: J) {
+        self.jobs.push_front(job);
+    }
+
     /// The youngest job, to be changed in its place.
     #[inline]
     pub fn last_mut(&mut self) -> Option<&mut J> {

@@ -4,7 +4,7 @@
 
 use pyo3::ffi;
 
-use super::{Bit, FutureState, Phase, is_exact, state_of};
+use super::{Bit, FutureState, Phase, is_exact, is_plain, state_of};
 use crate::event_loop::core::Core;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
@@ -98,7 +98,7 @@ pub(crate) fn set_exception(future: &Object, exception: &Object) -> Result<()> {
 
 /// `future.cancel()`.
 pub(crate) fn cancel(future: &Object) -> Result<bool> {
-    if is_exact(future) {
+    if is_plain(future) {
         return tasks::cancel_future(future, None);
     }
     call::truth(&call::method0(future, &stdlib().names.cancel)?)

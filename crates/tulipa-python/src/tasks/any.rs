@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::{is_exact, state_of};
+use super::{is_plain, state_of};
 use crate::ffi::{Object, Result, call};
 use crate::futures::any;
 use crate::stdlib::stdlib;
@@ -10,7 +10,7 @@ use crate::stdlib::stdlib;
 /// `task.cancelling()`.
 #[inline]
 pub(crate) fn cancelling(task: &Object) -> Result<i64> {
-    if is_exact(task) {
+    if is_plain(task) {
         // SAFETY: exactly a native task.
         return Ok(unsafe { state_of(task.as_ptr()) }.future.cancels().into());
     }
@@ -20,7 +20,7 @@ pub(crate) fn cancelling(task: &Object) -> Result<i64> {
 /// `task.uncancel()`.
 #[inline]
 pub(crate) fn uncancel(task: &Object) -> Result<i64> {
-    if is_exact(task) {
+    if is_plain(task) {
         // SAFETY: exactly a native task.
         return Ok(unsafe { state_of(task.as_ptr()) }.uncancel().into());
     }
