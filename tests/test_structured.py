@@ -270,14 +270,20 @@ def test_a_task_that_ends_well_leaves_its_group_at_once() -> None:
 @pytest.mark.skipif(
     sys.version_info < (3, 12), reason="before, wait_for has a task of its own for everything"
 )
-def test_wait_for_sets_no_timer_for_what_needs_no_waiting() -> None:
+def test_wait_for_sets_no_timer_for_what_needs_no_waiting_unless_somebody_sees_it() -> None:
     async def main() -> None:
-        calls = []
         loop: Any = asyncio.get_running_loop()
-        loop.call_at = lambda *arguments, **keywords: calls.append(arguments)
-        assert await tulipa.wait_for(nothing(), 10) is None
+
+        async def timers() -> int:
+            return len(loop._scheduled)
+
+        assert await tulipa.wait_for(timers(), 10) == 0
+        assert await asyncio.wait_for(timers(), 10) == 1
+        call_at, seen = loop.call_at, []
+        loop.call_at = lambda *arguments, **options: seen.append(call_at(*arguments, **options)) or seen[-1]
+        await tulipa.wait_for(nothing(), 10)
         del loop.call_at
-        assert calls == []
+        assert [timer.cancelled() for timer in seen] == [True]
 
     tulipa.run(main())
 
