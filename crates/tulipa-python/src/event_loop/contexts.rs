@@ -14,6 +14,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::ffi::{Object, Raised, Result, Slot, context};
+use crate::futures::places::{HEADER, words};
 use crate::stdlib::stdlib;
 
 /// What a task or a callback is to run in.
@@ -248,9 +249,12 @@ impl Fields {
         }
         let variable = py.import("contextvars")?.call_method1("ContextVar", ("probe",))?;
         let first = context::copy_current().map_err(PyErr::from)?;
-        first.bound(py).call_method1("run", (variable.getattr("set")?, 1))?;
+        let set = |value: i32| first.bound(py).call_method1("run", (variable.getattr("set")?, value));
+        set(1)?;
         let second = context::copy(&first).map_err(PyErr::from)?;
-        let Some(variables) = variables_in(&first, &second) else { return Ok(None) };
+        let before = words(&first).to_vec();
+        set(2)?;
+        let Some(variables) = variables_in(&before, words(&first), words(&second)) else { return Ok(None) };
         let place = |context: &Object| context::run_in(context, || Ok(current_in(context)));
         let (place, other) = (place(&first).map_err(PyErr::from)?, place(&second).map_err(PyErr::from)?);
         let Some(current) = place.filter(|_| place == other) else { return Ok(None) };
@@ -259,12 +263,7 @@ impl Fields {
         let empty: [usize; 2] =
             [new.call0()?, new.call0()?].map(|context| fields.variables_of(context.as_ptr()));
         fields.empty = if empty[0] == empty[1] { empty[0] } else { 0 };
-        // A change must show, and in the changed one alone.
-        let before = fields.variables_of(first.as_ptr());
-        first.bound(py).call_method1("run", (variable.getattr("set")?, 2))?;
-        let shows =
-            fields.variables_of(first.as_ptr()) != before && fields.variables_of(second.as_ptr()) == before;
-        Ok(shows.then_some(fields))
+        Ok(Some(fields))
     }
 
     /// The variables of the thread's current context; none where it never had one.
@@ -284,17 +283,11 @@ impl Fields {
     }
 }
 
-/// The one word that a context and its copy have in common, behind their headers.
-fn variables_in(context: &Object, copy: &Object) -> Option<usize> {
-    let header = size_of::<ffi::PyObject>() / size_of::<usize>();
-    // SAFETY: a live class.
-    let size = unsafe { (*context.class()).tp_basicsize }.cast_unsigned() / size_of::<usize>();
-    let word = |object: &Object, index: usize| {
-        // SAFETY: an instance has as many bytes as its class says.
-        unsafe { object.as_ptr().cast::<usize>().add(index).read() }
-    };
-    let mut places = (header..size)
-        .filter(|&index| word(context, index) != 0 && word(context, index) == word(copy, index));
+/// The one word that a context had in common with its copy, and that a change has changed in the context alone.
+fn variables_in(before: &[usize], changed: &[usize], copy: &[usize]) -> Option<usize> {
+    let mut places = (HEADER..before.len()).filter(|&index| {
+        before[index] != 0 && copy[index] == before[index] && changed[index] != before[index]
+    });
     places.next().filter(|_| places.next().is_none()).map(|index| index * size_of::<usize>())
 }
 
