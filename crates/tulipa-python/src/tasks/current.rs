@@ -52,13 +52,13 @@ pub(crate) fn settle(core: &Core, event_loop: &Object) -> std::result::Result<()
 #[cfg(not(Py_3_14))]
 #[inline]
 fn place(event_loop: &Object, task: &Object) -> Result<()> {
-    let tasks = stdlib().current_tasks.as_ptr();
-    // SAFETY: the dict of current tasks, and two live objects; the answer is borrowed, and null with an exception.
-    let found = unsafe { ffi::PyDict_SetDefault(tasks, event_loop.as_ptr(), task.as_ptr()) };
-    if found.is_null() {
-        return Err(Raised);
+    // Not `PyDict_SetDefault`, of which 3.13 spoils the dict where there is no memory for one more entry.
+    // SAFETY: asyncio's own dict of current tasks.
+    let is_alone = unsafe { ffi::PyDict_Size(stdlib().current_tasks.as_ptr()) } == 0;
+    if !is_alone && of(event_loop)?.is_some_and(|current| !task.is(current.as_ptr())) {
+        return enter(event_loop, task);
     }
-    if task.is(found) { Ok(()) } else { enter(event_loop, task) }
+    replace(event_loop, task)
 }
 
 #[cfg(Py_3_14)]
