@@ -9,14 +9,15 @@ use std::ffi::c_long;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::{IntoPyObjectExt, ffi};
 use socket2::SockAddr;
 use tulipa::sys;
 
 pub(crate) use cache::Cache;
 
 use crate::ffi::buffer::{bytes_of, is_bytes, new_bytes};
+use crate::ffi::make::{self, Int, Text};
 use crate::ffi::{Object, Raised, Result};
 
 /// Whether addresses of the family are known here.
@@ -135,11 +136,23 @@ pub(crate) fn to_python(address: &SockAddr) -> Result<Object> {
 pub(crate) fn internet(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
     let text = sys::address_text(address);
     match address {
-        SocketAddr::V4(v4) => (text, v4.port()).into_bound_py_any(py),
-        SocketAddr::V6(v6) => {
-            (text, v6.port(), u32::from_be(v6.flowinfo()), v6.scope_id()).into_bound_py_any(py)
-        }
+        SocketAddr::V4(v4) => pair(py, &text, v4),
+        SocketAddr::V6(v6) => quadruple(py, &text, v6),
     }
+}
+
+/// Host and port.
+fn pair<'py>(py: Python<'py>, host: &str, address: SocketAddrV4) -> PyResult<Bound<'py, PyAny>> {
+    let (host, port) = (make::object(py, Text(host))?, make::object(py, Int(address.port()))?);
+    make::tuple(py, [host, port]).map(Bound::into_any)
+}
+
+/// Host, port, flow and scope.
+fn quadruple<'py>(py: Python<'py>, host: &str, address: SocketAddrV6) -> PyResult<Bound<'py, PyAny>> {
+    let number = |number| make::object(py, Int(number));
+    let (port, flow) = (number(address.port().into())?, number(u32::from_be(address.flowinfo()))?);
+    let host = make::object(py, Text(host))?;
+    make::tuple(py, [host, port, flow, number(address.scope_id())?]).map(Bound::into_any)
 }
 
 /// A path as text, or the name in Linux's own space as bytes, its leading zero included.

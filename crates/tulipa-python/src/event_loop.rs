@@ -29,6 +29,7 @@ use self::core::Core;
 use self::descriptors::Side;
 use crate::executors;
 use crate::ffi::Object;
+use crate::ffi::make::{Int, Text};
 use crate::names;
 use crate::sslproto;
 use crate::tasks;
@@ -367,8 +368,8 @@ impl EventLoop {
     }
 
     #[getter(_thread_id)]
-    fn thread_id_property(&self) -> Option<u64> {
-        self.core.thread()
+    fn thread_id_property(&self) -> Option<Int<u64>> {
+        self.core.thread().map(Int)
     }
 
     #[setter(_thread_id)]
@@ -442,8 +443,8 @@ impl EventLoop {
 
     /// The name of what polls the kernel.
     #[getter(_driver)]
-    fn driver_property(&self) -> &'static str {
-        self.core.engine.driver_name()
+    fn driver_property(&self) -> Text<&'static str> {
+        Text(self.core.engine.driver_name())
     }
 
     /// Attributes are set as on any object; `call_soon`, `time` and the timers are watched, since the engine goes

@@ -7,7 +7,7 @@
 //! Future's callbacks are, as in asyncio.
 
 mod owed;
-mod queue;
+pub(crate) mod queue;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -18,6 +18,7 @@ pub(crate) use queue::{WorkQueue, look_up};
 
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::{self, chain, state_of};
 use crate::stdlib::stdlib;
@@ -57,7 +58,7 @@ pub(crate) fn run_in_executor(
     let (py, core) = (slf.py(), &slf.get().core);
     core.ensure_open()?;
     if core.is_debug() {
-        slf.call_method1("_check_callback", (function, "run_in_executor"))?;
+        slf.call_method1(Text("_check_callback"), (function, Text("run_in_executor")))?;
     }
     let executor = if executor.is_none() { default_executor(slf)? } else { Object::from_bound(executor) };
     if core.is_direct()
@@ -66,10 +67,10 @@ pub(crate) fn run_in_executor(
     {
         return Ok(future.bound(py).unbind());
     }
-    let submit = executor.bound(py).getattr("submit")?;
+    let submit = executor.bound(py).getattr(Text("submit"))?;
     let mut call = vec![function.clone()];
     call.extend(arguments.iter());
-    let source = submit.call1(PyTuple::new(py, call)?)?;
+    let source = submit.call1(make::tuple(py, call)?)?;
     let (source, event_loop) = (Object::from_bound(&source), Object::from_bound(slf.as_any()));
     Ok(chain::wrap(&source, &event_loop)?.bound(py).unbind())
 }
@@ -77,12 +78,12 @@ pub(crate) fn run_in_executor(
 /// The executor that stands for None, made when it is first needed.
 pub(crate) fn default_executor(slf: &Bound<'_, EventLoop>) -> PyResult<Object> {
     let core = &slf.get().core;
-    if slf.getattr("_executor_shutdown_called")?.is_truthy()? {
-        return Err(PyRuntimeError::new_err("Executor shutdown has been called"));
+    if slf.getattr(Text("_executor_shutdown_called"))?.is_truthy()? {
+        return Err(PyRuntimeError::with_text("Executor shutdown has been called"));
     }
     match core.default_executor.get() {
         Some(executor) => Ok(executor),
-        None => Ok(slf.call_method0("_make_default_executor")?.into()),
+        None => Ok(slf.call_method0(Text("_make_default_executor"))?.into()),
     }
 }
 

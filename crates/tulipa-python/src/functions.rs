@@ -17,6 +17,7 @@ use pyo3::types::{PyDict, PyString, PyType};
 
 use crate::ffi::args::Args;
 use crate::ffi::class::{DICT, NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
+use crate::ffi::make::{self, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Once, Result, Slot, call};
 use crate::gc;
@@ -59,8 +60,8 @@ pub(crate) fn stand_for(py: Python<'_>, native: &Native) -> Result<Object> {
     // SAFETY: just made.
     let function = unsafe { function(object.as_ptr()) };
     let (module, name) = native.stock;
-    function.stock.put(py.import(module)?.getattr(name)?.into());
-    function.module.put(PyString::intern(py, native.home).into_any().into());
+    function.stock.put(py.import(Text(module))?.getattr(Text(name))?.into());
+    function.module.put(make::interned(py, native.home)?.into_any().into());
     Ok(object)
 }
 
@@ -70,23 +71,23 @@ pub(crate) fn show_coroutine_methods(class: &Bound<'_, PyType>, module: &str) ->
     #[cfg(not(Py_3_14))]
     bound::initialise()?;
     let py = class.py();
-    let stock = py.import(module)?.getattr(class.name()?)?;
-    let coroutine: u32 = py.import("inspect")?.getattr("CO_COROUTINE")?.extract()?;
-    let own = class.getattr("__dict__")?.call_method0("copy")?.cast_into::<PyDict>()?;
+    let stock = py.import(Text(module))?.getattr(class.name()?)?;
+    let coroutine: u32 = py.import(Text("inspect"))?.getattr(Text("CO_COROUTINE"))?.extract()?;
+    let own = class.getattr(Text("__dict__"))?.call_method0(Text("copy"))?.cast_into::<PyDict>()?;
     for (name, method) in own {
         if method.get_type_ptr() != &raw mut ffi::PyMethodDescr_Type {
             continue;
         }
         let name = name.cast_into::<PyString>()?;
         let Some(original) = stock.getattr_opt(&name)? else { continue };
-        let Some(code) = original.getattr_opt("__code__")? else { continue };
-        if code.getattr("co_flags")?.extract::<u32>()? & coroutine != 0 {
+        let Some(code) = original.getattr_opt(Text("__code__"))? else { continue };
+        if code.getattr(Text("co_flags"))?.extract::<u32>()? & coroutine != 0 {
             let object = allocate(forward, None)?;
             // SAFETY: just made.
             let function = unsafe { function(object.as_ptr()) };
             function.stock.put(original.into());
             function.method.put(method.into());
-            function.module.put(class.getattr("__module__")?.into());
+            function.module.put(class.getattr(Text("__module__"))?.into());
             class.setattr(name, object.bound(py))?;
         }
     }
@@ -256,7 +257,7 @@ unsafe extern "C" fn stock_attribute(object: *mut ffi::PyObject, data: *mut c_vo
         // SAFETY: called on an instance, with the name that `of_stock` was given.
         let (stock, name) = unsafe { (function(object).stock.or_none(), CStr::from_ptr(data.cast())) };
         let name = name.to_str().expect("attributes' names are ASCII");
-        Ok(Object::from(stock.bound(py).getattr(name)?))
+        Ok(Object::from(stock.bound(py).getattr(Text(name))?))
     })
 }
 
@@ -277,8 +278,8 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         if let Some(method) = function.method.get() {
             return Ok(Object::from(method.bound(py).repr()?.into_any()));
         }
-        let name = function.stock.or_none().bound(py).getattr("__name__")?;
-        Ok(Object::from(PyString::new(py, &format!("<built-in function tulipa.{name}>")).into_any()))
+        let name = function.stock.or_none().bound(py).getattr(Text("__name__"))?;
+        Ok(Object::from(make::text(py, &format!("<built-in function tulipa.{name}>"))?.into_any()))
     })
 }
 
@@ -287,7 +288,7 @@ unsafe extern "C" fn reduce(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -
     enter(|py| {
         // SAFETY: called on an instance.
         let stock = unsafe { function(object) }.stock.or_none();
-        Ok(Object::from(stock.bound(py).getattr("__qualname__")?))
+        Ok(Object::from(stock.bound(py).getattr(Text("__qualname__"))?))
     })
 }
 

@@ -10,7 +10,7 @@ mod bits;
 pub(crate) mod callbacks;
 pub(crate) mod chain;
 pub(crate) mod class;
-mod extras;
+pub(crate) mod extras;
 pub(crate) mod iterator;
 pub(crate) mod methods;
 pub(crate) mod observers;
@@ -26,6 +26,7 @@ pub(crate) use bits::{Bit, Bits};
 pub(crate) use class::{classes, initialise};
 
 use crate::event_loop::core::Core;
+use crate::ffi::make::Exception;
 use crate::ffi::raised::{is_exception, raise};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::gc;
@@ -126,14 +127,13 @@ impl FutureState {
     }
 
     #[cold]
-    fn extras_or_new(&self) -> &Extras {
+    fn extras_or_new(&self) -> Result<&Extras> {
         if self.extras().is_none() {
             // SAFETY: attached.
-            let made = Bound::new(unsafe { Python::assume_attached() }, Extras::new());
-            let made = made.expect("memory for a small object").into_any();
-            self.at(Place::Extras).put(made.into());
+            let made = Bound::new(unsafe { Python::assume_attached() }, Extras::new())?;
+            self.at(Place::Extras).put(made.into_any().into());
         }
-        self.extras().expect("made above")
+        Ok(self.extras().expect("made above"))
     }
 
     pub(crate) fn source_traceback(&self) -> Option<Object> {
@@ -144,13 +144,14 @@ impl FutureState {
         self.extras()?.cancel_message.get()
     }
 
-    pub(crate) fn set_cancel_message(&self, message: Option<Object>) {
+    pub(crate) fn set_cancel_message(&self, message: Option<Object>) -> Result<()> {
         match (self.extras(), message) {
             (Some(extras), message) => extras.cancel_message.set(message),
             // None is what a message that was never set is.
-            (None, Some(message)) if !message.is_none() => self.extras_or_new().cancel_message.put(message),
+            (None, Some(message)) if !message.is_none() => self.extras_or_new()?.cancel_message.put(message),
             (None, _) => {}
         }
+        Ok(())
     }
 
     /// The future that a task waits on.
@@ -160,12 +161,13 @@ impl FutureState {
     }
 
     #[inline]
-    pub(crate) fn set_awaited(&self, future: Object) {
+    pub(crate) fn set_awaited(&self, future: Object) -> Result<()> {
         if self.is_pending() {
             self.end().put(future);
         } else {
-            self.extras_or_new().awaited.put(future);
+            self.extras_or_new()?.awaited.put(future);
         }
+        Ok(())
     }
 
     #[inline]
@@ -175,10 +177,11 @@ impl FutureState {
 
     /// Makes room for how the future ends. A task that ends by itself waits on nothing.
     #[inline]
-    fn put_awaited_aside(&self) {
-        if let Some(future) = self.end().take() {
-            self.extras_or_new().awaited.put(future);
+    fn put_awaited_aside(&self) -> Result<()> {
+        if !self.end().is_empty() {
+            self.extras_or_new()?.awaited.set(self.end().take());
         }
+        Ok(())
     }
 
     /// The N of `Task-N`, for a task that was given no name; else zero.
@@ -199,10 +202,11 @@ impl FutureState {
         self.extras().map_or(0, |extras| extras.cancels.get())
     }
 
-    pub(crate) fn set_cancels(&self, count: i32) {
+    pub(crate) fn set_cancels(&self, count: i32) -> Result<()> {
         if count != self.cancels() {
-            self.extras_or_new().cancels.set(count);
+            self.extras_or_new()?.cancels.set(count);
         }
+        Ok(())
     }
 
     /// Binds the state to `event_loop` (asyncio's default where it is `None`), as `__init__` does.
@@ -221,7 +225,7 @@ impl FutureState {
         self.home().put(event_loop);
         self.bits.set(Bit::OnTulipa, is_tulipa);
         if debug {
-            self.extras_or_new().source_traceback.put(call::call0(&stdlib().extract_stack)?);
+            self.extras_or_new()?.source_traceback.put(call::call0(&stdlib().extract_stack)?);
         }
         Ok(())
     }
@@ -344,7 +348,7 @@ impl FutureState {
     #[inline]
     pub(crate) fn set_result(&self, future: &Object, result: Object) -> Result<()> {
         self.ensure_pending()?;
-        self.put_awaited_aside();
+        self.put_awaited_aside()?;
         self.end().put(result);
         self.settle(future, Phase::Finished)
     }
@@ -356,9 +360,9 @@ impl FutureState {
         let traceback = unsafe { ffi::PyException_GetTraceback(exception.as_ptr()) };
         // SAFETY: null or a reference of our own.
         if let Some(traceback) = unsafe { Object::owned_opt(traceback) } {
-            self.extras_or_new().exception_traceback.put(traceback);
+            self.extras_or_new()?.exception_traceback.put(traceback);
         }
-        self.put_awaited_aside();
+        self.put_awaited_aside()?;
         self.end().put(exception);
         self.bits.set(Bit::Failed, true);
         // Before the callbacks are queued, as some of them take note of the exception at once; but a loop that refuses
@@ -373,8 +377,8 @@ impl FutureState {
         if !self.is_pending() {
             return Ok(false);
         }
-        self.set_cancel_message(message);
-        self.put_awaited_aside();
+        self.set_cancel_message(message)?;
+        self.put_awaited_aside()?;
         self.settle(future, Phase::Cancelled)?;
         Ok(true)
     }
@@ -403,7 +407,7 @@ impl FutureState {
 pub(crate) fn acceptable_exception(given: &Object) -> Result<Object> {
     let exception = if is_exception_class(given) { call::call0(given)? } else { given.clone() };
     if !is_exception(&exception) {
-        return Err(pyo3::exceptions::PyTypeError::new_err("invalid exception object").into());
+        return Err(pyo3::exceptions::PyTypeError::with_text("invalid exception object").into());
     }
     // SAFETY: the class lives as long as the interpreter.
     let stop_iteration: *mut ffi::PyTypeObject = unsafe { ffi::PyExc_StopIteration }.cast();
@@ -412,7 +416,7 @@ pub(crate) fn acceptable_exception(given: &Object) -> Result<Object> {
         return Ok(wrapped_stop_iteration(&exception));
     }
     if !wraps && exception.class() == stop_iteration {
-        return Err(pyo3::exceptions::PyTypeError::new_err(STOP_ITERATION).into());
+        return Err(pyo3::exceptions::PyTypeError::with_text(STOP_ITERATION).into());
     }
     Ok(exception)
 }
@@ -421,7 +425,7 @@ const STOP_ITERATION: &str =
     "StopIteration interacts badly with generators and cannot be raised into a Future";
 
 fn wrapped_stop_iteration(exception: &Object) -> Object {
-    let wrapper = Raised::from(pyo3::exceptions::PyRuntimeError::new_err(STOP_ITERATION)).take_object();
+    let wrapper = Raised::from(pyo3::exceptions::PyRuntimeError::with_text(STOP_ITERATION)).take_object();
     // SAFETY: both are exception instances; the call steals one reference.
     unsafe { ffi::PyException_SetCause(wrapper.as_ptr(), exception.clone().into_ptr()) };
     // SAFETY: as above.

@@ -8,11 +8,11 @@ use std::cell::{Cell, UnsafeCell};
 use std::ffi::{c_int, c_void};
 
 use pyo3::ffi;
-use pyo3::types::PyList;
 
 use crate::event_loop::core::Core;
 use crate::ffi::args::Args;
 use crate::ffi::class::{NO_PROPERTY, fastcall, new_class, property, slot};
+use crate::ffi::make;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::futures::class::{self as base, Extension, allocate_exact, dealloc_with};
@@ -370,7 +370,7 @@ unsafe extern "C" fn children(object: *mut ffi::PyObject, _: *mut c_void) -> *mu
     enter(|py| {
         // SAFETY: called on an instance.
         let children = unsafe { state_of(object) }.children();
-        Ok(Object::from(PyList::new(py, children.iter().map(|child| child.bound(py)))?.into_any()))
+        Ok(Object::from(make::list_of(py, children.iter().map(|child| child.bound(py)))?.into_any()))
     })
 }
 

@@ -79,6 +79,21 @@ mod _tulipa {
         for function in crate::toolbox::FUNCTIONS {
             module.add(function.name, crate::functions::stand_for(py, function)?.bound(py))?;
         }
+        make_unnamed_classes(py);
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// PyO3 makes a class when it is first used, which for these may be when memory has run out.
+    fn make_unnamed_classes(py: Python<'_>) {
+        py.get_type::<crate::event_loop::driven::TakenJob>();
+        py.get_type::<crate::executors::queue::Withdrawn>();
+        py.get_type::<crate::futures::extras::Extras>();
+        py.get_type::<crate::operations::waiters::Waiters>();
+        py.get_type::<crate::tasks::as_completed::AsCompletedIterator>();
+        py.get_type::<crate::tasks::callables::TaskStepMethWrapper>();
+        py.get_type::<crate::tasks::registry::ScheduledTasks>();
+        py.get_type::<crate::tasks::wait::Completion>();
+        py.get_type::<crate::transports::listener::Listening>();
+        py.get_type::<crate::transports::sending::Sending>();
     }
 }

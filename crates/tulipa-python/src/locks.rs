@@ -26,6 +26,7 @@ pub(crate) use semaphore::{BoundedSemaphore, Semaphore};
 
 use crate::ffi::Object;
 use crate::ffi::class::{add_methods, name_plainly};
+use crate::ffi::make::Text;
 use crate::functions::show_coroutine_methods;
 use crate::gc::nesting::{Nested, nested_classes};
 
@@ -58,11 +59,11 @@ pub(crate) fn add<T: PyClass + Nested>(module: &Bound<'_, PyModule>, name: &'sta
 }
 
 /// `object.__repr__`'s text with `extra` in it, as these classes have it: `<module.Class object at 0x... [extra]>`.
-fn describe(object: &Bound<'_, PyAny>, extra: &str, waiters: usize) -> PyResult<String> {
+fn describe(object: &Bound<'_, PyAny>, extra: &str, waiters: usize) -> PyResult<Text<String>> {
     let class = object.get_type();
     let (module, name) = (class.module()?, class.qualname()?);
     let waiters = if waiters == 0 { String::new() } else { format!(", waiters:{waiters}") };
-    Ok(format!("<{module}.{name} object at {:p} [{extra}{waiters}]>", object.as_ptr()))
+    Ok(Text(format!("<{module}.{name} object at {:p} [{extra}{waiters}]>", object.as_ptr())))
 }
 
 /// Whether the methods of `object` are those of the native class `T`: neither has a subclass come in between, nor have

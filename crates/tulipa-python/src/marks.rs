@@ -2,9 +2,10 @@
 //! bytes with them.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::PyInt;
 
 use crate::ffi::Object;
+use crate::ffi::make;
 
 /// How a number that is no count becomes one.
 #[derive(Clone, Copy)]
@@ -42,5 +43,5 @@ pub(crate) fn shown(low: &Bound<'_, PyAny>, high: &Bound<'_, PyAny>) -> PyResult
     if is_count(low) && is_count(high) {
         return Ok(None);
     }
-    Ok(Some(PyTuple::new(low.py(), [low, high])?.into_any().into()))
+    Ok(Some(make::tuple(low.py(), [low, high])?.into_any().into()))
 }

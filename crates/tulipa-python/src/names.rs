@@ -12,12 +12,13 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use pyo3::exceptions::PyOSError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
 use tulipa::sys::{self, Query, ResolveError};
 
 use crate::errors::os_error;
 use crate::event_loop::EventLoop;
 use crate::executors::{self, Outcome};
+use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::{Object, Raised};
 use crate::stdlib::stdlib;
 
@@ -57,14 +58,14 @@ impl Found {
             Self::Addresses(found) => {
                 let found = found.map_err(|error| complaint(py, error))?;
                 let entries = found.iter().map(|found| entry(py, found)).collect::<PyResult<Vec<_>>>()?;
-                Ok(PyList::new(py, entries)?.into_any().unbind())
+                Ok(make::list_of(py, entries)?.into_any().unbind())
             }
             Self::Names(names) => {
                 let (host, service) = names.map_err(|error| complaint(py, error))?;
                 // SAFETY: a C string; the result is new or null.
                 let host = unsafe { Object::steal(ffi::PyUnicode_DecodeFSDefault(host.as_ptr())) };
-                let names = (host.map_err(PyErr::from)?.bound(py), service.to_string_lossy());
-                Ok(names.into_pyobject(py)?.into_any().unbind())
+                let service = make::object(py, Text(service.to_string_lossy()))?;
+                Ok(make::tuple(py, [host.map_err(PyErr::from)?.bound(py), service])?.into_any().unbind())
             }
         }
     }
@@ -74,7 +75,7 @@ fn complaint(py: Python<'_>, error: ResolveError) -> PyErr {
     match error {
         ResolveError::System(error) => os_error(error),
         ResolveError::Resolver(number) => {
-            match stdlib().gaierror.bound(py).call1((number, sys::resolver_text(number))) {
+            match stdlib().gaierror.bound(py).call1((Int(number), Text(sys::resolver_text(number)))) {
                 Ok(error) => PyErr::from_value(error),
                 Err(error) => error,
             }
@@ -86,14 +87,15 @@ fn complaint(py: Python<'_>, error: ResolveError) -> PyErr {
 fn entry<'py>(py: Python<'py>, found: &sys::Found) -> PyResult<Bound<'py, PyTuple>> {
     let name = found.canonical_name.as_deref().unwrap_or_default().to_string_lossy();
     let (family, kind) = (family(py, found.family)?, kind(py, found.kind)?);
-    (family, kind, found.protocol, name, sockaddr(py, found.address)?).into_pyobject(py)
+    let (protocol, name) = (make::object(py, Int(found.protocol))?, make::object(py, Text(name))?);
+    make::tuple(py, [family, kind, protocol, name, crate::addresses::internet(py, found.address)?])
 }
 
 fn family(py: Python<'_>, number: c_int) -> PyResult<Bound<'_, PyAny>> {
     match number {
         libc::AF_INET => Ok(stdlib().af_inet.bound(py)),
         libc::AF_INET6 => Ok(stdlib().af_inet6.bound(py)),
-        other => stdlib().to_enum.bound(py).call1((other, stdlib().address_family.bound(py))),
+        other => stdlib().to_enum.bound(py).call1((Int(other), stdlib().address_family.bound(py))),
     }
 }
 
@@ -101,15 +103,7 @@ fn kind(py: Python<'_>, number: c_int) -> PyResult<Bound<'_, PyAny>> {
     match number {
         libc::SOCK_STREAM => Ok(stdlib().sock_stream.bound(py)),
         libc::SOCK_DGRAM => Ok(stdlib().sock_dgram.bound(py)),
-        other => stdlib().to_enum.bound(py).call1((other, stdlib().socket_kind.bound(py))),
-    }
-}
-
-fn sockaddr(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyTuple>> {
-    let host = sys::address_text(address);
-    match address {
-        SocketAddr::V4(v4) => (host, v4.port()).into_pyobject(py),
-        SocketAddr::V6(v6) => (host, v6.port(), u32::from_be(v6.flowinfo()), v6.scope_id()).into_pyobject(py),
+        other => stdlib().to_enum.bound(py).call1((Int(other), stdlib().socket_kind.bound(py))),
     }
 }
 
@@ -132,7 +126,7 @@ pub(crate) fn addresses(
         && let Some(found) = at_once(literal, port, [family, kind, protocol, flags])
     {
         audit_addresses(host, port, [family, kind, protocol])?;
-        return Ok(Some(PyList::new(py, [entry(py, &found)?])?.into_any().unbind()));
+        return Ok(Some(make::list_of(py, [entry(py, &found)?])?.into_any().unbind()));
     }
     let (Ok(host_text), Ok(service)) = (host_text(host), service_text(port)) else { return Ok(None) };
     let numeric = service.as_ref().is_none_or(|text| text.as_bytes().iter().all(u8::is_ascii_digit));
@@ -235,7 +229,7 @@ fn host_text(host: &Bound<'_, PyAny>) -> Result<Option<CString>, Unusual> {
         return Ok(None);
     }
     let is_text = host.is_exact_instance_of::<PyString>();
-    let encoded = if is_text { host.call_method1("encode", ("idna",)) } else { Ok(host.clone()) };
+    let encoded = if is_text { host.call_method1(Text("encode"), (Text("idna"),)) } else { Ok(host.clone()) };
     let encoded = encoded.map_err(|_| Unusual)?;
     let bytes = encoded.cast_exact::<PyBytes>().map_err(|_| Unusual)?;
     CString::new(bytes.as_bytes()).map(Some).map_err(|_| Unusual)
@@ -293,7 +287,7 @@ fn audit(
     if tell(name.as_ptr(), format.as_ptr()) < 0 {
         // SAFETY: attached.
         return Err(PyErr::take(unsafe { Python::assume_attached() })
-            .unwrap_or_else(|| PyOSError::new_err("an audit hook failed without an exception")));
+            .unwrap_or_else(|| PyOSError::with_text("an audit hook failed without an exception")));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ mod outsider;
 mod sleep;
 mod waiter;
 mod waiter_class;
-mod waiters;
+pub(crate) mod waiters;
 
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -30,6 +30,7 @@ pub(crate) use sleep::sleep;
 pub(crate) use waiter::{Waiter, expire, is_waiter};
 pub(crate) use waiters::{WaitList, is_done, wake};
 
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::recursion::deeper;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
@@ -191,7 +192,7 @@ impl Operation {
     fn send(&self, value: &Object) -> Result<Sent> {
         match self.life() {
             Life::Created if !value.is_none() => {
-                Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine").into())
+                Err(PyTypeError::with_text("can't send non-None value to a just-started coroutine").into())
             }
             Life::Created => {
                 self.set_life(Life::Running);
@@ -273,7 +274,7 @@ impl Operation {
         let exit = call::call0(&unsafe { Object::borrow(ffi::PyExc_GeneratorExit) })?;
         match self.throw(exit) {
             Ok(Sent::Returned(_)) => Ok(()),
-            Ok(Sent::Yielded(_)) => Err(PyRuntimeError::new_err("coroutine ignored GeneratorExit").into()),
+            Ok(Sent::Yielded(_)) => Err(PyRuntimeError::with_text("coroutine ignored GeneratorExit").into()),
             Err(raised) if is_exit(&raised) => {
                 raised.clear();
                 Ok(())
@@ -371,9 +372,9 @@ impl Operation {
     #[cold]
     fn already_awaited(&self) -> Raised {
         if self.find.get().is_none() {
-            return PyTypeError::new_err("a future is not a coroutine").into();
+            return PyTypeError::with_text("a future is not a coroutine").into();
         }
-        PyRuntimeError::new_err("cannot reuse already awaited coroutine").into()
+        PyRuntimeError::with_text("cannot reuse already awaited coroutine").into()
     }
 }
 
@@ -393,7 +394,7 @@ fn left_by(exception: Object) -> Raised {
     }
     // SAFETY: attached.
     let py = unsafe { pyo3::Python::assume_attached() };
-    let error = PyRuntimeError::new_err("coroutine raised StopIteration").into_value(py);
+    let error = PyRuntimeError::with_text("coroutine raised StopIteration").into_value(py);
     // SAFETY: an exception; each call takes a reference of its own.
     unsafe {
         ffi::PyException_SetCause(error.as_ptr(), exception.clone().into_ptr());
@@ -404,7 +405,7 @@ fn left_by(exception: Object) -> Raised {
 
 #[cold]
 fn already_running() -> Raised {
-    PyValueError::new_err("coroutine already executing").into()
+    PyValueError::with_text("coroutine already executing").into()
 }
 
 /// `iterator.send(value)`, as the interpreter does it.
@@ -444,7 +445,7 @@ fn throw_into(iterator: &Object, exception: &Object) -> Result<Sent> {
             let stop = raised.take_object();
             // SAFETY: attached.
             let py = unsafe { pyo3::Python::assume_attached() };
-            Ok(Sent::Returned(pyo3::types::PyAnyMethods::getattr(&stop.bound(py), "value")?.into()))
+            Ok(Sent::Returned(pyo3::types::PyAnyMethods::getattr(&stop.bound(py), Text("value"))?.into()))
         }
         Err(raised) => Err(raised),
     }
@@ -471,8 +472,12 @@ fn not_awaitable(object: &Object) -> Raised {
     let py = unsafe { pyo3::Python::assume_attached() };
     let name = pyo3::types::PyTypeMethods::name(&pyo3::types::PyAnyMethods::get_type(&object.bound(py)));
     match name {
-        Ok(name) if cfg!(Py_3_14) => PyTypeError::new_err(format!("'{name}' object can't be awaited")).into(),
-        Ok(name) => PyTypeError::new_err(format!("object {name} can't be used in 'await' expression")).into(),
+        Ok(name) if cfg!(Py_3_14) => {
+            PyTypeError::with_text(format!("'{name}' object can't be awaited")).into()
+        }
+        Ok(name) => {
+            PyTypeError::with_text(format!("object {name} can't be used in 'await' expression")).into()
+        }
         Err(error) => error.into(),
     }
 }

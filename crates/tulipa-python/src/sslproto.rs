@@ -18,13 +18,13 @@ mod writing;
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use self::library::{Session, library};
 use self::machine::{App, Machine, Marked, Marks, Receiver};
 pub(crate) use self::protocol::{is_protocol, received};
 pub(crate) use self::window::Windows;
 use crate::event_loop::core::Core;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Result, call};
 use crate::marks::{self, Cut};
 use crate::streams::Feeding;
@@ -101,11 +101,11 @@ fn timeout(name: &str, given: Object, constant: &str) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     if given.is_none() {
-        return Ok(library()?.constants.bound(py).getattr(constant)?.into());
+        return Ok(library()?.constants.bound(py).getattr(Text(constant))?.into());
     }
     if given.bound(py).le(0)? {
         let text = format!("{name} should be a positive number, got {}", given.bound(py).str()?);
-        return Err(PyValueError::new_err(text).into());
+        return Err(PyValueError::with_text(text).into());
     }
     Ok(given)
 }
@@ -114,8 +114,8 @@ fn timeout(name: &str, given: Object, constant: &str) -> Result<Object> {
 fn extra(context: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let extra = PyDict::new(py);
-    extra.set_item("sslcontext", context.bound(py))?;
+    let extra = make::dict(py)?;
+    extra.set_item(Text("sslcontext"), context.bound(py))?;
     Ok(extra.into_any().into())
 }
 

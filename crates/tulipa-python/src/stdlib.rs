@@ -65,6 +65,9 @@ names! {
     return_exceptions = "return_exceptions",
     set_exception = "set_exception",
     set_result = "set_result",
+    set_running_loop = "_set_running_loop",
+    set_origin_tracking = "_set_coroutine_origin_tracking",
+    set_asyncgen_hooks = "set_asyncgen_hooks",
     append = "append",
     asyncio_future_blocking = "_asyncio_future_blocking",
     sock_recv = "sock_recv",
@@ -186,7 +189,7 @@ macro_rules! functions {
                     names: Names::new(py),
                     behaviour: Behaviour::probe(py)?,
                     #[cfg(Py_3_14)]
-                    unnamed: Object::text(py, "Task"),
+                    unnamed: Object::text(py, "Task")?,
                     queue_shut_down: queue_shut_down(py)?,
                     $($(#[$cfg])* $field: Object::from_bound(&py.import($module)?.getattr($text)?)),*
                 })

@@ -11,10 +11,11 @@ use std::cell::Cell;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PySet, PyTuple};
+use pyo3::types::{PyDict, PySet, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::event_loop::core::Core;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::any;
@@ -70,7 +71,7 @@ impl TaskGroup {
 
     fn enter(&self, this: &Object) -> Result<()> {
         let named = |text: &str| -> Result<()> {
-            Err(PyRuntimeError::new_err(format!("TaskGroup {} {text}", call::repr(this)?)).into())
+            Err(PyRuntimeError::with_text(format!("TaskGroup {} {text}", call::repr(this)?)).into())
         };
         if self.entered.get() {
             return named("has already been entered");
@@ -155,7 +156,7 @@ impl TaskGroup {
         if stdlib().behaviour.group_closes_refused {
             call::method0(coroutine, &stdlib().names.close)?;
         }
-        Err(PyRuntimeError::new_err(format!("TaskGroup {} {reason}", call::repr(this)?)).into())
+        Err(PyRuntimeError::with_text(format!("TaskGroup {} {reason}", call::repr(this)?)).into())
     }
 
     /// The new task is one of the group's.
@@ -214,7 +215,7 @@ impl TaskGroup {
         let errors = self.errors.or_none();
         // SAFETY: attached.
         let errors = errors.bound(unsafe { Python::assume_attached() });
-        errors.call_method1("append", (exception.bound(errors.py()),))?;
+        errors.call_method1(Text("append"), (exception.bound(errors.py()),))?;
         Ok(())
     }
 
@@ -224,11 +225,11 @@ impl TaskGroup {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let (shown, parent) = (call::repr(task)?, self.parent.or_none().bound(py).str()?);
-        let context = PyDict::new(py);
+        let context = make::dict(py)?;
         let text = format!("Task {shown} has errored out but its parent task {parent} is already completed");
-        context.set_item("message", text)?;
-        context.set_item("exception", exception.bound(py))?;
-        context.set_item("task", task.bound(py))?;
+        context.set_item(Text("message"), Text(text))?;
+        context.set_item(Text("exception"), exception.bound(py))?;
+        context.set_item(Text("task"), task.bound(py))?;
         let name = &stdlib().names.call_exception_handler;
         call::method1(&self.event_loop.or_none(), name, &context.into_any().into()).map(drop)
     }
@@ -283,7 +284,7 @@ impl TaskGroup {
             event_loop: Slot::empty(),
             parent: Slot::empty(),
             tasks: Slot::holding(PySet::empty(py)?.into_any().into()),
-            errors: Slot::holding(PyList::empty(py).into_any().into()),
+            errors: Slot::holding(make::list(py)?.into_any().into()),
             base_error: Slot::empty(),
             waiter: Slot::empty(),
         })
@@ -293,7 +294,7 @@ impl TaskGroup {
     #[allow(clippy::unused_self, reason = "Python's `__init__`, which subclasses call")]
     fn __init__(&self) {}
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<Text<String>> {
         let mut info = vec!["<TaskGroup".to_owned()];
         if self.len() > 0 {
             info.push(format!("tasks={}", self.len()));
@@ -307,7 +308,7 @@ impl TaskGroup {
         } else if self.entered.get() {
             info.push("entered".to_owned());
         }
-        Ok(info.join(" ") + ">")
+        Ok(Text(info.join(" ") + ">"))
     }
 
     fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
@@ -334,7 +335,7 @@ impl TaskGroup {
         coro: &Bound<'_, PyAny>,
         kwargs: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<PyAny>> {
-        let keywords = kwargs.cloned().unwrap_or_else(|| PyDict::new(slf.py()));
+        let keywords = kwargs.cloned().map_or_else(|| make::dict(slf.py()), Ok)?;
         create(slf, coro, &keywords)
     }
 
@@ -438,9 +439,10 @@ fn create(
     let native = Core::of(&event_loop).filter(|core| core.makes_tasks() && keywords.is_empty());
     let task = match native {
         Some(core) => make(py, &event_loop, core, coroutine, [None, None])?,
-        None => {
-            event_loop.bound(py).call_method("create_task", (coroutine.bound(py),), Some(keywords))?.into()
-        }
+        None => event_loop
+            .bound(py)
+            .call_method(Text("create_task"), (coroutine.bound(py),), Some(keywords))?
+            .into(),
     };
     group.adopt(&this, &task)?;
     Ok(task.bound(py).unbind())
@@ -492,17 +494,18 @@ fn ask(
     name: Option<&Bound<'_, PyAny>>,
     context: Option<&Bound<'_, PyAny>>,
 ) -> Result<Object> {
-    let keywords = PyDict::new(py);
+    let keywords = make::dict(py)?;
     let names_later = stdlib().behaviour.group_names_later;
     if !names_later {
-        keywords.set_item("name", name)?;
+        keywords.set_item(Text("name"), name)?;
     }
     if let Some(context) = context {
-        keywords.set_item("context", context)?;
+        keywords.set_item(Text("context"), context)?;
     }
-    let task = event_loop.bound(py).call_method("create_task", (coroutine.bound(py),), Some(&keywords))?;
+    let task =
+        event_loop.bound(py).call_method(Text("create_task"), (coroutine.bound(py),), Some(&keywords))?;
     if let Some(name) = name.filter(|_| names_later) {
-        py.import("asyncio.tasks")?.call_method1("_set_task_name", (&task, name))?;
+        py.import(Text("asyncio.tasks"))?.call_method1(Text("_set_task_name"), (&task, name))?;
     }
     Ok(task.into())
 }

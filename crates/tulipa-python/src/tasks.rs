@@ -116,25 +116,25 @@ impl TaskState {
         if !self.future.is_pending() {
             return Ok(false);
         }
-        self.future.set_cancels(self.future.cancels() + 1);
+        self.future.set_cancels(self.future.cancels() + 1)?;
         if let Some(waiter) = self.future.awaited()
             && cancel_future(&waiter, message.as_ref())?
         {
             return Ok(true);
         }
         self.future.bits.set(Bit::MustCancel, true);
-        self.future.set_cancel_message(message);
+        self.future.set_cancel_message(message)?;
         Ok(true)
     }
 
     /// `uncancel()`: how many cancellations remain.
-    fn uncancel(&self) -> i32 {
+    fn uncancel(&self) -> Result<i32> {
         let remaining = (self.future.cancels() - 1).max(0);
-        self.future.set_cancels(remaining);
+        self.future.set_cancels(remaining)?;
         if cfg!(Py_3_13) && remaining == 0 {
             self.future.bits.set(Bit::MustCancel, false);
         }
-        remaining
+        Ok(remaining)
     }
 }
 

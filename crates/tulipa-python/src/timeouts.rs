@@ -21,6 +21,7 @@ pub(crate) use due::Due;
 pub(crate) use timeout::{timeout, timeout_at};
 pub(crate) use wait_for::wait_for;
 
+use crate::ffi::make::Text;
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::stdlib::{cancelled_error, stdlib};
 use crate::tasks::any as any_task;
@@ -130,12 +131,12 @@ fn insert_timeout_error(exception: &Object) {
 fn group_members(exception: &Object) -> Result<Vec<Object>> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let group = py.import("builtins")?.getattr("ExceptionGroup")?;
+    let group = py.import(Text("builtins"))?.getattr(Text("ExceptionGroup"))?;
     let exception = exception.bound(py);
     if !exception.is_instance(&group)? {
         return Ok(Vec::new());
     }
-    let members = exception.getattr("exceptions")?;
+    let members = exception.getattr(Text("exceptions"))?;
     let members = members.try_iter()?.map(|member| member.map(Object::from)).collect::<PyResult<_>>()?;
     Ok(members)
 }

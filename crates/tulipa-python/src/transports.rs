@@ -12,7 +12,7 @@ mod datagram;
 mod datagram_methods;
 pub(crate) mod extra;
 mod kind;
-mod listener;
+pub(crate) mod listener;
 mod methods;
 pub(crate) mod pipe;
 mod pipe_methods;

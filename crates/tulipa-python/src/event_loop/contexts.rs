@@ -13,6 +13,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::ffi::make::Text;
 use crate::ffi::{Object, Raised, Result, Slot, context};
 use crate::futures::places::{HEADER, words};
 use crate::stdlib::stdlib;
@@ -247,9 +248,10 @@ impl Fields {
         if cfg!(Py_GIL_DISABLED) {
             return Ok(None);
         }
-        let variable = py.import("contextvars")?.call_method1("ContextVar", ("probe",))?;
+        let variable = py.import(Text("contextvars"))?.call_method1(Text("ContextVar"), (Text("probe"),))?;
         let first = context::copy_current().map_err(PyErr::from)?;
-        let set = |value: i32| first.bound(py).call_method1("run", (variable.getattr("set")?, value));
+        let set =
+            |value: i32| first.bound(py).call_method1(Text("run"), (variable.getattr(Text("set"))?, value));
         set(1)?;
         let second = context::copy(&first).map_err(PyErr::from)?;
         let before = words(&first).to_vec();
@@ -259,7 +261,7 @@ impl Fields {
         let (place, other) = (place(&first).map_err(PyErr::from)?, place(&second).map_err(PyErr::from)?);
         let Some(current) = place.filter(|_| place == other) else { return Ok(None) };
         let mut fields = Self { current, variables, empty: 0 };
-        let new = py.import("contextvars")?.getattr("Context")?;
+        let new = py.import(Text("contextvars"))?.getattr(Text("Context"))?;
         let empty: [usize; 2] =
             [new.call0()?, new.call0()?].map(|context| fields.variables_of(context.as_ptr()));
         fields.empty = if empty[0] == empty[1] { empty[0] } else { 0 };

@@ -25,6 +25,7 @@ use super::{EventLoop, handles};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::executors::Owed;
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Slot, native};
 use crate::gc::VisitSlots;
 use crate::sslproto::Windows;
@@ -236,7 +237,7 @@ impl Core {
     #[inline]
     pub(crate) fn ensure_open(&self) -> PyResult<()> {
         if self.is_closed() {
-            return Err(PyRuntimeError::new_err("Event loop is closed"));
+            return Err(PyRuntimeError::with_text("Event loop is closed"));
         }
         Ok(())
     }
@@ -264,7 +265,7 @@ impl Core {
     /// threads that are not attached, and for builds without a GIL.
     pub(crate) fn schedule_from_anywhere(&self, job: Job) -> PyResult<()> {
         if cfg!(Py_GIL_DISABLED) && self.is_foreign() {
-            let refused = |_job| PyRuntimeError::new_err("Event loop is closed");
+            let refused = |_job| PyRuntimeError::with_text("Event loop is closed");
             return self.remote.schedule(job).map_err(refused);
         }
         self.engine.schedule(job);

@@ -6,15 +6,16 @@
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple};
-use pyo3::{ffi, intern};
 use tulipa::{Interest, Token};
 
 use super::core::Core;
 use super::job::Source;
 use super::{EventLoop, handles, sock};
 use crate::errors::os_error;
+use crate::ffi::make::{Exception, Int, Text};
 use crate::ffi::{Object, Result, call};
 use crate::operations::is_waiter;
 use crate::stdlib::stdlib;
@@ -48,7 +49,7 @@ fn number(file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
     let number = integer(file)?;
     let fd = number.extract::<RawFd>().ok();
     if fd.map_or_else(|| number.lt(0), |fd| Ok(fd < 0))? {
-        return Err(PyValueError::new_err(format!("Invalid file descriptor: {}", number.str()?)));
+        return Err(PyValueError::with_text(format!("Invalid file descriptor: {}", number.str()?)));
     }
     Ok(fd)
 }
@@ -59,7 +60,7 @@ fn integer<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         return Ok(file.clone());
     }
     let py = file.py();
-    let number = file.call_method0(intern!(py, "fileno")).and_then(|number| {
+    let number = file.call_method0(Text("fileno")).and_then(|number| {
         // SAFETY: a live object; a new reference or null.
         let number = unsafe { Object::steal(ffi::PyNumber_Long(number.as_ptr())) };
         Ok(number?.bound(py))
@@ -68,7 +69,11 @@ fn integer<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let is_no_file = error.is_instance_of::<PyAttributeError>(py)
             || error.is_instance_of::<PyTypeError>(py)
             || error.is_instance_of::<PyValueError>(py);
-        if is_no_file { PyValueError::new_err(format!("Invalid file object: {}", repr(file))) } else { error }
+        if is_no_file {
+            PyValueError::with_text(format!("Invalid file object: {}", repr(file)))
+        } else {
+            error
+        }
     })
 }
 
@@ -103,7 +108,7 @@ pub(crate) fn add(
     core.ensure_open()?;
     let handle = handles::new_handle(slf, callback, args, context)?;
     let Some(fd) = registered_number(core, file)? else {
-        return Err(PyOverflowError::new_err("Python int too large to convert to C int"));
+        return Err(PyOverflowError::with_text("Python int too large to convert to C int"));
     };
     sock::forget_resting(core, fd);
     let token = core.descriptors.borrow().get(&fd).copied();
@@ -136,7 +141,7 @@ fn replace(core: &Core, token: Token, side: Side, handle: &Object) -> PyResult<(
 pub(super) fn cancel(handle: Option<Object>) -> PyResult<()> {
     if let Some(handle) = handle.filter(|handle| !is_waiter(handle)) {
         // SAFETY: attached.
-        handle.bound(unsafe { Python::assume_attached() }).call_method0("cancel")?;
+        handle.bound(unsafe { Python::assume_attached() }).call_method0(Text("cancel"))?;
     }
     Ok(())
 }
@@ -194,7 +199,7 @@ pub(super) fn ensure_no_transport(
         if !call::truth(&call::method0(&transport, &names.is_closing)?)? {
             let transport = call::repr(&transport)?;
             let text = format!("File descriptor {} is used by transport {transport}", shown());
-            return Err(PyRuntimeError::new_err(text).into());
+            return Err(PyRuntimeError::with_text(text).into());
         }
     }
     Ok(())
@@ -205,7 +210,8 @@ pub(super) fn ensure_no_transport(
 fn stock_transport_of(event_loop: &Object, fd: RawFd) -> Result<Option<Object>> {
     let transports = call::getattr(event_loop, &stdlib().names.private_transports)?;
     // SAFETY: attached.
-    let transport = transports.bound(unsafe { Python::assume_attached() }).call_method1("get", (fd,))?;
+    let transport =
+        transports.bound(unsafe { Python::assume_attached() }).call_method1(Text("get"), (Int(fd),))?;
     Ok((!transport.is_none()).then(|| transport.into()))
 }
 

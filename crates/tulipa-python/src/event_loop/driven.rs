@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyList, PyTuple};
+use pyo3::types::PyList;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::Host;
 
@@ -19,6 +19,7 @@ use super::handles::Parts;
 use super::host::{PyHost, from_flow};
 use super::job::Job;
 use super::{EventLoop, handles, timers};
+use crate::ffi::make::{self, Float, Text};
 use crate::ffi::{Object, context};
 use crate::futures::observers::Kind;
 use crate::gc::VisitSlots;
@@ -33,9 +34,9 @@ pub(super) fn turn(slf: &Bound<'_, EventLoop>, host: &PyHost) -> PyResult<()> {
     host.prepare_to_wait()?;
     let timeout = from_flow(engine.choose_timeout(host))?;
     host.settle()?;
-    let seconds = timeout.map(|timeout| timeout.min(LONGEST_WAIT).as_secs_f64());
-    let events = slf.getattr("_selector")?.call_method1("select", (seconds,))?;
-    slf.call_method1("_process_events", (events,))?;
+    let seconds = timeout.map(|timeout| Float(timeout.min(LONGEST_WAIT).as_secs_f64()));
+    let events = slf.getattr(Text("_selector"))?.call_method1(Text("select"), (seconds,))?;
+    slf.call_method1(Text("_process_events"), (events,))?;
     from_flow(engine.finish(host))
 }
 
@@ -58,7 +59,7 @@ pub(super) fn scheduled<'py>(slf: &Bound<'py, EventLoop>) -> PyResult<Bound<'py,
     let (py, core) = (slf.py(), &slf.get().core);
     let mut pending = Vec::new();
     core.engine.for_each_timer(|key, due, job| pending.push((key, due, Pending::of(job))));
-    let handles = PyList::empty(py);
+    let handles = make::list(py)?;
     for (key, due, purpose) in pending {
         let (callback, arguments) = match purpose {
             Pending::Handle(handle) => {
@@ -67,17 +68,17 @@ pub(super) fn scheduled<'py>(slf: &Bound<'py, EventLoop>) -> PyResult<Bound<'py,
                 continue;
             }
             Pending::Expiry(waiter) => {
-                let arguments = PyTuple::new(py, [waiter.bound(py), py.None().into_bound(py)])?;
+                let arguments = make::tuple(py, [waiter.bound(py), py.None().into_bound(py)])?;
                 (stdlib().set_result_unless_cancelled.clone(), arguments)
             }
             Pending::Alarm { observer, kind, subject } => {
-                (kind.callable(&observer)?, PyTuple::new(py, [subject.bound(py)])?)
+                (kind.callable(&observer)?, make::tuple(py, [subject.bound(py)])?)
             }
             Pending::Internal => continue,
         };
         let arguments = Object::from_bound(arguments.as_any());
         let parts = Parts { callback, arguments, context: Some(context::copy_current()?) };
-        let when = PyFloat::new(py, timers::seconds(due)).into_any().into();
+        let when = make::float(py, timers::seconds(due))?.into_any().into();
         let handle = handles::new_timer_handle(slf.as_ptr(), core, when, parts)?;
         handles::set_timer(&handle, key);
         handles::show(&handle);

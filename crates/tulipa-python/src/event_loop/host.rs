@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyDict;
 use tulipa::{Host, Instant, Loop, Readiness, Token};
 
 use super::bare::Bare;
@@ -15,6 +15,7 @@ use super::job::{Job, Source};
 use super::{EventLoop, handles, sock, timers};
 use crate::errors::os_error;
 use crate::executors::{self, Outcome};
+use crate::ffi::make::{self, Float, Text};
 use crate::ffi::{Object, Raised, Result, attached, call, context, farewell};
 use crate::futures::observers::Kind;
 use crate::operations;
@@ -153,17 +154,20 @@ impl PyHost {
         outcome?;
         let taken = self.clock(py)? - started;
         let event_loop = self.event_loop.bound(py);
-        if taken >= event_loop.getattr("slow_callback_duration")?.extract::<f64>()? {
-            let base = py.import("asyncio.base_events")?;
-            let text = base.call_method1("_format_handle", (handle.bound(py),))?;
-            let logger = base.getattr("logger")?;
-            logger.call_method1("warning", ("Executing %s took %.3f seconds", text, taken))?;
+        if taken >= event_loop.getattr(Text("slow_callback_duration"))?.extract::<f64>()? {
+            let base = py.import(Text("asyncio.base_events"))?;
+            let text = base.call_method1(Text("_format_handle"), (handle.bound(py),))?;
+            let logger = base.getattr(Text("logger"))?;
+            logger.call_method1(
+                Text("warning"),
+                (Text("Executing %s took %.3f seconds"), text, Float(taken)),
+            )?;
         }
         Ok(())
     }
 
     fn clock(&self, py: Python<'_>) -> PyResult<f64> {
-        self.event_loop.bound(py).call_method0("time")?.extract()
+        self.event_loop.bound(py).call_method0(Text("time"))?.extract()
     }
 
     #[cold]
@@ -215,7 +219,7 @@ impl PyHost {
         context: &Object,
     ) -> Result<()> {
         let py = self.py();
-        let args = PyTuple::new(py, argument.map(|argument| argument.bound(py)))?;
+        let args = make::tuple(py, argument.map(|argument| argument.bound(py)))?;
         let event_loop = self.event_loop.bound(py).cast_into::<EventLoop>().map_err(PyErr::from)?;
         let handle = handles::new_handle(&event_loop, &function.bound(py), &args, Some(&context.bound(py)))?;
         self.report(handles::failure_context(py, &handle, exception)?)

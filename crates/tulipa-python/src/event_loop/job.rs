@@ -12,6 +12,7 @@ use super::contexts::Context;
 use super::handles;
 use crate::executors::Outcome;
 use crate::ffi::Object;
+use crate::ffi::make::Exception;
 use crate::futures::observers::Kind;
 use crate::names::Found;
 use crate::stdlib::stdlib;
@@ -115,7 +116,7 @@ impl Source {
 pub(super) fn from_handle(handle: &Bound<'_, PyAny>) -> PyResult<Option<Job>> {
     let handle = Object::from_bound(handle);
     if !handle.is_instance_of(stdlib().abstract_handle.as_ptr().cast()) {
-        return Err(PyTypeError::new_err("a Handle is required"));
+        return Err(PyTypeError::with_text("a Handle is required"));
     }
     Ok((!handles::is_cancelled(&handle)).then_some(Job::Handle(handle)))
 }

@@ -7,7 +7,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::PyType;
 
 use super::core::Core;
 use super::handles::{self, Parts};
@@ -15,6 +15,7 @@ use super::job::{self, Job};
 use super::timers;
 use crate::ffi::args::Args;
 use crate::ffi::class::{add_methods, fastcall, noargs};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures;
@@ -114,7 +115,7 @@ impl<'a, const N: usize> Scheduling<'a, N> {
 }
 
 fn mistaken(function: &str, complaint: &str) -> crate::ffi::Raised {
-    PyTypeError::new_err(format!("{function}() {complaint}")).into()
+    PyTypeError::with_text(format!("{function}() {complaint}")).into()
 }
 
 fn text(name: &Object) -> String {
@@ -204,9 +205,9 @@ pub(super) fn check_debug(
     let py = unsafe { Python::assume_attached() };
     let event_loop = event_loop.bound(py);
     if own_thread {
-        event_loop.call_method0("_check_thread")?;
+        event_loop.call_method0(Text("_check_thread"))?;
     }
-    event_loop.call_method1("_check_callback", (callback.bound(py), method))?;
+    event_loop.call_method1(Text("_check_callback"), (callback.bound(py), Text(method)))?;
     Ok(())
 }
 
@@ -307,13 +308,13 @@ fn create_by_asyncio(
     coroutine: &Object,
     args: &Args<'_>,
 ) -> Result<Object> {
-    let keywords = PyDict::new(py);
+    let keywords = make::dict(py)?;
     args.for_each_named(|name, value| {
         if name.is(stdlib().names.coro.as_ptr()) {
             return Ok(());
         }
         keywords.set_item(name.bound(py), value.bound(py))
     })?;
-    let method = stdlib().base_event_loop.bound(py).getattr("create_task")?;
+    let method = stdlib().base_event_loop.bound(py).getattr(Text("create_task"))?;
     Ok(method.call((event_loop.bound(py), coroutine.bound(py)), Some(&keywords))?.into())
 }

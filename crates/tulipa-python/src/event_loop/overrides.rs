@@ -9,6 +9,7 @@ use pyo3::types::PyType;
 
 use super::EventLoop;
 use super::core::Core;
+use crate::ffi::make::Text;
 
 /// Looks at the class of a new loop.
 pub(super) fn inspect_class(class: &Bound<'_, PyType>, core: &Core) -> PyResult<()> {
@@ -19,10 +20,10 @@ pub(super) fn inspect_class(class: &Bound<'_, PyType>, core: &Core) -> PyResult<
 fn inspect(class: &Bound<'_, PyType>, own: Option<&Bound<'_, PyAny>>, core: &Core) -> PyResult<()> {
     let native = class.py().get_type::<EventLoop>();
     let overridden = |name: &str| -> PyResult<bool> {
-        if own.map_or(Ok(false), |own| own.contains(name))? {
+        if own.map_or(Ok(false), |own| own.contains(Text(name)))? {
             return Ok(true);
         }
-        Ok(!class.getattr(name)?.is(&native.getattr(name)?))
+        Ok(!class.getattr(Text(name))?.is(&native.getattr(Text(name))?))
     };
     core.set_call_soon_overridden(overridden("call_soon")?);
     core.own_clock.set(overridden("time")?);
@@ -51,7 +52,7 @@ pub(super) fn set_attribute(
         Ok(
             "call_soon" | "time" | "create_future" | "create_task" | "call_later" | "call_at" | "__class__",
         ) => {
-            inspect(&slf.get_type(), Some(&slf.getattr("__dict__")?), core)?;
+            inspect(&slf.get_type(), Some(&slf.getattr(Text("__dict__"))?), core)?;
         }
         _ => {}
     }

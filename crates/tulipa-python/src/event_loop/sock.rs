@@ -18,7 +18,7 @@ use std::os::fd::RawFd;
 use pyo3::call::PyCallArgs;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::PyType;
 
 pub(super) use operation::abandon;
 pub(crate) use waiting::{Resting, forget_resting, give_way};
@@ -30,6 +30,7 @@ use crate::addresses;
 use crate::ffi::args::Args;
 use crate::ffi::buffer::{Buffer, is_bytes};
 use crate::ffi::class::{add_methods, fastcall, member_offset};
+use crate::ffi::make::{self, Int, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
@@ -103,7 +104,7 @@ fn leaves_alone(socket: &Object, kind: Kind) -> bool {
     let py = unsafe { Python::assume_attached() };
     let (class, plain) = (socket.bound(py).get_type(), stdlib().socket.bound(py));
     let same = |name: &str| {
-        class.getattr(name).is_ok_and(|own| plain.getattr(name).is_ok_and(|usual| own.is(&usual)))
+        class.getattr(Text(name)).is_ok_and(|own| plain.getattr(Text(name)).is_ok_and(|usual| own.is(&usual)))
     };
     ["fileno", "gettimeout", kind.socket_method()].into_iter().all(same)
 }
@@ -130,11 +131,11 @@ pub(crate) struct Members {
 
 impl Members {
     pub(crate) fn find(py: Python<'_>) -> PyResult<Self> {
-        let class = Object::from_bound(&py.import("_socket")?.getattr("socket")?);
-        let offset = |name: &str| member_offset(&class, &PyString::new(py, name).into_any().into());
+        let class = Object::from_bound(&py.import(Text("_socket"))?.getattr(Text("socket"))?);
+        let offset = |name: &str| member_offset(&class, &make::text(py, name)?.into_any().into());
         Ok(Self {
-            fileno: call::getattr(&class, &PyString::new(py, "fileno").into_any().into())?,
-            timeout: call::getattr(&class, &PyString::new(py, "gettimeout").into_any().into())?,
+            fileno: call::getattr(&class, &make::text(py, "fileno")?.into_any().into())?,
+            timeout: call::getattr(&class, &make::text(py, "gettimeout")?.into_any().into())?,
             family: offset("family")?,
             kind: offset("type")?,
             protocol: offset("proto")?,
@@ -168,15 +169,15 @@ pub(crate) fn adopt<'py>(
     kind: impl PyCallArgs<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let class = stdlib().socket.bound(py);
-    let socket = class.call_method1("__new__", (&class,))?;
-    let keywords = PyDict::new(py);
-    keywords.set_item("fileno", fd)?;
+    let socket = class.call_method1(Text("__new__"), (&class,))?;
+    let keywords = make::dict(py)?;
+    keywords.set_item(Text("fileno"), Int(fd))?;
     let made = socket
-        .getattr("__init__")?
+        .getattr(Text("__init__"))?
         .call(kind, Some(&keywords))
-        .and_then(|_| socket.call_method1("setblocking", (false,)));
+        .and_then(|_| socket.call_method1(Text("setblocking"), (false,)));
     if let Err(error) = made {
-        socket.call_method0("detach")?;
+        socket.call_method0(Text("detach"))?;
         return Err(error);
     }
     Ok(socket)

@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use super::core::current_thread;
 use super::handles::{self, SHARING_SIZE, at, layout};
 use crate::ffi::class::{extension_offset, member_offset, new_class, noargs, slot};
+use crate::ffi::make::{self, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::futures::methods::boolean;
@@ -35,11 +36,11 @@ pub(super) struct ThreadSafe {
 impl ThreadSafe {
     /// `None` where asyncio has no such class.
     pub(super) fn new(py: Python<'_>, slots: Vec<ffi::PyType_Slot>) -> Result<Option<Self>> {
-        let events = py.import("asyncio.events")?;
-        let Some(base) = events.getattr_opt("_ThreadSafeHandle")? else { return Ok(None) };
+        let events = py.import(Text("asyncio.events"))?;
+        let Some(base) = events.getattr_opt(Text("_ThreadSafeHandle"))? else { return Ok(None) };
         let base = Object::from(base);
         let running = extension_offset(base.as_ptr().cast());
-        let name = Object::from_bound(pyo3::types::PyString::intern(py, "_lock").as_any());
+        let name = Object::from_bound(make::interned(py, "_lock")?.as_any());
         let mut slots = slots;
         slots.push(slot(ffi::Py_tp_methods, (&raw mut METHODS).cast::<c_void>()));
         let flags = ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
@@ -53,8 +54,8 @@ impl ThreadSafe {
             lock: member_offset(&base, &name)?,
             running,
             sharing,
-            plain_run: events.getattr("Handle")?.getattr("_run")?.into(),
-            allocate_lock: py.import("_thread")?.getattr("allocate_lock")?.into(),
+            plain_run: events.getattr(Text("Handle"))?.getattr(Text("_run"))?.into(),
+            allocate_lock: py.import(Text("_thread"))?.getattr(Text("allocate_lock"))?.into(),
         }))
     }
 
@@ -106,13 +107,13 @@ impl ThreadSafe {
 fn acquire(lock: &Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    Ok(lock.bound(py).call_method0("acquire").map(drop)?)
+    Ok(lock.bound(py).call_method0(Text("acquire")).map(drop)?)
 }
 
 fn release(lock: &Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    Ok(lock.bound(py).call_method0("release").map(drop)?)
+    Ok(lock.bound(py).call_method0(Text("release")).map(drop)?)
 }
 
 static mut METHODS: [ffi::PyMethodDef; 4] = [

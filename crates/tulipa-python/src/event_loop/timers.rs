@@ -9,6 +9,7 @@ use tulipa::Instant;
 use super::core::Core;
 use super::handles::{self, Parts};
 use super::job::Job;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Raised, Result};
 
 /// What the loop's clock shows at `instant`: the number that `time.monotonic()` returns there.
@@ -37,7 +38,7 @@ pub(crate) fn deadline(when: f64) -> Instant {
 pub(crate) fn after(event_loop: &Object, core: &Core, delay: &Object) -> Result<Object> {
     match plain_after(core, delay) {
         // SAFETY: attached.
-        Some(when) => Ok(PyFloat::new(unsafe { Python::assume_attached() }, when?).into_any().into()),
+        Some(when) => Ok(make::float(unsafe { Python::assume_attached() }, when?)?.into_any().into()),
         None => given_after(event_loop, core, delay),
     }
 }
@@ -47,12 +48,12 @@ pub(crate) fn given_after(event_loop: &Object, core: &Core, delay: &Object) -> R
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     if delay.is_none() {
-        return Err(PyTypeError::new_err("delay must not be None").into());
+        return Err(PyTypeError::with_text("delay must not be None").into());
     }
     if core.own_clock.get() {
-        return Ok(event_loop.bound(py).call_method0("time")?.add(delay.bound(py))?.into());
+        return Ok(event_loop.bound(py).call_method0(Text("time"))?.add(delay.bound(py))?.into());
     }
-    Ok(PyFloat::new(py, seconds(Instant::now())).into_any().add(delay.bound(py))?.into())
+    Ok(make::float(py, seconds(Instant::now()))?.into_any().add(delay.bound(py))?.into())
 }
 
 /// The same where the clock is the engine's and `delay` a plain number.
@@ -84,7 +85,7 @@ fn plain_number(number: &Bound<'_, PyAny>) -> Option<Result<f64>> {
 #[inline]
 pub(super) fn call_at(event_loop: &Object, core: &Core, when: Object, parts: Parts) -> Result<Object> {
     if when.is_none() {
-        return Err(PyTypeError::new_err("when cannot be None").into());
+        return Err(PyTypeError::with_text("when cannot be None").into());
     }
     core.ensure_open()?;
     if core.is_debug() {

@@ -23,6 +23,7 @@ use super::owed::Promise;
 use super::{Outcome, pending};
 use crate::event_loop::EventLoop;
 use crate::event_loop::job::Job;
+use crate::ffi::make::{Int, Text};
 use crate::ffi::{Object, Result, attached, call};
 use crate::futures::state_of;
 use crate::gc::VisitSlots;
@@ -148,12 +149,12 @@ impl WorkQueue {
             Some(Item::Call(call)) => Ok(withdrawn(py, call.future)?),
             Some(Item::Lookup(errand)) => Ok(withdrawn(py, errand.future)?),
             Some(Item::Refused(_)) => unreachable!("never queued"),
-            None => Err(PyErr::from_value(py.import("queue")?.getattr("Empty")?.call0()?)),
+            None => Err(PyErr::from_value(py.import(Text("queue"))?.getattr(Text("Empty"))?.call0()?)),
         }
     }
 
-    fn qsize(&self) -> usize {
-        self.lock().items.len()
+    fn qsize(&self) -> Int<usize> {
+        Int(self.lock().items.len())
     }
 
     /// Whether there is more to do than there are workers waiting.
@@ -343,7 +344,7 @@ impl Call {
 
 /// The future of something that was taken out unrun: what `shutdown(cancel_futures=True)` gets to see.
 #[pyclass(module = "tulipa._tulipa", frozen)]
-struct Withdrawn {
+pub(crate) struct Withdrawn {
     waiting: Object,
 }
 

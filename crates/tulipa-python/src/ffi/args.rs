@@ -5,8 +5,8 @@ use std::ffi::{CStr, c_char};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
+use super::make::{self, Exception};
 use super::{Object, Raised, Result};
 
 /// The arguments of a `METH_FASTCALL | METH_KEYWORDS` call, borrowed from the caller.
@@ -163,11 +163,11 @@ impl Args<'_> {
         // SAFETY: arguments live for the call.
         let positional = self.positional.iter().map(|&argument| unsafe { Object::borrow(argument) });
         let positional: Vec<Object> = positional.collect();
-        let tuple = PyTuple::new(py, positional.iter().map(|argument| argument.bound(py)))?;
+        let tuple = make::tuple(py, positional.iter().map(|argument| argument.bound(py)))?;
         if self.named.is_empty() {
             return Ok((tuple.into_any().into(), None));
         }
-        let named = PyDict::new(py);
+        let named = make::dict(py)?;
         self.for_each_named(|name, value| named.set_item(name.bound(py), value.bound(py)))?;
         Ok((tuple.into_any().into(), Some(named.into_any().into())))
     }
@@ -271,7 +271,7 @@ fn place_of(name: *mut ffi::PyObject, known: &[&Object]) -> Option<usize> {
 
 #[cold]
 fn mistaken(method: &str, text: &str) -> Raised {
-    PyTypeError::new_err(format!("{method}() {text}")).into()
+    PyTypeError::with_text(format!("{method}() {text}")).into()
 }
 
 /// The name of an argument.
@@ -287,7 +287,7 @@ fn unexpected(function: &str, name: *mut ffi::PyObject) -> Raised {
     let name = shown(&name);
     // asyncio's own C methods said it differently before 3.13, its Python ones (their names have a dot) never did.
     if cfg!(not(Py_3_13)) && !function.contains('.') {
-        return PyTypeError::new_err(format!("'{name}' is an invalid keyword argument for {function}()"))
+        return PyTypeError::with_text(format!("'{name}' is an invalid keyword argument for {function}()"))
             .into();
     }
     mistaken(function, &format!("got an unexpected keyword argument '{name}'"))

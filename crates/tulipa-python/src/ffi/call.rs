@@ -6,6 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::types::PyAnyMethods;
 
+use super::make::{self, Exception};
 use super::{Object, Raised, Result};
 
 /// `function()`.
@@ -114,6 +115,12 @@ pub(crate) fn call_tuple(function: &Object, arguments: *mut ffi::PyObject) -> Re
     }
 }
 
+/// `function(*arguments)` for a function that wants a tuple, which is the one it gets.
+pub(crate) fn with_tuple(function: &Object, arguments: &Object) -> Result<Object> {
+    // SAFETY: a callable, and an instance of `tuple`; the result is new or null.
+    unsafe { Object::steal(ffi::PyObject_Call(function.as_ptr(), arguments.as_ptr(), std::ptr::null_mut())) }
+}
+
 /// The tuple of arguments that `*arguments` stands for.
 #[cold]
 pub(crate) fn spread(arguments: &Object) -> Result<Object> {
@@ -123,7 +130,7 @@ pub(crate) fn spread(arguments: &Object) -> Result<Object> {
     if !is_iterable {
         // SAFETY: the name of a live class.
         let name = unsafe { CStr::from_ptr((*class).tp_name) }.to_string_lossy();
-        return Err(PyTypeError::new_err(format!("Value after * must be an iterable, not {name}")).into());
+        return Err(PyTypeError::with_text(format!("Value after * must be an iterable, not {name}")).into());
     }
     // SAFETY: a live object; the result is new or null.
     unsafe { Object::steal(ffi::PySequence_Tuple(arguments.as_ptr())) }
@@ -134,7 +141,7 @@ pub(crate) fn spread(arguments: &Object) -> Result<Object> {
 pub(crate) fn call_with(function: &Object, first: &Object, arguments: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { pyo3::Python::assume_attached() };
-    let first = pyo3::types::PyTuple::new(py, [first.bound(py)])?;
+    let first = make::tuple(py, [first.bound(py)])?;
     call_tuple(function, first.add(arguments.bound(py))?.as_ptr())
 }
 
@@ -214,7 +221,7 @@ pub(crate) fn with_keyword(
 pub(crate) fn partial(function: &Object, arguments: &Object, keywords: Option<&Object>) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { pyo3::Python::assume_attached() };
-    let head = pyo3::types::PyTuple::new(py, [function.bound(py)])?;
+    let head = make::tuple(py, [function.bound(py)])?;
     // SAFETY: two tuples; the result is new or null.
     let all = unsafe { Object::steal(ffi::PySequence_Concat(head.as_ptr(), arguments.as_ptr())) }?;
     let keywords = keywords.map_or(std::ptr::null_mut(), Object::as_ptr);

@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+use super::make::Text;
 use super::{Object, Raised, Result};
 
 /// Alignment of an extension within its object.
@@ -151,7 +152,7 @@ pub(crate) unsafe fn add_methods<const N: usize>(
         // SAFETY: a live class and a definition that outlives it; a new reference or null.
         let method = unsafe { Object::steal(ffi::PyDescr_NewMethod(class.as_type_ptr(), definition)) }?;
         class.setattr(
-            method.bound(class.py()).getattr("__name__")?.cast::<PyString>()?,
+            method.bound(class.py()).getattr(Text("__name__"))?.cast::<PyString>()?,
             method.bound(class.py()),
         )?;
     }

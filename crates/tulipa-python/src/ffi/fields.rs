@@ -9,6 +9,7 @@ use std::ffi::{CStr, c_int, c_void};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 
+use super::make::Exception;
 use super::raised::enter;
 use super::{Object, Result, Slot, call};
 use crate::futures::methods::boolean;
@@ -92,5 +93,5 @@ unsafe extern "C" fn set_flag(
 }
 
 pub(crate) fn given(value: Option<Object>) -> Result<Object> {
-    value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute").into())
+    value.ok_or_else(|| PyAttributeError::with_text("cannot delete attribute").into())
 }

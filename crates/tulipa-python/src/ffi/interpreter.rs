@@ -6,6 +6,8 @@ use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::make::Exception;
+
 /// No interpreter's number.
 const NOBODY: i64 = -1;
 
@@ -22,7 +24,7 @@ pub(crate) fn claim() -> PyResult<()> {
     let interpreter = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
     match OWNER.compare_exchange(NOBODY, interpreter, Ordering::Relaxed, Ordering::Relaxed) {
         Err(owner) if owner != interpreter => {
-            Err(PyImportError::new_err("module tulipa._tulipa does not support loading in subinterpreters"))
+            Err(PyImportError::with_text("module tulipa._tulipa does not support loading in subinterpreters"))
         }
         _ => Ok(()),
     }

@@ -16,6 +16,7 @@ pub(crate) mod farewell;
 pub(crate) mod fields;
 pub(crate) mod followed;
 pub(crate) mod interpreter;
+pub(crate) mod make;
 pub(crate) mod method;
 pub(crate) mod native;
 pub(crate) mod object;

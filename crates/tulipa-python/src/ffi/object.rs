@@ -7,8 +7,8 @@ use std::ptr::NonNull;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
+use super::make;
 use super::{Raised, Result};
 
 /// An owned, non-null reference to a Python object.
@@ -94,8 +94,8 @@ impl Object {
     }
 
     /// A Python string.
-    pub(crate) fn text(py: Python<'_>, text: &str) -> Self {
-        PyString::new(py, text).into_any().into()
+    pub(crate) fn text(py: Python<'_>, text: &str) -> Result<Self> {
+        Ok(make::text(py, text)?.into_any().into())
     }
 
     #[inline]

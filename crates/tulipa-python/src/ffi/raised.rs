@@ -5,12 +5,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PySystemError};
 use pyo3::ffi;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
 
 use super::Object;
+use super::make::{self, Exception, Text};
 
 /// Proof that the interpreter's exception indicator is set.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(crate) type Result<T> = std::result::Result<T, Raised>;
 impl Raised {
     /// Takes the exception out of the indicator.
     pub(crate) fn take(self, py: Python<'_>) -> PyErr {
-        PyErr::fetch(py)
+        PyErr::take(py).unwrap_or_else(nothing_raised)
     }
 
     /// Takes the exception out of the indicator, as an object with its traceback attached.
@@ -34,7 +35,7 @@ impl Raised {
         unsafe { Object::owned_opt(fetch()) }.unwrap_or_else(|| {
             // SAFETY: as above.
             let py = unsafe { Python::assume_attached() };
-            PyErr::fetch(py).into_value(py).into_bound(py).into_any().into()
+            nothing_raised().into_value(py).into_bound(py).into_any().into()
         })
     }
 
@@ -63,6 +64,13 @@ impl Raised {
         let exception = self.take_object();
         if leaves_the_loop(&exception) { Err(Self::from_object(&exception)) } else { Ok(exception) }
     }
+}
+
+/// What the interpreter says of somebody who fails and sets no exception, as CPython's own functions may where memory
+/// runs out.
+#[cold]
+fn nothing_raised() -> PyErr {
+    PySystemError::with_text("error return without exception set")
 }
 
 /// The exception that is set, which is set no longer; null where none was.
@@ -100,13 +108,21 @@ impl From<PyErr> for Raised {
         // Told to PyO3, or it would keep what making the exception leaves over until somebody is attached by its means.
         // While the interpreter ends it lets nobody in.
         let mut error = Some(error);
-        Python::try_attach(|py| error.take().map(|error| error.restore(py)));
+        Python::try_attach(|py| error.take().map(|error| restore(py, error)));
         if let Some(error) = error {
             // SAFETY: a `PyErr` is turned into the indicator only while attached (O1).
-            error.restore(unsafe { Python::assume_attached() });
+            restore(unsafe { Python::assume_attached() }, error);
         }
         Self
     }
+}
+
+/// Sets the indicator; an exception that PyO3 has not made yet is made now.
+fn restore(py: Python<'_>, error: PyErr) {
+    let _: Result<()> = caught(|| {
+        error.restore(py);
+        Err(Raised)
+    });
 }
 
 impl From<Raised> for PyErr {
@@ -154,32 +170,43 @@ impl Answer for () {
 pub(crate) fn enter<A: Answer>(body: impl FnOnce(Python<'_>) -> Result<A>) -> A::Raw {
     // SAFETY: CPython calls entry points on attached threads only.
     let py = unsafe { Python::assume_attached() };
-    match catch_unwind(AssertUnwindSafe(|| body(py))) {
-        Ok(Ok(answer)) => answer.answer(),
-        Ok(Err(Raised)) => A::FAILED,
-        Err(payload) => {
-            raise_panic(py, payload.as_ref());
-            A::FAILED
-        }
+    match caught(|| body(py)) {
+        Ok(answer) => answer.answer(),
+        Err(Raised) => A::FAILED,
     }
 }
 
-#[cold]
-fn raise_panic(py: Python<'_>, payload: &(dyn std::any::Any + Send)) {
-    let text = payload
-        .downcast_ref::<String>()
-        .cloned()
-        .or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
-        .unwrap_or_else(|| "panic in Rust code".to_string());
-    PanicException::new_err((text,)).restore(py);
+/// Runs `body`, in which a panic is an exception as any other.
+#[inline]
+pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(raise_panic(payload.as_ref())))
 }
+
+#[cold]
+fn raise_panic(payload: &(dyn std::any::Any + Send)) -> Raised {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("panic in Rust code");
+    if text == OUT_OF_MEMORY {
+        // SAFETY: attached; the exception is one that CPython keeps for this.
+        unsafe { ffi::PyErr_NoMemory() };
+        return Raised;
+    }
+    // SAFETY: attached (O1).
+    let py = unsafe { Python::assume_attached() };
+    // Not as a `PyErr`: to make one of it would begin the panic anew.
+    make::text(py, text).map_or_else(Raised::from, |text| PanicException::raise(py, &text))
+}
+
+/// What PyO3 panics with where it asked for an object that there is no memory for. Ours asks in ways that can fail
+/// (`make`); this is for what PyO3 does by itself, as making exceptions of its own.
+const OUT_OF_MEMORY: &str = "PyObject pointer is null";
 
 /// An exception of class `class` with one string argument, set in the indicator.
 #[cold]
 pub(crate) fn raise(class: &Object, text: String) -> Raised {
     // SAFETY: attached (O1).
     let py = unsafe { Python::assume_attached() };
-    match class.bound(py).call1((text,)) {
+    match class.bound(py).call1((Text(text),)) {
         Ok(exception) => PyErr::from_value(exception).into(),
         Err(error) => error.into(),
     }

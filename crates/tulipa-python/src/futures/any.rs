@@ -6,6 +6,7 @@ use pyo3::ffi;
 
 use super::{Bit, FutureState, Phase, is_exact, is_plain, state_of};
 use crate::event_loop::core::Core;
+use crate::ffi::make::Text;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 use crate::tasks;
@@ -30,7 +31,8 @@ pub(crate) fn is_future(object: &Object) -> Result<bool> {
     let name = &stdlib().names.asyncio_future_blocking;
     // SAFETY: attached.
     let py = unsafe { pyo3::Python::assume_attached() };
-    let class = Object::from_bound(&pyo3::types::PyAnyMethods::getattr(&object.bound(py), "__class__")?);
+    let class =
+        Object::from_bound(&pyo3::types::PyAnyMethods::getattr(&object.bound(py), Text("__class__"))?);
     if call::getattr_opt(&class, name)?.is_none() {
         return Ok(false);
     }

@@ -7,7 +7,6 @@
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use super::any;
 use super::observers::{always, observer_kind};
@@ -15,6 +14,7 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::ffi::args::Args;
 use crate::ffi::class::noargs;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
@@ -40,7 +40,7 @@ fn wrap_on(future: &Object, event_loop: impl FnOnce() -> Result<Object>) -> Resu
     }
     if !is_concurrent(future)? {
         let text = format!("concurrent.futures.Future is expected, got {}", call::repr(future)?);
-        return Err(PyAssertionError::new_err(text).into());
+        return Err(PyAssertionError::with_text(text).into());
     }
     let wrapper = any::create(&event_loop()?)?;
     from_thread(future, &wrapper)?;
@@ -136,12 +136,12 @@ pub(crate) fn run_coroutine_threadsafe(args: &Args<'_>) -> Result<Option<Object>
     };
     let [coroutine, event_loop] = [coroutine, event_loop].map(|given| given.expect("both are required"));
     if !is_coroutine(&coroutine)? {
-        return Err(PyTypeError::new_err("A coroutine object is required").into());
+        return Err(PyTypeError::with_text("A coroutine object is required").into());
     }
     let future = call::call0(&stdlib().concurrent_future)?;
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let parts = PyTuple::new(py, [&coroutine, &event_loop, &future].map(|part| part.bound(py)))?;
+    let parts = make::tuple(py, [&coroutine, &event_loop, &future].map(|part| part.bound(py)))?;
     // SAFETY: the definition is static; the method owns a reference to the tuple.
     let callback = unsafe { Object::steal(ffi::PyCFunction_New(&raw mut START, parts.as_ptr())) }?;
     call_threadsafe(&event_loop, &callback, None)?;

@@ -9,6 +9,7 @@ use super::methods::{self, FUTURE_METHODS, PROPERTIES};
 use super::places::{self, OF_FUTURE, offset};
 use super::{Bit, FutureState, iterator, state_of};
 use crate::ffi::class::{self, new_class, slot};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Once, Result, args, call};
 use crate::gather;
@@ -56,7 +57,7 @@ fn make_classes(py: Python<'_>) -> Result<Classes> {
     });
     let offset = places::lay_out(task.max(future).next_multiple_of(align_of::<FutureState>()));
     let future = make_future()?;
-    let bases = pyo3::types::PyTuple::new(py, [stdlib().c_task.bound(py), future.bound(py)])?;
+    let bases = make::tuple(py, [stdlib().c_task.bound(py), future.bound(py)])?;
     let task = tasks::make_class(&bases.into_any().into(), offset)?;
     let future: *mut ffi::PyTypeObject = future.into_ptr().cast();
     // SAFETY: C1: no instance and no subclass but Task exists yet.
@@ -205,7 +206,7 @@ pub(crate) fn ensure_fresh(future: &Object, state: &FutureState) -> Result<()> {
     if cfg!(Py_3_15) && state.is_alive() {
         // SAFETY: attached.
         let name = qualified_name(unsafe { Python::assume_attached() }, future)?;
-        return Err(pyo3::exceptions::PyRuntimeError::new_err(format!(
+        return Err(pyo3::exceptions::PyRuntimeError::with_text(format!(
             "{name} object is already initialized"
         ))
         .into());
@@ -422,12 +423,12 @@ pub(crate) fn report_unretrieved(future: &Object, state: &FutureState) {
     let py = unsafe { Python::assume_attached() };
     let report = || -> PyResult<()> {
         let name = future.bound(py).get_type().name()?;
-        let context = pyo3::types::PyDict::new(py);
-        context.set_item("message", format!("{name} exception was never retrieved"))?;
-        context.set_item("exception", state.exception_or_none().bound(py))?;
-        context.set_item("future", future.bound(py))?;
+        let context = make::dict(py)?;
+        context.set_item(Text("message"), Text(format!("{name} exception was never retrieved")))?;
+        context.set_item(Text("exception"), state.exception_or_none().bound(py))?;
+        context.set_item(Text("future"), future.bound(py))?;
         if let Some(traceback) = state.source_traceback() {
-            context.set_item("source_traceback", traceback.bound(py))?;
+            context.set_item(Text("source_traceback"), traceback.bound(py))?;
         }
         state.bits.set(Bit::LogTraceback, false);
         call_exception_handler(state, context)
@@ -523,5 +524,5 @@ fn check(question: &str, class: &Object, other: &Object) -> Result<Object> {
         Some(kin) => (py.get_type::<pyo3::types::PyType>().into_any(), unsafe { Object::borrow(kin.cast()) }),
         None => (stdlib().abc_meta.bound(py), class.clone()),
     };
-    Ok(metaclass.call_method1(question, (asked.bound(py), other.bound(py)))?.into())
+    Ok(metaclass.call_method1(Text(question), (asked.bound(py), other.bound(py)))?.into())
 }

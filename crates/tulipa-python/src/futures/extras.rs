@@ -13,7 +13,7 @@ use crate::gc::VisitSlots;
 
 /// All empty at first.
 #[pyclass(module = "tulipa._tulipa", frozen)]
-pub(super) struct Extras {
+pub(crate) struct Extras {
     /// The traceback that the exception had when it was set: re-raising must not make it grow.
     pub(super) exception_traceback: Slot,
     pub(super) source_traceback: Slot,

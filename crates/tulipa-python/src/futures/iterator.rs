@@ -8,6 +8,7 @@ use pyo3::ffi;
 use super::{Bit, FutureState, state_of, stop};
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, new_class, noargs, onearg, slot};
+use crate::ffi::make::Exception;
 use crate::ffi::raised::{enter, is_exception};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::gc::{self, FreeList};
@@ -55,7 +56,7 @@ impl Iterator {
             return state.outcome().map(|result| Some(Step::Return(result)));
         }
         if state.bits.replace(Bit::Blocking, true) {
-            return Err(PyRuntimeError::new_err("await wasn't used with future").into());
+            return Err(PyRuntimeError::with_text("await wasn't used with future").into());
         }
         Ok(Some(Step::Yield(future)))
     }
@@ -234,7 +235,7 @@ unsafe extern "C" fn throw(
 pub(crate) fn thrown_exception(py: pyo3::Python<'_>, args: &Args<'_>) -> Result<Object> {
     args.keywords::<0>("throw", [])?;
     let (Some(kind), true) = (args.at(0), args.positional.len() <= 3) else {
-        return Err(PyTypeError::new_err("throw expected 1 to 3 arguments").into());
+        return Err(PyTypeError::with_text("throw expected 1 to 3 arguments").into());
     };
     if cfg!(Py_3_12) && args.positional.len() > 1 {
         pyo3::PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyDeprecationWarning>(), THROW_SIGNATURE, 1)?;
@@ -256,13 +257,13 @@ fn exception_for(kind: &Object, value: Option<Object>) -> Result<Object> {
     let value = value.filter(|value| !value.is_none());
     if is_exception(kind) {
         if value.is_some() {
-            return Err(PyTypeError::new_err("instance exception may not have a separate value").into());
+            return Err(PyTypeError::with_text("instance exception may not have a separate value").into());
         }
         return Ok(kind.clone());
     }
     // SAFETY: the class check looks at flags only.
     if unsafe { ffi::PyExceptionClass_Check(kind.as_ptr()) } == 0 {
-        return Err(PyTypeError::new_err(
+        return Err(PyTypeError::with_text(
             "exceptions must be classes deriving BaseException or instances of such a class",
         )
         .into());

@@ -7,7 +7,6 @@ use std::ffi::{c_int, c_void};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
 
 use super::callbacks::{self, Callback, OnLoop};
 use super::{Bit, FutureState, Phase, classes, iterator, state_of};
@@ -15,6 +14,7 @@ use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
+use crate::ffi::make::{self, Exception};
 use crate::ffi::raised::{enter, raise};
 use crate::ffi::{Object, Result, call, context};
 use crate::stdlib::stdlib;
@@ -38,7 +38,7 @@ pub(crate) fn ensure_alive(state: &FutureState) -> Result<()> {
     if state.is_alive() {
         return Ok(());
     }
-    Err(PyRuntimeError::new_err(NOT_INITIALISED).into())
+    Err(PyRuntimeError::with_text(NOT_INITIALISED).into())
 }
 
 fn ensure_readable(state: &FutureState) -> Result<()> {
@@ -118,7 +118,9 @@ pub(crate) fn cancel_message(args: &Args<'_>) -> Result<Option<Object>> {
     let [named] = args.keywords("cancel", [&stdlib().names.msg])?;
     if args.positional.len() > 1 {
         let count = args.positional.len();
-        return Err(PyTypeError::new_err(format!("cancel() takes at most 1 argument ({count} given)")).into());
+        return Err(
+            PyTypeError::with_text(format!("cancel() takes at most 1 argument ({count} given)")).into()
+        );
     }
     Ok(args.at(0).or(named))
 }
@@ -154,7 +156,7 @@ pub(crate) fn done_callback(args: &Args<'_>) -> Result<(Object, Option<Object>)>
     let (Some(function), 1) = (args.at(0), args.positional.len()) else {
         let count = args.positional.len();
         let text = format!("add_done_callback() takes exactly 1 positional argument ({count} given)");
-        return Err(PyTypeError::new_err(text).into());
+        return Err(PyTypeError::with_text(text).into());
     };
     Ok((function, context))
 }
@@ -170,7 +172,7 @@ unsafe extern "C" fn add_done_callback(
         let ((future, state), args) = unsafe { (this(object), Args::new(arguments, count, names)) };
         let (function, given) = done_callback(&args)?;
         if !state.is_alive() {
-            return Err(PyRuntimeError::new_err("uninitialized Future object").into());
+            return Err(PyRuntimeError::with_text("uninitialized Future object").into());
         }
         let context = match (given, state.direct()) {
             (Some(given), _) => Context::Own(given),
@@ -196,7 +198,7 @@ unsafe extern "C" fn remove_done_callback(
         let ((_future, state), function) = unsafe { (this(object), Object::borrow(function)) };
         ensure_alive(state)?;
         let removed = state.callbacks.remove(&function)?;
-        Ok(Object::from(removed.into_pyobject(py).map_err(PyErr::from)?.into_any()))
+        Ok(Object::from(make::int(py, removed)?.into_any()))
     })
 }
 
@@ -265,13 +267,13 @@ pub(crate) fn cannot_delete(object: *mut ffi::PyObject, name: &str) -> crate::ff
     // SAFETY: attached.
     let version = unsafe { Python::assume_attached() }.version_info();
     if version < (3, 14, 8) || version >= (3, 15) {
-        return PyAttributeError::new_err("cannot delete attribute").into();
+        return PyAttributeError::with_text("cannot delete attribute").into();
     }
     // SAFETY: called on an instance.
     let is_task = unsafe { ffi::PyObject_TypeCheck(object, classes().task) } != 0;
     let class = if is_task { "Task" } else { "Future" };
     let text = format!("attribute '{name}' of '_asyncio.{class}' objects cannot be deleted");
-    PyAttributeError::new_err(text).into()
+    PyAttributeError::with_text(text).into()
 }
 
 unsafe extern "C" fn event_loop(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -289,10 +291,10 @@ unsafe extern "C" fn visible_callbacks(object: *mut ffi::PyObject, _: *mut c_voi
         if entries.is_empty() {
             return Ok(Object::none());
         }
-        let list = PyList::empty(py);
+        let list = make::list(py)?;
         for entry in entries {
             let (function, context) = entry.visible()?;
-            list.append(PyTuple::new(py, [function.bound(py), context.bound(py)])?)?;
+            list.append(make::tuple(py, [function.bound(py), context.bound(py)])?)?;
         }
         Ok(Object::from(list.into_any()))
     })
@@ -321,7 +323,7 @@ unsafe extern "C" fn phase(object: *mut ffi::PyObject, _: *mut c_void) -> *mut f
         // SAFETY: called on an instance.
         let state = unsafe { state_of(object) };
         ensure_alive(state)?;
-        Ok(Object::from(PyString::intern(py, state.phase().name()).into_any()))
+        Ok(Object::from(make::interned(py, state.phase().name())?.into_any()))
     })
 }
 
@@ -343,7 +345,7 @@ unsafe extern "C" fn set_log_traceback(
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
         if call::truth(&value.ok_or_else(|| cannot_delete(object, "_log_traceback"))?)? {
-            return Err(PyValueError::new_err("_log_traceback can only be set to False").into());
+            return Err(PyValueError::with_text("_log_traceback can only be set to False").into());
         }
         state.bits.set(Bit::LogTraceback, false);
         Ok(())
@@ -368,8 +370,7 @@ unsafe extern "C" fn set_stored_message(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (state, value) = unsafe { (state_of(object), Object::borrow_opt(value)) };
-        state.set_cancel_message(Some(value.ok_or_else(|| cannot_delete(object, "_cancel_message"))?));
-        Ok(())
+        state.set_cancel_message(Some(value.ok_or_else(|| cannot_delete(object, "_cancel_message"))?))
     })
 }
 

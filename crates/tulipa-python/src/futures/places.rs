@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::FutureState;
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Slot};
 use crate::stdlib::stdlib;
 
@@ -147,7 +148,7 @@ pub(crate) unsafe fn inside<'a>(object: *mut ffi::PyObject, place: Place) -> &'a
 /// What the probe's program calls so.
 pub(crate) fn named(scope: &Bound<'_, PyDict>, name: &str) -> PyResult<Object> {
     let found = scope.get_item(name)?;
-    Ok(found.ok_or_else(|| pyo3::exceptions::PyKeyError::new_err(name.to_owned()))?.into())
+    Ok(found.ok_or_else(|| pyo3::exceptions::PyKeyError::with_text(name))?.into())
 }
 
 /// How many words of an object are CPython's own: counts, the class, and without a GIL more.

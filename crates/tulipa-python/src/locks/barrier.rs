@@ -12,6 +12,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::condition::{self, Condition};
 use super::lock::{self, Lock};
 use super::{describe, is_exactly};
+use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::raised::raise;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::gc::VisitSlots;
@@ -66,7 +67,7 @@ impl Barrier {
     /// Makes the condition and its lock.
     fn furnish(&self, py: Python<'_>) -> PyResult<()> {
         let condition = py.get_type::<Condition>().call0()?;
-        self.lock.put(condition.getattr("_lock")?.into());
+        self.lock.put(condition.getattr(Text("_lock"))?.into());
         self.condition.put(condition.into());
         Ok(())
     }
@@ -100,7 +101,7 @@ impl Barrier {
         let parties = self.parties.or_none();
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let count = self.count.get().into_pyobject(py).map_err(PyErr::from)?;
+        let count = make::int(py, self.count.get())?;
         Ok(count.into_any().eq(parties.bound(py))?)
     }
 
@@ -200,7 +201,7 @@ impl Wait {
         self.barrier().lock().unlock()?;
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        Ok(Step::Done(self.index.get().into_pyobject(py).map_err(PyErr::from)?.into_any().into()))
+        Ok(Step::Done(make::int(py, self.index.get())?.into_any().into()))
     }
 
     /// Gives the lock up and raises.
@@ -300,14 +301,14 @@ impl Barrier {
             initialised: Cell::new(false),
         };
         barrier.furnish(arguments.py())?;
-        barrier.set_parties(PyInt::new(arguments.py(), 1).as_any());
+        barrier.set_parties(make::int(arguments.py(), 1)?.as_any());
         Ok(barrier)
     }
 
     fn __init__(&self, py: Python<'_>, parties: &Bound<'_, PyAny>) -> PyResult<()> {
         if parties.lt(1)? {
             let least = if cfg!(Py_3_14) { ">= 1" } else { "> 0" };
-            return Err(PyValueError::new_err(format!("parties must be {least}")));
+            return Err(PyValueError::with_text(format!("parties must be {least}")));
         }
         self.set_parties(parties);
         if self.initialised.replace(true) {
@@ -351,8 +352,8 @@ impl Barrier {
 
     /// Return the number of tasks currently waiting at the barrier.
     #[getter]
-    fn n_waiting(&self) -> i64 {
-        if self.state.get() == State::Filling { self.count.get() } else { 0 }
+    fn n_waiting(&self) -> Int<i64> {
+        Int(if self.state.get() == State::Filling { self.count.get() } else { 0 })
     }
 
     /// Return True if the barrier is in a broken state.
@@ -369,19 +370,24 @@ impl Barrier {
         operations::coroutine(slf.py(), Enter(Slot::holding(object)))
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    fn __aexit__(
+        slf: &Bound<'_, Self>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let _ = (exc_type, exc, tb);
         operations::coroutine(slf.py(), Nothing)
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
         let this = slf.get();
         let state = this.state.get();
         let extra = if state == State::Broken {
             state.name().to_owned()
         } else {
             let parties = this.parties.or_none().bound(slf.py()).str()?;
-            format!("{}, waiters:{}/{parties}", state.name(), this.n_waiting())
+            format!("{}, waiters:{}/{parties}", state.name(), this.n_waiting().0)
         };
         describe(slf.as_any(), &extra, 0)
     }
@@ -407,8 +413,8 @@ impl Barrier {
     }
 
     #[getter(_count)]
-    fn count_property(&self) -> i64 {
-        self.count.get()
+    fn count_property(&self) -> Int<i64> {
+        Int(self.count.get())
     }
 
     #[getter(_parties)]
@@ -418,7 +424,7 @@ impl Barrier {
 
     #[getter(_state)]
     fn state_property<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        stdlib().barrier_state.bound(py).call1((self.state.get().name(),))
+        stdlib().barrier_state.bound(py).call1((Text(self.state.get().name()),))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {

@@ -11,6 +11,7 @@ use super::entering::{Enter, Exit, is_cancellation};
 use super::lock::{self, Lock};
 use super::{describe, is_exactly};
 use crate::ffi::args::Given;
+use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::methods::boolean;
 use crate::gc::VisitSlots;
@@ -134,7 +135,7 @@ impl Condition {
     fn wake_until(&self, count: &Bound<'_, PyAny>) -> PyResult<()> {
         let (mut place, mut woken) = (0, 0_u64);
         while let Some((waiter, next)) = self.waiters.next(place)
-            && !woken.into_pyobject(count.py())?.ge(count)?
+            && !make::int(count.py(), woken)?.ge(count)?
         {
             woken += u64::from(operations::wake(&waiter, || boolean(false))?);
             place = next;
@@ -146,7 +147,7 @@ impl Condition {
         if self.is_locked()? {
             return Ok(());
         }
-        Err(PyRuntimeError::new_err("cannot notify on un-acquired lock"))
+        Err(PyRuntimeError::with_text("cannot notify on un-acquired lock"))
     }
 }
 
@@ -207,7 +208,7 @@ impl Machine for Wait {
     fn start(&self, this: &Object) -> Result<Step> {
         let (object, condition) = self.condition();
         if !condition.is_locked()? {
-            return Err(PyRuntimeError::new_err("cannot wait on un-acquired lock").into());
+            return Err(PyRuntimeError::with_text("cannot wait on un-acquired lock").into());
         }
         let waiter = if stdlib().behaviour.condition_passes_on {
             let waiter = condition.bound_to.waiter(&object, this)?;
@@ -365,7 +366,7 @@ impl Condition {
             this.ensure_locked()?;
             return Ok(this.wake(count)?);
         }
-        slf.call_method1("notify", (count,)).map(drop)
+        slf.call_method1(Text("notify"), (Int(count),)).map(drop)
     }
 
     #[getter]
@@ -406,8 +407,13 @@ impl Condition {
         }
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    fn __aexit__(
+        slf: &Bound<'_, Self>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let _ = (exc_type, exc, tb);
         let release = |condition: &Object| {
             // SAFETY: called with a condition.
             unsafe { native::<Self>(condition.as_ptr()) }.unlock()
@@ -415,7 +421,7 @@ impl Condition {
         operations::coroutine(slf.py(), Exit::new(Object::from_bound(slf.as_any()), release))
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
         let this = slf.get();
         let extra = if this.is_locked()? { "locked" } else { "unlocked" };
         describe(slf.as_any(), extra, this.waiters.len())

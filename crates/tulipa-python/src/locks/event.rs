@@ -9,6 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::describe;
 use crate::ffi::class::noargs;
+use crate::ffi::make::Text;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, native};
 use crate::futures::methods::boolean;
@@ -155,7 +156,7 @@ impl Event {
         self.value.get()
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
         let this = slf.get();
         describe(slf.as_any(), if this.value.get() { "set" } else { "unset" }, this.waiters.len())
     }

@@ -11,6 +11,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::entering::{Enter, Exit, is_cancellation};
 use super::{describe, is_exactly};
 use crate::ffi::class::noargs;
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, native};
 use crate::futures::methods::boolean;
@@ -57,7 +58,7 @@ impl Lock {
     #[inline]
     pub(super) fn unlock(&self) -> Result<()> {
         if !self.locked.replace(false) {
-            return Err(PyRuntimeError::new_err("Lock is not acquired.").into());
+            return Err(PyRuntimeError::with_text("Lock is not acquired.").into());
         }
         self.wake_first()
     }
@@ -191,8 +192,13 @@ impl Lock {
         operations::coroutine(slf.py(), Enter::new(object))
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    fn __aexit__(
+        slf: &Bound<'_, Self>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let _ = (exc_type, exc, tb);
         let release = |lock: &Object| {
             // SAFETY: called with a lock.
             unsafe { native::<Self>(lock.as_ptr()) }.unlock()
@@ -200,7 +206,7 @@ impl Lock {
         operations::coroutine(slf.py(), Exit::new(Object::from_bound(slf.as_any()), release))
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
         let this = slf.get();
         let extra = if this.is_locked() { "locked" } else { "unlocked" };
         describe(slf.as_any(), extra, this.waiters.len())

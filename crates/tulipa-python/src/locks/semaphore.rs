@@ -12,6 +12,7 @@ use super::entering::{Enter, Exit, is_cancellation};
 use super::{describe, is_exactly, is_exactly_any, is_of_class};
 use crate::ffi::args::Given;
 use crate::ffi::class::noargs;
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::methods::boolean;
@@ -219,7 +220,7 @@ impl Machine for Acquire {
 
 fn initial_value(value: &Bound<'_, PyAny>) -> PyResult<Count> {
     if value.lt(0)? {
-        return Err(PyValueError::new_err("Semaphore initial value must be >= 0"));
+        return Err(PyValueError::with_text("Semaphore initial value must be >= 0"));
     }
     value.extract()
 }
@@ -286,14 +287,19 @@ impl Semaphore {
         operations::coroutine(slf.py(), Enter::new(object))
     }
 
-    #[pyo3(signature = (*_exception))]
-    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    fn __aexit__(
+        slf: &Bound<'_, Self>,
+        exc_type: &Bound<'_, PyAny>,
+        exc: &Bound<'_, PyAny>,
+        tb: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<PyAny>> {
+        let _ = (exc_type, exc, tb);
         operations::coroutine(slf.py(), Exit::new(Object::from_bound(slf.as_any()), release_directly))
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
         let this = slf.get();
-        let extra = if slf.call_method0("locked")?.is_truthy()? {
+        let extra = if slf.call_method0(Text("locked"))?.is_truthy()? {
             "locked".to_owned()
         } else {
             format!("unlocked, value:{}", this.value.get().into_pyobject(slf.py())?)
@@ -372,7 +378,7 @@ impl BoundedSemaphore {
         // SAFETY: a bounded semaphore is a semaphore.
         let semaphore = unsafe { native::<Semaphore>(this.as_ptr()) };
         if semaphore.value.get().reaches(self.bound.get()) {
-            return Err(PyValueError::new_err("BoundedSemaphore released too many times").into());
+            return Err(PyValueError::with_text("BoundedSemaphore released too many times").into());
         }
         semaphore.give_back()
     }

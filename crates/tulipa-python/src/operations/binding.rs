@@ -3,6 +3,7 @@
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Result, Slot, call};
 use crate::stdlib::stdlib;
 
@@ -34,7 +35,7 @@ impl LoopBound {
             return Ok(running);
         }
         let text = format!("{} is bound to a different event loop", call::repr(owner)?);
-        Err(PyRuntimeError::new_err(text).into())
+        Err(PyRuntimeError::with_text(text).into())
     }
 
     /// A pending waiter on the running loop for the operation `this`: see `Waiter::arm`.

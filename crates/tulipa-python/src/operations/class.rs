@@ -14,6 +14,7 @@ use crate::ffi::args::Args;
 use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
 };
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Once, Raised, Result};
 use crate::futures::class::preserving_exception;
@@ -56,7 +57,8 @@ pub(super) fn waiter() -> *mut ffi::PyTypeObject {
 /// Makes the classes; called by the module's initialisation.
 pub(crate) fn initialise(py: Python<'_>) -> Result<&'static Classes> {
     CLASSES.get_or_make(|| {
-        let register = py.import("collections.abc")?.getattr("Coroutine")?.getattr("register")?;
+        let register =
+            py.import(Text("collections.abc"))?.getattr(Text("Coroutine"))?.getattr(Text("register"))?;
         let coroutine_class = |size: usize| -> Result<*mut ffi::PyTypeObject> {
             let made = make(size)?;
             register.call1((made.bound(py),))?;
@@ -231,7 +233,7 @@ unsafe extern "C" fn iterate(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: called on an instance.
         if unsafe { this(object) }.life().is_suspended() {
-            return Err(PyRuntimeError::new_err("coroutine is being awaited already").into());
+            return Err(PyRuntimeError::with_text("coroutine is being awaited already").into());
         }
         // SAFETY: as above.
         Ok(unsafe { Object::borrow(object) })
@@ -243,7 +245,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         // SAFETY: called on an instance.
         let name = unsafe { this(object) }.qualified_name();
         let text = format!("<coroutine object {name} at {object:p}>");
-        Ok(Object::text(py, &text))
+        Object::text(py, &text)
     })
 }
 
@@ -255,14 +257,14 @@ unsafe fn coroutine_of<'a>(object: *mut ffi::PyObject) -> Result<&'a Operation> 
     // SAFETY: passed on.
     let operation = unsafe { this(object) };
     if operation.place().is_none() {
-        return Err(PyAttributeError::new_err("a future that is no coroutine").into());
+        return Err(PyAttributeError::with_text("a future that is no coroutine").into());
     }
     Ok(operation)
 }
 
 unsafe extern "C" fn qualified_name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| Ok(Object::text(py, unsafe { coroutine_of(object) }?.qualified_name())))
+    enter(|py| Object::text(py, unsafe { coroutine_of(object) }?.qualified_name()))
 }
 
 unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -270,7 +272,7 @@ unsafe extern "C" fn name(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ff
         // SAFETY: called on an instance.
         let name = unsafe { coroutine_of(object) }?.qualified_name();
         let last = name.rsplit('.').next().unwrap_or(name);
-        Ok(Object::text(py, last))
+        Object::text(py, last)
     })
 }
 
@@ -311,7 +313,7 @@ unsafe extern "C" fn state(object: *mut ffi::PyObject, _: *mut c_void) -> *mut f
             Life::Parked | Life::ParkedOn | Life::Delegating | Life::Yielded => "CORO_SUSPENDED",
             Life::Finished => "CORO_CLOSED",
         };
-        Ok(Object::text(py, state))
+        Object::text(py, state)
     })
 }
 

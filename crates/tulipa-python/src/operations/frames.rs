@@ -4,9 +4,9 @@
 //! Called by the attributes of the class; nothing that runs an operation comes here.
 
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 
 use super::{Life, Operation};
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Result};
 
 /// `cr_frame`: the frame of asyncio's function of that name, while there is something left to run.
@@ -34,8 +34,10 @@ pub(super) fn awaited(py: Python<'_>, this: &Object, operation: &Operation) -> R
 
 /// `cr_code`: the code of asyncio's function of that name.
 pub(super) fn code(py: Python<'_>, operation: &Operation) -> Result<Object> {
-    let function =
-        py.import("tulipa._frames")?.call_method1("stock_function", (operation.qualified_name(),))?.into();
+    let function = py
+        .import(Text("tulipa._frames"))?
+        .call_method1(Text("stock_function"), (Text(operation.qualified_name()),))?
+        .into();
     attribute(&function, "__code__")
 }
 
@@ -46,8 +48,11 @@ fn functions(operation: &Operation) -> &'static [&'static str] {
 
 /// A coroutine that waits in the functions of these names, or `None` where asyncio has no such.
 fn stand_in(py: Python<'_>, this: &Object, names: &[&str]) -> Result<Object> {
-    let names = PyTuple::new(py, names)?;
-    Ok(py.import("tulipa._frames")?.call_method1("coroutine_for", (this.bound(py), names))?.into())
+    let names = make::tuple(py, names.iter().map(Text))?;
+    Ok(py
+        .import(Text("tulipa._frames"))?
+        .call_method1(Text("coroutine_for"), (this.bound(py), names))?
+        .into())
 }
 
 fn attribute(object: &Object, name: &str) -> Result<Object> {
@@ -55,5 +60,5 @@ fn attribute(object: &Object, name: &str) -> Result<Object> {
         return Ok(Object::none());
     }
     // SAFETY: attached.
-    Ok(object.bound(unsafe { Python::assume_attached() }).getattr(name)?.into())
+    Ok(object.bound(unsafe { Python::assume_attached() }).getattr(Text(name))?.into())
 }

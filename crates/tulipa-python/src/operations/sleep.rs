@@ -7,7 +7,7 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
+use pyo3::types::PyFloat;
 use tulipa::TimerKey;
 
 use super::{Machine, Step, Waiter, running_loop};
@@ -15,6 +15,7 @@ use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
 use crate::event_loop::timers;
 use crate::ffi::args::Args;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
 
@@ -128,7 +129,7 @@ fn is_positive(delay: &Object) -> Result<bool> {
         let number = number.value();
         return Ok(number > 0.0 || number.is_nan());
     }
-    Ok(!bound.le(PyInt::new(py, 0))?)
+    Ok(!bound.le(make::int(py, 0)?)?)
 }
 
 /// From 3.13 on a delay that is no number is refused.
@@ -144,7 +145,7 @@ fn refuse_nan(delay: &Object) -> Result<()> {
         Err(_) => call::truth(&call::call1(&stdlib().isnan, delay)?)?,
     };
     if is_nan {
-        return Err(PyValueError::new_err("Invalid delay: NaN (not a number)").into());
+        return Err(PyValueError::with_text("Invalid delay: NaN (not a number)").into());
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use pyo3::ffi;
 
 use super::{Life, class};
 use crate::event_loop::core::Core;
+use crate::ffi::make::Exception;
 use crate::ffi::raised::raise;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::futures::Phase;
@@ -376,7 +377,7 @@ impl Waiter {
         match self.phase.get() {
             Phase::Finished if self.kind.get() != Kind::Extras => Ok(()),
             Phase::Pending => {
-                Err(pyo3::exceptions::PyRuntimeError::new_err("await wasn't used with future").into())
+                Err(pyo3::exceptions::PyRuntimeError::with_text("await wasn't used with future").into())
             }
             _ => match self.failure()? {
                 Some(exception) => Err(Raised::from_object(&exception)),

@@ -8,7 +8,6 @@ use std::ffi::{c_int, c_void};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
 
 use super::{Life, Operation, Waiter, class};
 use crate::event_loop::contexts::Context;
@@ -16,6 +15,7 @@ use crate::ffi::args::Args;
 use crate::ffi::class::{
     NO_PROPERTY, fastcall, new_class, noargs, onearg, property, slot, weakly_referenced,
 };
+use crate::ffi::make::{self, Exception};
 use crate::ffi::raised::{enter, raise};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::callbacks::{self, Callback};
@@ -130,7 +130,7 @@ unsafe extern "C" fn remove_done_callback(
         // SAFETY: called on an instance, with a live argument.
         let ((_this, waiter), function) = unsafe { (this(object), Object::borrow(function)) };
         let removed = waiter.remove(&function)?;
-        Ok(Object::from(removed.into_pyobject(py).map_err(PyErr::from)?.into_any()))
+        Ok(Object::from(make::int(py, removed)?.into_any()))
     })
 }
 
@@ -186,7 +186,7 @@ unsafe extern "C" fn set_blocking(
         // SAFETY: called on an instance; null stands for `del`.
         let (waiter, value) = unsafe { (Waiter::of(object), Object::borrow_opt(value)) };
         let value =
-            value.ok_or_else(|| pyo3::exceptions::PyAttributeError::new_err("cannot delete attribute"))?;
+            value.ok_or_else(|| pyo3::exceptions::PyAttributeError::with_text("cannot delete attribute"))?;
         waiter.blocking.set(call::truth(&value)?);
         Ok(())
     })
@@ -204,10 +204,10 @@ unsafe extern "C" fn visible_callbacks(object: *mut ffi::PyObject, _: *mut c_voi
         if entries.is_empty() {
             return Ok(Object::none());
         }
-        let list = PyList::empty(py);
+        let list = make::list(py)?;
         for entry in entries {
             let (function, context) = entry.visible()?;
-            list.append(PyTuple::new(py, [function.bound(py), context.bound(py)])?)?;
+            list.append(make::tuple(py, [function.bound(py), context.bound(py)])?)?;
         }
         Ok(Object::from(list.into_any()))
     })
@@ -226,7 +226,7 @@ unsafe extern "C" fn stored_exception(object: *mut ffi::PyObject, _: *mut c_void
 
 unsafe extern "C" fn phase(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| Ok(Object::text(py, unsafe { Waiter::of(object) }.phase().name())))
+    enter(|py| Object::text(py, unsafe { Waiter::of(object) }.phase().name()))
 }
 
 unsafe extern "C" fn stored_message(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {
@@ -264,7 +264,7 @@ unsafe extern "C" fn set_log_traceback(
         if value.is_some_and(|value| call::truth(&value).is_ok_and(|value| !value)) {
             return Ok(());
         }
-        Err(PyValueError::new_err("_log_traceback can only be set to False").into())
+        Err(PyValueError::with_text("_log_traceback can only be set to False").into())
     })
 }
 

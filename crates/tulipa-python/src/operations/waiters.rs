@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 
 use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList};
+use pyo3::types::PyIterator;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::{Waiter, is_waiter};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Result, Slot, call, native};
 use crate::stdlib::stdlib;
 
@@ -179,7 +180,7 @@ impl Waiters {
 
     #[pyo3(name = "popleft")]
     fn popleft_method(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let first = self.pop().ok_or_else(|| PyIndexError::new_err("pop from an empty deque"))?;
+        let first = self.pop().ok_or_else(|| PyIndexError::with_text("pop from an empty deque"))?;
         Ok(first.bound(py).unbind())
     }
 
@@ -188,7 +189,7 @@ impl Waiters {
         if self.remove(&Object::from_bound(waiter)) {
             return Ok(());
         }
-        Err(PyValueError::new_err("deque.remove(x): x not in deque"))
+        Err(PyValueError::with_text("deque.remove(x): x not in deque"))
     }
 
     #[pyo3(name = "clear")]
@@ -211,17 +212,17 @@ impl Waiters {
             if index < 0 { entries.len().checked_add_signed(index) } else { usize::try_from(index).ok() };
         match place.and_then(|place| entries.get(place)) {
             Some(waiter) => Ok(waiter.bound(py).unbind()),
-            None => Err(PyIndexError::new_err("deque index out of range")),
+            None => Err(PyIndexError::with_text("deque index out of range")),
         }
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        PyList::new(py, self.snapshot().iter().map(|waiter| waiter.bound(py)))?.try_iter()
+        make::list_of(py, self.snapshot().iter().map(|waiter| waiter.bound(py)))?.try_iter()
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let list = PyList::new(py, self.snapshot().iter().map(|waiter| waiter.bound(py)))?;
-        Ok(format!("deque({})", list.repr()?))
+    fn __repr__(&self, py: Python<'_>) -> PyResult<Text<String>> {
+        let list = make::list_of(py, self.snapshot().iter().map(|waiter| waiter.bound(py)))?;
+        Ok(Text(format!("deque({})", list.repr()?)))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {

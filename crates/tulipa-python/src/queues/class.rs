@@ -10,6 +10,7 @@ use super::hooks::{Hook, Order, Overridden};
 use super::machines::{Get, Join, Put};
 use super::state::State;
 use crate::ffi::args::Given;
+use crate::ffi::make::{self, Int, Text};
 use crate::ffi::{Object, Slot};
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -54,21 +55,23 @@ impl Queue {
 
     #[pyo3(signature = (maxsize=Given::NOT))]
     fn __init__(slf: &Bound<'_, Self>, maxsize: Given<'_>) -> PyResult<()> {
-        let given = &maxsize.0.unwrap_or_else(|| pyo3::types::PyInt::new(slf.py(), 0).into_any());
+        let given = match maxsize.0 {
+            Some(given) => &given.clone(),
+            None => &make::int(slf.py(), 0)?.into_any(),
+        };
         let state = &slf.get().state;
         state.begin(given)?;
         if state.overridden.has(Hook::Init) {
-            return slf.call_method1(Hook::Init.name(), (given,)).map(drop);
+            return slf.call_method1(Text(Hook::Init.name()), (given,)).map(drop);
         }
-        state.items.begin(state.order);
-        Ok(())
+        Ok(state.items.begin(state.order)?)
     }
 
     // These three are overridable in subclasses.
 
-    fn _init(&self, maxsize: &Bound<'_, PyAny>) {
+    fn _init(&self, maxsize: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = maxsize;
-        self.state.items.begin(self.state.order);
+        Ok(self.state.items.begin(self.state.order)?)
     }
 
     fn _get(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -84,7 +87,7 @@ impl Queue {
     #[allow(clippy::unused_self, reason = "a method, as subclasses override it")]
     fn _wakeup_next(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
         while waiters.is_truthy()? {
-            let waiter = waiters.call_method0("popleft")?;
+            let waiter = waiters.call_method0(Text("popleft"))?;
             if operations::wake(&waiter.into(), Object::none)? {
                 break;
             }
@@ -92,14 +95,14 @@ impl Queue {
         Ok(())
     }
 
-    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let text = slf.call_method0("_format")?;
-        Ok(format!("<{} at {:p} {}>", slf.get_type().name()?, slf.as_ptr(), text.str()?))
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
+        let text = slf.call_method0(Text("_format"))?;
+        Ok(Text(format!("<{} at {:p} {}>", slf.get_type().name()?, slf.as_ptr(), text.str()?)))
     }
 
-    fn __str__(slf: &Bound<'_, Self>) -> PyResult<String> {
-        let text = slf.call_method0("_format")?;
-        Ok(format!("<{} {}>", slf.get_type().name()?, text.str()?))
+    fn __str__(slf: &Bound<'_, Self>) -> PyResult<Text<String>> {
+        let text = slf.call_method0(Text("_format"))?;
+        Ok(Text(format!("<{} {}>", slf.get_type().name()?, text.str()?)))
     }
 
     #[classmethod]
@@ -110,7 +113,7 @@ impl Queue {
         stdlib().generic_alias.bound(class.py()).call1((class, item))
     }
 
-    fn _format(&self, py: Python<'_>) -> PyResult<String> {
+    fn _format(&self, py: Python<'_>) -> PyResult<Text<String>> {
         let state = &self.state;
         let mut text = format!("maxsize={}", state.max_size.or_none().bound(py).repr()?);
         if !state.items.is_empty()? {
@@ -127,12 +130,12 @@ impl Queue {
         if state.is_shut_down.get() {
             text += " shutdown";
         }
-        Ok(text)
+        Ok(Text(text))
     }
 
     /// Number of items in the queue.
-    fn qsize(&self) -> PyResult<usize> {
-        Ok(self.state.items.len()?)
+    fn qsize(&self) -> PyResult<Int<usize>> {
+        Ok(Int(self.state.items.len()?))
     }
 
     /// Number of items allowed in the queue.
@@ -283,8 +286,8 @@ impl Queue {
     }
 
     #[getter(_unfinished_tasks)]
-    fn unfinished_property(&self) -> i64 {
-        self.state.unfinished.get()
+    fn unfinished_property(&self) -> Int<i64> {
+        Int(self.state.unfinished.get())
     }
 
     #[setter(_unfinished_tasks)]

@@ -1,9 +1,10 @@
 //! What a subclass of a queue has overridden, found out once per queue: everything else goes past Python.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::PyType;
 
 use super::class::{LifoQueue, PriorityQueue, Queue};
+use crate::ffi::make;
 
 /// A method that asyncio's code calls on the queue itself, so that a subclass may have its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Overridden {
         }
         let mut found = Self::NONE;
         for (hook, name) in ALL {
-            let name = PyString::intern(class.py(), name);
+            let name = make::interned(class.py(), name)?;
             if !class.getattr(&name)?.is(&native.getattr(&name)?) {
                 found.0 |= 1 << hook as u16;
             }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::hooks::Order;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
 
@@ -34,11 +35,15 @@ impl Items {
     }
 
     /// Begins empty.
-    pub(super) fn begin(&self, order: Order) {
+    pub(super) fn begin(&self, order: Order) -> Result<()> {
         drop(self.with(std::mem::take));
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        self.shown.set((order != Order::Fifo).then(|| PyList::empty(py).into_any().into()));
+        self.shown.set(match order {
+            Order::Fifo => None,
+            _ => Some(make::list(py)?.into_any().into()),
+        });
+        Ok(())
     }
 
     /// `_queue`, shown from now on.
@@ -61,14 +66,14 @@ impl Items {
     /// The items as a list; what is hidden stays so.
     pub(super) fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         if let Some(shown) = self.shown.get() {
-            let list = PyList::empty(py);
+            let list = make::list(py)?;
             for item in shown.bound(py).try_iter()? {
                 list.append(item?)?;
             }
             return Ok(list);
         }
         let copies = self.with(|hidden| hidden.iter().cloned().collect::<Vec<_>>());
-        PyList::new(py, copies.iter().map(|item| item.bound(py)))
+        make::list_of(py, copies.iter().map(|item| item.bound(py)))
     }
 
     #[inline]
@@ -109,7 +114,7 @@ impl Items {
         let Some(shown) = self.shown.get() else {
             let item = self.with(VecDeque::pop_front);
             return item
-                .ok_or_else(|| pyo3::exceptions::PyIndexError::new_err("pop from an empty deque").into());
+                .ok_or_else(|| pyo3::exceptions::PyIndexError::with_text("pop from an empty deque").into());
         };
         match order {
             Order::Fifo => call::method0(&shown, &stdlib().names.popleft),

@@ -4,10 +4,10 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use super::hooks::{Hook, Order, Overridden};
 use super::items::Items;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::locks::Event;
 use crate::operations::{self, LoopBound, WaitList};
@@ -189,7 +189,7 @@ impl State {
     pub(super) fn task_done(&self) -> Result<()> {
         let unfinished = self.unfinished.get();
         if unfinished <= 0 {
-            return Err(PyValueError::new_err("task_done() called too many times").into());
+            return Err(PyValueError::with_text("task_done() called too many times").into());
         }
         self.unfinished.set(unfinished - 1);
         self.note_finished()
@@ -241,7 +241,7 @@ fn event(finished: &Object) -> &Event {
 #[cold]
 fn call_hook(this: &Object, hook: Hook, argument: Option<&Object>) -> Result<Object> {
     // SAFETY: attached.
-    let name = Object::from(PyString::intern(unsafe { Python::assume_attached() }, hook.name()).into_any());
+    let name = Object::from(make::interned(unsafe { Python::assume_attached() }, hook.name())?.into_any());
     match argument {
         Some(argument) => call::method1(this, &name, argument),
         None => call::method0(this, &name),

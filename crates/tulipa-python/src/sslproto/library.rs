@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::window::Windows;
+use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::{Method, Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
@@ -52,23 +52,25 @@ pub(super) fn library() -> Result<&'static Library> {
 
 impl Library {
     fn new(py: Python<'_>) -> Result<Self> {
-        let sslproto = py.import("asyncio.sslproto")?;
-        let ssl = sslproto.getattr("ssl")?;
+        let sslproto = py.import(Text("asyncio.sslproto"))?;
+        let ssl = sslproto.getattr(Text("ssl"))?;
         if ssl.is_none() {
-            return Err(PyRuntimeError::new_err("stdlib ssl module not available").into());
+            return Err(PyRuntimeError::with_text("stdlib ssl module not available").into());
         }
-        let native = py.import("_ssl")?;
-        let of = |owner: &Bound<'_, PyAny>, name: &str| -> Result<Object> { Ok(owner.getattr(name)?.into()) };
-        let session = ssl.getattr("SSLObject")?;
-        let memory_bio = ssl.getattr("MemoryBIO")?;
-        let c_session = native.getattr("_SSLSocket")?;
+        let native = py.import(Text("_ssl"))?;
+        let of = |owner: &Bound<'_, PyAny>, name: &str| -> Result<Object> {
+            Ok(owner.getattr(Text(name))?.into())
+        };
+        let session = ssl.getattr(Text("SSLObject"))?;
+        let memory_bio = ssl.getattr(Text("MemoryBIO"))?;
+        let c_session = native.getattr(Text("_SSLSocket"))?;
         Ok(Self {
             error: of(&ssl, "SSLError")?,
             certificate_error: of(&ssl, "CertificateError")?,
             states: of(&sslproto, "SSLProtocolState")?,
             create_context: of(&sslproto, "_create_transport_context")?,
             flow_control: of(&sslproto, "add_flowcontrol_defaults")?,
-            constants: py.import("asyncio.constants")?.into_any().into(),
+            constants: py.import(Text("asyncio.constants"))?.into_any().into(),
             zero_return: of(&ssl, "SSLZeroReturnError")?,
             want_read: of(&ssl, "SSLWantReadError")?,
             system_call: of(&ssl, "SSLSyscallError")?,
@@ -88,7 +90,7 @@ impl Library {
     pub(super) fn constant(&self, name: &str) -> Result<usize> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        Ok(self.constants.bound(py).getattr(name)?.extract()?)
+        Ok(self.constants.bound(py).getattr(Text(name))?.extract()?)
     }
 
     /// Whether an exception means "not yet", as asyncio sees it.
@@ -123,11 +125,11 @@ impl Session {
         let py = unsafe { Python::assume_attached() };
         let incoming = call::call0(&library.memory_bio)?;
         let outgoing = call::call0(&library.memory_bio)?;
-        let keywords = PyDict::new(py);
-        keywords.set_item("server_side", server_side)?;
-        keywords.set_item("server_hostname", server_hostname.bound(py))?;
+        let keywords = make::dict(py)?;
+        keywords.set_item(Text("server_side"), server_side)?;
+        keywords.set_item(Text("server_hostname"), server_hostname.bound(py))?;
         let buffers = (incoming.bound(py), outgoing.bound(py));
-        let object = context.bound(py).call_method("wrap_bio", buffers, Some(&keywords))?;
+        let object = context.bound(py).call_method(Text("wrap_bio"), buffers, Some(&keywords))?;
         let c_object = c_object_of(library, &object)?;
         Ok(Self { object: object.into(), incoming, outgoing, c_object })
     }
@@ -178,7 +180,7 @@ impl Session {
     unsafe fn read_copied(&self, start: *mut u8, room: usize) -> Result<Moved> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let data = match self.object.bound(py).call_method1("read", (room,)) {
+        let data = match self.object.bound(py).call_method1(Text("read"), (Int(room),)) {
             Ok(data) => data,
             Err(error) => return again_or(library()?, error.into()),
         };
@@ -207,7 +209,7 @@ impl Session {
     fn write_copied(&self, data: &[u8]) -> Result<Moved> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let count = self.object.bound(py).call_method1("write", (pyo3::types::PyBytes::new(py, data),));
+        let count = self.object.bound(py).call_method1(Text("write"), (make::bytes(py, data)?,));
         let moved = moved(library()?, count.map(Object::from).map_err(Raised::from))?;
         Ok(match moved {
             Moved::Bytes(count) => Moved::Bytes(count.min(data.len())),
@@ -217,10 +219,12 @@ impl Session {
 
     /// Data of a record that is read in part.
     pub(super) fn pending(&self) -> Result<usize> {
-        let count = match &self.c_object {
-            Some(c_object) => call::call1(&library()?.c_pending, c_object)?,
+        let count = if let Some(c_object) = &self.c_object {
+            call::call1(&library()?.c_pending, c_object)?
+        } else {
             // SAFETY: attached.
-            None => self.object.bound(unsafe { Python::assume_attached() }).call_method0("pending")?.into(),
+            let py = unsafe { Python::assume_attached() };
+            self.object.bound(py).call_method0(Text("pending"))?.into()
         };
         number(&count)
     }
@@ -238,11 +242,11 @@ fn c_object_of(library: &Library, object: &Bound<'_, PyAny>) -> Result<Option<Ob
         return Ok(None);
     }
     for (name, own) in ["read", "write"].into_iter().zip(&library.session_methods) {
-        if !own.is(class.getattr(name)?.as_ptr()) {
+        if !own.is(class.getattr(Text(name))?.as_ptr()) {
             return Ok(None);
         }
     }
-    let c_object = Object::from(object.getattr("_sslobj")?);
+    let c_object = Object::from(object.getattr(Text("_sslobj"))?);
     Ok((c_object.class().cast() == library.c_session.as_ptr()).then_some(c_object))
 }
 
@@ -255,7 +259,7 @@ fn number(object: &Object) -> Result<usize> {
         return Err(Raised);
     }
     usize::try_from(number)
-        .map_err(|_| PyValueError::new_err(format!("a number of bytes cannot be {number}")).into())
+        .map_err(|_| PyValueError::with_text(format!("a number of bytes cannot be {number}")).into())
 }
 
 fn moved(library: &Library, count: Result<Object>) -> Result<Moved> {

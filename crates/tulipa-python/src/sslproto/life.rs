@@ -5,12 +5,12 @@
 use pyo3::exceptions::{PyConnectionAbortedError, PyConnectionResetError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
 
 use super::library::{Session, library};
 use super::machine::{App, Machine, State};
 use super::{lower, protocol, reading, transport, writing};
 use crate::ffi::attached::py;
+use crate::ffi::make::{self, Exception, Float, Text};
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::{cancelled_error, stdlib};
@@ -32,7 +32,7 @@ pub(super) fn connection_made(this: &Object, machine: &Machine, transport: Objec
 /// One more step of the handshake.
 pub(super) fn do_handshake(this: &Object, machine: &Machine) -> Result<()> {
     let session = machine.session()?;
-    match session.object.bound(py()).call_method0("do_handshake") {
+    match session.object.bound(py()).call_method0(Text("do_handshake")) {
         Ok(_) => handshake_complete(this, machine, None),
         Err(error) => {
             let (library, raised) = (library()?, Raised::from(error));
@@ -55,7 +55,7 @@ pub(super) fn handshake_timed_out(this: &Object, machine: &Machine) -> Result<()
     }
     let seconds = machine.handshake_timeout.or_none().bound(py()).str()?.to_string();
     let text = format!("SSL handshake is taking longer than {seconds} seconds: aborting the connection");
-    fatal(this, machine, &exception(PyConnectionAbortedError::new_err(text)), DEFAULT)
+    fatal(this, machine, &exception(PyConnectionAbortedError::with_text(text)), DEFAULT)
 }
 
 fn exception(error: PyErr) -> Object {
@@ -83,8 +83,8 @@ fn handshake_complete(this: &Object, machine: &Machine, error: Option<Object>) -
     };
     if machine.is_debug() {
         let milliseconds = (machine.time()? - machine.handshake_start.get()) * 1e3;
-        let arguments = ("%r: SSL handshake took %.1f ms", this.bound(py()), milliseconds);
-        stdlib().logger.bound(py()).call_method1("debug", arguments)?;
+        let arguments = (Text("%r: SSL handshake took %.1f ms"), this.bound(py()), Float(milliseconds));
+        stdlib().logger.bound(py()).call_method1(Text("debug"), arguments)?;
     }
     describe(machine, &session, &certificate)?;
     take_over(machine, &session)?;
@@ -102,7 +102,7 @@ fn handshake_complete(this: &Object, machine: &Machine, error: Option<Object>) -
 fn peer_certificate(machine: &Machine, session: &Session) -> std::result::Result<Object, Object> {
     let certificate = machine
         .become_(State::Wrapped)
-        .and_then(|()| Ok(session.object.bound(py()).call_method0("getpeercert")?.into()));
+        .and_then(|()| Ok(session.object.bound(py()).call_method0(Text("getpeercert"))?.into()));
     certificate.map_err(Raised::take_object)
 }
 
@@ -130,10 +130,10 @@ fn is_plain(error: &Object) -> bool {
 fn describe(machine: &Machine, session: &Session, certificate: &Object) -> Result<()> {
     let extra = machine.extra.or_none().bound(py());
     let object = session.object.bound(py());
-    extra.set_item("peercert", certificate.bound(py()))?;
-    extra.set_item("cipher", object.call_method0("cipher")?)?;
-    extra.set_item("compression", object.call_method0("compression")?)?;
-    extra.set_item("ssl_object", object)?;
+    extra.set_item(Text("peercert"), certificate.bound(py()))?;
+    extra.set_item(Text("cipher"), object.call_method0(Text("cipher"))?)?;
+    extra.set_item(Text("compression"), object.call_method0(Text("compression"))?)?;
+    extra.set_item(Text("ssl_object"), object)?;
     Ok(())
 }
 
@@ -152,10 +152,10 @@ fn take_over(machine: &Machine, session: &Session) -> Result<()> {
 fn wake_waiter(machine: &Machine, error: Option<&Object>) -> Result<()> {
     if let Some(waiter) = machine.waiter.take() {
         let waiter = waiter.bound(py());
-        if !waiter.call_method0("cancelled")?.is_truthy()? {
+        if !waiter.call_method0(Text("cancelled"))?.is_truthy()? {
             match error {
-                Some(error) => waiter.call_method1("set_exception", (error.bound(py()),))?,
-                None => waiter.call_method1("set_result", (py().None(),))?,
+                Some(error) => waiter.call_method1(Text("set_exception"), (error.bound(py()),))?,
+                None => waiter.call_method1(Text("set_result"), (py().None(),))?,
             };
         }
     }
@@ -174,7 +174,7 @@ fn accepting_failed(machine: &Machine, error: &Object) -> Result<()> {
     if !machine.is_debug() {
         return Ok(());
     }
-    let message = PyString::new(py(), "Error on transport creation for incoming connection");
+    let message = make::text(py(), "Error on transport creation for incoming connection")?;
     let entries = [
         ("message", message.into_any().into()),
         ("exception", error.clone()),
@@ -207,7 +207,7 @@ pub(super) fn shutdown_timed_out(machine: &Machine) -> Result<()> {
     if !matches!(machine.state.get(), State::Flushing | State::Shutdown) {
         return Ok(());
     }
-    let error = pyo3::exceptions::PyTimeoutError::new_err("SSL shutdown timed out");
+    let error = pyo3::exceptions::PyTimeoutError::with_text("SSL shutdown timed out");
     lower::force_close(machine, &exception(error))
 }
 
@@ -245,7 +245,7 @@ pub(super) fn do_shutdown(this: &Object, machine: &Machine) -> Result<()> {
 /// out of the session, which takes it for an error otherwise.
 fn unwrap(machine: &Machine) -> Result<()> {
     reading::discard(machine)?;
-    machine.session()?.object.bound(py()).call_method0("unwrap")?;
+    machine.session()?.object.bound(py()).call_method0(Text("unwrap"))?;
     Ok(())
 }
 
@@ -311,7 +311,7 @@ pub(super) fn call_eof_received(this: &Object, machine: &Machine) -> Result<()> 
         Ok(false) => Ok(()),
         Ok(true) => {
             let text = "returning true from eof_received() has no effect when using ssl";
-            stdlib().logger.bound(py()).call_method1("warning", (text,))?;
+            stdlib().logger.bound(py()).call_method1(Text("warning"), (Text(text),))?;
             Ok(())
         }
         Err(raised) => {
@@ -381,7 +381,7 @@ pub(super) fn fatal(this: &Object, machine: &Machine, error: &Object, message: &
         return Ok(());
     }
     machine.report(&[
-        ("message", PyString::new(py(), message).into_any().into()),
+        ("message", make::text(py(), message)?.into_any().into()),
         ("exception", error.clone()),
         ("transport", transport),
         ("protocol", this.clone()),
@@ -391,11 +391,11 @@ pub(super) fn fatal(this: &Object, machine: &Machine, error: &Object, message: &
 fn log(this: &Object, text: &str, failure: Option<(&str, &Object)>) -> Result<()> {
     let logger = stdlib().logger.bound(py());
     let Some((message, error)) = failure else {
-        logger.call_method1("debug", (text, this.bound(py())))?;
+        logger.call_method1(Text("debug"), (Text(text), this.bound(py())))?;
         return Ok(());
     };
-    let keywords = PyDict::new(py());
-    keywords.set_item("exc_info", error.bound(py()))?;
-    logger.call_method("debug", (text, this.bound(py()), message), Some(&keywords))?;
+    let keywords = make::dict(py())?;
+    keywords.set_item(Text("exc_info"), error.bound(py()))?;
+    logger.call_method(Text("debug"), (Text(text), this.bound(py()), Text(message)), Some(&keywords))?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 use super::machine::Machine;
+use crate::ffi::make::Text;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 use crate::transports;
@@ -57,7 +58,7 @@ pub(super) fn close(machine: &Machine) -> Result<()> {
 fn tell(machine: &Machine, method: &str) -> Result<()> {
     if let Some(transport) = machine.lower.get() {
         // SAFETY: attached.
-        transport.bound(unsafe { Python::assume_attached() }).call_method0(method)?;
+        transport.bound(unsafe { Python::assume_attached() }).call_method0(Text(method))?;
     }
     Ok(())
 }
@@ -79,5 +80,5 @@ pub(super) fn force_close(machine: &Machine, error: &Object) -> Result<()> {
 pub(super) fn is_closing(machine: &Machine) -> Result<bool> {
     let Some(transport) = machine.lower.get() else { return Ok(false) };
     // SAFETY: attached.
-    Ok(transport.bound(unsafe { Python::assume_attached() }).call_method0("is_closing")?.is_truthy()?)
+    Ok(transport.bound(unsafe { Python::assume_attached() }).call_method0(Text("is_closing"))?.is_truthy()?)
 }

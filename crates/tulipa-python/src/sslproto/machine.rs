@@ -15,6 +15,7 @@ use super::protocol::is_protocol;
 use super::records::Records;
 use super::window::Windows;
 use crate::event_loop::core::Core;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Result, Slot, call, context};
 use crate::stdlib::stdlib;
 use crate::streams::Feeding;
@@ -249,7 +250,7 @@ impl Machine {
     #[inline]
     pub(super) fn session(&self) -> Result<Rc<Session>> {
         let session = self.session.borrow().clone();
-        session.ok_or_else(|| PyRuntimeError::new_err("the TLS session is gone").into())
+        session.ok_or_else(|| PyRuntimeError::with_text("the TLS session is gone").into())
     }
 
     pub(super) fn set_session(&self, session: Option<Session>) {
@@ -271,7 +272,7 @@ impl Machine {
     /// The loop's windows.
     #[inline]
     pub(super) fn windows(&self) -> Result<&'static Windows> {
-        let core = self.core.get().ok_or_else(|| PyRuntimeError::new_err("the TLS session is gone"))?;
+        let core = self.core.get().ok_or_else(|| PyRuntimeError::with_text("the TLS session is gone"))?;
         Ok(&core.windows)
     }
 
@@ -280,7 +281,7 @@ impl Machine {
         let state = self.state.get();
         if !state.may_become(next) {
             let text = format!("cannot switch state from {} to {}", full(state)?, full(next)?);
-            return Err(PyRuntimeError::new_err(text).into());
+            return Err(PyRuntimeError::with_text(text).into());
         }
         self.state.set(next);
         Ok(())
@@ -305,18 +306,18 @@ impl Machine {
     pub(super) fn loop_method(&self, name: &str, arguments: &[&Object]) -> Result<Object> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let arguments = pyo3::types::PyTuple::new(py, arguments.iter().map(|argument| argument.bound(py)))?;
-        Ok(self.event_loop.or_none().bound(py).call_method1(name, arguments)?.into())
+        let arguments = make::tuple(py, arguments.iter().map(|argument| argument.bound(py)))?;
+        Ok(self.event_loop.or_none().bound(py).call_method1(Text(name), arguments)?.into())
     }
 
     /// Has the loop call a function, which comes first, with arguments in the session's surroundings.
     pub(super) fn call_soon(&self, arguments: &[&Object]) -> Result<()> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let arguments = pyo3::types::PyTuple::new(py, arguments.iter().map(|argument| argument.bound(py)))?;
-        let keywords = pyo3::types::PyDict::new(py);
-        keywords.set_item("context", self.surroundings.or_none().bound(py))?;
-        self.event_loop.or_none().bound(py).call_method("call_soon", arguments, Some(&keywords))?;
+        let arguments = make::tuple(py, arguments.iter().map(|argument| argument.bound(py)))?;
+        let keywords = make::dict(py)?;
+        keywords.set_item(Text("context"), self.surroundings.or_none().bound(py))?;
+        self.event_loop.or_none().bound(py).call_method(Text("call_soon"), arguments, Some(&keywords))?;
         Ok(())
     }
 
@@ -332,16 +333,16 @@ impl Machine {
     pub(super) fn time(&self) -> Result<f64> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        Ok(self.event_loop.or_none().bound(py).call_method0("time")?.extract()?)
+        Ok(self.event_loop.or_none().bound(py).call_method0(Text("time"))?.extract()?)
     }
 
     /// Tells the loop's exception handler.
     pub(super) fn report(&self, entries: &[(&str, Object)]) -> Result<()> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let context = pyo3::types::PyDict::new(py);
+        let context = make::dict(py)?;
         for (key, value) in entries {
-            context.set_item(key, value.bound(py))?;
+            context.set_item(Text(key), value.bound(py))?;
         }
         let handler = &stdlib().names.call_exception_handler;
         call::method1(&self.event_loop.or_none(), handler, &context.into_any().into()).map(drop)
@@ -356,5 +357,5 @@ fn full(state: State) -> Result<String> {
 
 /// asyncio's constant for a state.
 pub(super) fn member(py: Python<'_>, state: State) -> Result<Bound<'_, PyAny>> {
-    Ok(super::library::library()?.states.bound(py).getattr(state.name())?)
+    Ok(super::library::library()?.states.bound(py).getattr(Text(state.name()))?)
 }

@@ -13,6 +13,7 @@ use crate::ffi::class::{
     DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, property, slot, with_attributes,
 };
 use crate::ffi::entry::{getter, method, nothing, one_argument};
+use crate::ffi::make;
 use crate::ffi::{Object, Once, Result};
 use crate::futures::methods::boolean;
 use crate::gc;
@@ -209,7 +210,7 @@ fn own_buffer(machine: &Machine, hint: &Object) -> Result<Object> {
     {
         return Ok(buffer);
     }
-    let bytes = pyo3::types::PyByteArray::new(py, &[]);
+    let bytes = make::bytearray(py)?;
     bytes.resize(wanted)?;
     // SAFETY: a live object.
     let view = unsafe { Object::steal(ffi::PyMemoryView_FromObject(bytes.as_ptr())) }?;

@@ -12,6 +12,7 @@ use super::machine::{Machine, Receiver, State};
 use super::{life, lower, protocol, writing};
 use crate::ffi::buffer::{Buffer, bytes_of};
 use crate::ffi::draft::Draft;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 use crate::streams;
@@ -209,7 +210,7 @@ fn read_into(plain: &mut Draft, machine: &Machine, session: &Session) -> Result<
 fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Result<Outcome> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let hint = Session::size_of(&session.incoming)?.into_pyobject(py).map_err(PyErr::from)?;
+    let hint = make::int(py, Session::size_of(&session.incoming)?)?;
     let app = machine.app_protocol.or_none();
     let buffer = call::method1(&app, &stdlib().names.get_buffer, &hint.into_any().into())?;
     let (mut outcome, mut offset, mut ended) = (Outcome::Plain, 0, false);
@@ -234,7 +235,7 @@ fn read_into_protocol(this: &Object, machine: &Machine, session: &Session) -> Re
             let again = protocol::bound(this, protocol::Callback::DoRead)?;
             machine.call_soon(&[&again])?;
         }
-        let count = offset.into_pyobject(py).map_err(PyErr::from)?.into_any().into();
+        let count = make::int(py, offset)?.into_any().into();
         let updated = &stdlib().names.buffer_updated;
         writing::deliver(this, machine, || call::method1(&app, updated, &count))?;
     }
@@ -253,7 +254,7 @@ fn not_writable(raised: Raised, buffer: &Object) -> Raised {
     let kind =
         buffer.bound(py).get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     let text = format!("read() argument 2 must be read-write bytes-like object, not {kind}");
-    PyTypeError::new_err(text).into()
+    PyTypeError::with_text(text).into()
 }
 
 /// Holds the stream below back while too much waits to be read.

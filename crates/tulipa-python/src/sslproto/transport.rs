@@ -6,7 +6,6 @@ use std::ffi::{c_int, c_void};
 use pyo3::exceptions::{PyAttributeError, PyNotImplementedError, PyResourceWarning, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
 use super::library::Session;
 use super::machine::{Machine, Marked};
@@ -18,6 +17,7 @@ use crate::ffi::class::{
     DICT, NO_PROPERTY, extension_offset, fastcall, new_class, noargs, onearg, property, slot, with_attributes,
 };
 use crate::ffi::entry::{getter, method, nothing};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Once, Result, Slot, call};
 use crate::futures::class::preserving_exception;
@@ -162,7 +162,7 @@ unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
         // The text by which warnings filters know it.
         let text = "unclosed transport <asyncio._SSLProtocolTransport object>";
         let category = py.get_type::<PyResourceWarning>();
-        if let Err(error) = stdlib().warn.bound(py).call1((text, category)) {
+        if let Err(error) = stdlib().warn.bound(py).call1((Text(text), category)) {
             unraisable(error.into(), &transport);
         }
     });
@@ -189,7 +189,7 @@ impl This {
 unsafe fn this(object: *mut ffi::PyObject, attribute: &str) -> Result<This> {
     // SAFETY: passed on.
     let protocol = unsafe { Face::of(object) }.protocol.get();
-    let gone = || PyAttributeError::new_err(format!("'NoneType' object has no attribute '{attribute}'"));
+    let gone = || PyAttributeError::with_text(format!("'NoneType' object has no attribute '{attribute}'"));
     Ok(This { protocol: protocol.ok_or_else(gone)? })
 }
 
@@ -231,7 +231,8 @@ fn pair(marks: &Marked) -> Result<Object> {
         return Ok(given);
     }
     let marks = marks.counts.get();
-    Ok((marks.low, marks.high).into_pyobject(py())?.into_any().into())
+    let (low, high) = (make::int(py(), marks.low)?, make::int(py(), marks.high)?);
+    Ok(make::tuple(py(), [low, high])?.into_any().into())
 }
 
 protocol_method!(get_protocol, "_app_protocol", |this| Ok(this.machine().app_protocol.or_none()));
@@ -321,7 +322,7 @@ protocol_method_with!(set_protocol, "_set_app_protocol", |this, args| {
 protocol_method_with!(get_extra_info, "_get_extra_info", |this, args| {
     let [name, default] = two(args, "get_extra_info", ["name", "default"])?;
     let name = name.ok_or_else(|| {
-        PyTypeError::new_err("get_extra_info() missing 1 required positional argument: 'name'")
+        PyTypeError::with_text("get_extra_info() missing 1 required positional argument: 'name'")
     })?;
     extra_info(this.machine(), &name, &default.unwrap_or_else(Object::none))
 });
@@ -336,7 +337,7 @@ protocol_method_with!(set_read_limits, "_set_read_buffer_limits", |this, args| {
 
 /// Up to two arguments, by position or by name.
 fn two(args: &Args<'_>, method: &str, names: [&str; 2]) -> Result<[Option<Object>; 2]> {
-    let names = names.map(|name| Object::from(PyString::intern(py(), name).into_any()));
+    let names = make::names(py(), names)?;
     args.optional(&format!("_SSLProtocolTransport.{method}"), [&names[0], &names[1]])
 }
 
@@ -355,7 +356,7 @@ fn extra_info(machine: &Machine, name: &Object, default: &Object) -> Result<Obje
         None => Ok(default.clone()),
         Some(lower) => {
             let arguments = (name.bound(py()), default.bound(py()));
-            Ok(lower.bound(py()).call_method1("get_extra_info", arguments)?.into())
+            Ok(lower.bound(py()).call_method1(Text("get_extra_info"), arguments)?.into())
         }
     }
 }
@@ -406,7 +407,11 @@ getter!(protocol_paused, Face, |face| Ok(from_machine(face, |machine| boolean(
     machine.app_writing_paused.get()
 ))));
 getter!(start_tls_compatible, Face, |_| Ok(boolean(true)));
-getter!(sendfile_compatible, Face, |_| Ok(stdlib().sendfile_mode.bound(py()).getattr("FALLBACK")?.into()));
+getter!(sendfile_compatible, Face, |_| Ok(stdlib()
+    .sendfile_mode
+    .bound(py())
+    .getattr(Text("FALLBACK"))?
+    .into()));
 
 unsafe extern "C" fn set_closed(
     object: *mut ffi::PyObject,
@@ -416,7 +421,7 @@ unsafe extern "C" fn set_closed(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (face, value) = unsafe { (Face::of(object), Object::borrow_opt(value)) };
-        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        let value = value.ok_or_else(|| PyAttributeError::with_text("cannot delete attribute"))?;
         face.closed.set(call::truth(&value)?);
         Ok(())
     })

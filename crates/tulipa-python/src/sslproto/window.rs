@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::ffi::class::{new_class, slot};
+use crate::ffi::make;
 use crate::ffi::{Object, Result, Slot};
 
 /// An object with the buffer protocol, whose memory is set for one call.
@@ -113,6 +114,7 @@ fn new_window() -> Result<(Object, Object)> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let window = Window::create()?;
-    let arguments = Object::from((0, window.bound(py)).into_pyobject(py)?.into_any());
+    let arguments =
+        Object::from(make::tuple(py, [make::int(py, 0)?.into_any(), window.bound(py)])?.into_any());
     Ok((window, arguments))
 }

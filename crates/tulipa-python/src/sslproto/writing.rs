@@ -11,7 +11,6 @@ use std::io::IoSlice;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 use tulipa::stream::{SLICES_AT_ONCE, WriteQueue};
 
 use super::library::{Moved, Session, library};
@@ -21,6 +20,7 @@ use super::{life, lower};
 use crate::event_loop::core::current_thread;
 use crate::ffi::attached::py;
 use crate::ffi::buffer::bytes_of;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 use crate::transports::{self, Chunk, Released};
@@ -37,7 +37,7 @@ pub(super) fn chunk_of(data: &Object) -> Result<Option<Chunk>> {
     if !transports::is_bytes_like(data) {
         let kind = data.bound(py()).get_type().name()?.to_string();
         let text = format!("data: expecting a bytes-like instance, got {kind}");
-        return Err(PyTypeError::new_err(text).into());
+        return Err(PyTypeError::with_text(text).into());
     }
     let chunk = Chunk(transports::copy_bytes(data)?);
     Ok((!chunk.as_ref().is_empty()).then_some(chunk))
@@ -74,7 +74,7 @@ pub(super) fn write_lines(this: &Object, machine: &Machine, lines: &Object) -> R
 #[cold]
 fn write_to_closed(machine: &Machine) -> Result<()> {
     if machine.lost.get() >= library()?.constant("LOG_THRESHOLD_FOR_CONNLOST_WRITES")? {
-        stdlib().logger.bound(py()).call_method1("warning", ("SSL connection is closed",))?;
+        stdlib().logger.bound(py()).call_method1(Text("warning"), (Text("SSL connection is closed"),))?;
     }
     machine.lost.set(machine.lost.get() + 1);
     Ok(())
@@ -250,7 +250,7 @@ pub(super) fn control_app(this: &Object, machine: &Machine) -> Result<()> {
 fn flow_failed(this: &Object, machine: &Machine, raised: Raised, message: &str) -> Result<()> {
     let error = raised.caught()?;
     machine.report(&[
-        ("message", PyString::new(py(), message).into_any().into()),
+        ("message", make::text(py(), message)?.into_any().into()),
         ("exception", error),
         ("transport", machine.app_transport.or_none()),
         ("protocol", this.clone()),

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::buffer::new_bytes;
 use super::reader_class;
 use super::reading::{Read, ReadAll, ReadExactly, ReadPieces, state};
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::operations::{self, Machine, Step};
 
@@ -78,7 +79,7 @@ impl Machine for ReadAny {
         // SAFETY: attached.
         let number = given.bound(unsafe { Python::assume_attached() });
         if self.exactly && number.lt(0)? {
-            return Err(PyValueError::new_err("readexactly size can not be less than zero").into());
+            return Err(PyValueError::with_text("readexactly size can not be less than zero").into());
         }
         state(&reader).check()?;
         if number.eq(0)? {
@@ -121,7 +122,7 @@ fn index(given: &Object) -> Result<usize> {
             } else {
                 "slice indices must be integers or None or have an __index__ method"
             };
-            return Err(PyTypeError::new_err(text).into());
+            return Err(PyTypeError::with_text(text).into());
         }
     }
     Ok(usize::try_from(size).unwrap_or(0))

@@ -3,6 +3,7 @@
 use pyo3::exceptions::{PyStopAsyncIteration, PyValueError};
 use pyo3::prelude::*;
 
+use crate::ffi::make::{Exception, Int, Text};
 use crate::ffi::raised::chain;
 use crate::ffi::{Object, Raised};
 use crate::stdlib::stdlib;
@@ -20,14 +21,14 @@ pub(super) fn incomplete_read<'py>(partial: &Object, expected: impl IntoPyObject
 pub(super) fn limit_overrun(text: &str, consumed: usize) -> Raised {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    raise(py, stdlib().limit_overrun_error.bound(py).call1((text, consumed)))
+    raise(py, stdlib().limit_overrun_error.bound(py).call1((Text(text), Int(consumed))))
 }
 
 /// As `limit_overrun`, of a line.
 #[cold]
 pub(super) fn line_too_long(text: &'static str, consumed: usize) -> Raised {
     let cause = limit_overrun(text, consumed).take_object();
-    chain(PyValueError::new_err(text).into(), &cause)
+    chain(PyValueError::with_text(text).into(), &cause)
 }
 
 /// `async for` has come to the end.

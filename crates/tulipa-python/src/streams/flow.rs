@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 
 use super::reader::settle;
 use super::reader_class::is_debug;
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::operations::{self, Machine, Step, WaitList, Waiter};
 use crate::stdlib::stdlib;
@@ -88,7 +89,7 @@ impl Flow {
         if is_debug(&self.event_loop.or_none())? {
             // SAFETY: attached.
             let py = unsafe { Python::assume_attached() };
-            stdlib().logger.bound(py).call_method1("debug", (text, this.bound(py)))?;
+            stdlib().logger.bound(py).call_method1(Text("debug"), (Text(text), this.bound(py)))?;
         }
         Ok(())
     }
@@ -97,7 +98,7 @@ impl Flow {
     #[inline]
     pub(super) fn drain(&self) -> Result<Step> {
         if self.lost.get() {
-            return Err(PyConnectionResetError::new_err("Connection lost").into());
+            return Err(PyConnectionResetError::with_text("Connection lost").into());
         }
         if !self.paused.get() {
             return Ok(Step::Done(Object::none()));

@@ -9,6 +9,7 @@ use super::errors;
 use super::reader::Reader;
 use super::reading::state;
 use super::separators::{Separators, normalise};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::operations::{self, Machine, Step};
 use crate::stdlib::stdlib;
@@ -157,15 +158,15 @@ fn line_failed(reader: &Object, exception: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     if is(&stdlib.incomplete_read_error) {
-        return Ok(exception.bound(py).getattr("partial")?.into());
+        return Ok(exception.bound(py).getattr(Text("partial"))?.into());
     }
     if !is(&stdlib.limit_overrun_error) {
         return Err(Raised::from_object(exception));
     }
-    let consumed: usize = exception.bound(py).getattr("consumed")?.extract()?;
-    let text = exception.bound(py).getattr("args")?.get_item(0)?;
+    let consumed: usize = exception.bound(py).getattr(Text("consumed"))?.extract()?;
+    let text = exception.bound(py).getattr(Text("args"))?.get_item(0)?;
     drop_line(state(reader), consumed)?;
-    let error = pyo3::exceptions::PyValueError::new_err(text.unbind());
+    let error = pyo3::exceptions::PyValueError::with(py, &text);
     Err(crate::ffi::raised::chain(error.into(), exception))
 }
 
@@ -243,7 +244,7 @@ impl Machine for ByMethod {
             call::method0(&reader, &names.readline)?
         } else {
             // SAFETY: attached.
-            let newline = pyo3::types::PyBytes::new(unsafe { Python::assume_attached() }, b"\n");
+            let newline = make::bytes(unsafe { Python::assume_attached() }, b"\n")?;
             call::method1(&reader, &names.readuntil, &newline.into_any().into())?
         };
         operations::awaiting(&awaited)
@@ -252,7 +253,7 @@ impl Machine for ByMethod {
     fn resume(&self, line: Object) -> Result<Step> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        if self.kind == Kind::Next && line.bound(py).eq(pyo3::types::PyBytes::new(py, b""))? {
+        if self.kind == Kind::Next && line.bound(py).eq(make::bytes(py, b"")?)? {
             return Err(errors::end_of_lines());
         }
         Ok(Step::Done(line))

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Raised, call};
 
 /// A class, and methods of it that native code stands in for.
@@ -24,12 +25,13 @@ impl Originals {
     pub(super) fn new(class: &Bound<'_, PyAny>, module: &str, names: &[&str]) -> PyResult<Self> {
         let mut methods = Vec::new();
         for &name in names {
-            let method = class.getattr(name)?;
-            if method.getattr_opt("__module__")?.is_some_and(|found| !found.eq(module).unwrap_or(false)) {
+            let method = class.getattr(Text(name))?;
+            if method.getattr_opt(Text("__module__"))?.is_some_and(|found| !found.eq(module).unwrap_or(false))
+            {
                 methods.clear();
                 break;
             }
-            let name = pyo3::types::PyString::intern(class.py(), name);
+            let name = make::interned(class.py(), name)?;
             methods.push((Object::from_bound(name.as_any()), Object::from_bound(&method)));
         }
         Ok(Self { class: Object::from_bound(class), methods, tag: AtomicU32::new(0) })

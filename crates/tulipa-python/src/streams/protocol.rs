@@ -8,13 +8,13 @@ use std::cell::Cell;
 use pyo3::exceptions::PyException;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
 
 use super::flow::Flow;
 use super::reader::Reader;
 use super::reader_class;
 use super::{Data, protocol_class, writer};
 use crate::ffi::class::onearg;
+use crate::ffi::make::{self, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::stdlib::stdlib;
@@ -137,12 +137,12 @@ impl Protocol {
     #[cold]
     fn reject(&self, transport: &Object) -> Result<()> {
         // SAFETY: attached.
-        let context = PyDict::new(unsafe { Python::assume_attached() });
+        let context = make::dict(unsafe { Python::assume_attached() })?;
         let text = "An open stream was garbage collected prior to establishing network connection; \
                     call \"stream.close()\" explicitly.";
-        context.set_item("message", text)?;
+        context.set_item(Text("message"), Text(text))?;
         if let Some(traceback) = self.source_traceback.get() {
-            context.set_item("source_traceback", traceback.bound(context.py()))?;
+            context.set_item(Text("source_traceback"), traceback.bound(context.py()))?;
         }
         let names = &stdlib().names;
         let event_loop = self.flow.event_loop.or_none();
@@ -280,10 +280,10 @@ fn report(
     transport: &Object,
     exception: &Bound<'_, PyAny>,
 ) -> Result<()> {
-    let context = PyDict::new(py);
-    context.set_item("message", "Unhandled exception in client_connected_cb")?;
-    context.set_item("exception", exception)?;
-    context.set_item("transport", transport.bound(py))?;
+    let context = make::dict(py)?;
+    context.set_item(Text("message"), Text("Unhandled exception in client_connected_cb"))?;
+    context.set_item(Text("exception"), exception)?;
+    context.set_item(Text("transport"), transport.bound(py))?;
     let handler = &stdlib().names.call_exception_handler;
     call::method1(event_loop, handler, &context.into_any().into()).map(drop)
 }
@@ -292,7 +292,7 @@ fn report(
 fn task_watcher(event_loop: &Object, transport: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let pair = PyTuple::new(py, [event_loop.bound(py), transport.bound(py)])?;
+    let pair = make::tuple(py, [event_loop.bound(py), transport.bound(py)])?;
     // SAFETY: the definition is static; the function owns a reference to the pair.
     unsafe { Object::steal(ffi::PyCFunction_New(&raw mut TASK_DONE, pair.as_ptr())) }
 }

@@ -15,6 +15,7 @@ use crate::ffi::args;
 use crate::ffi::class::{self, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
 use crate::ffi::entry::{method, nothing, one_argument};
 use crate::ffi::fields::{self, flag_field, slot_field, slot_view};
+use crate::ffi::make::Text;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::methods::boolean;
@@ -231,7 +232,7 @@ unsafe extern "C" fn set_attributes(
         let this = unsafe { Object::borrow(object) };
         // SAFETY: null stands for `del`.
         let value = fields::given(unsafe { Object::borrow_opt(value) })?;
-        shown_attributes(py, &this)?.call_method1("replace", (value.bound(py),))?;
+        shown_attributes(py, &this)?.call_method1(Text("replace"), (value.bound(py),))?;
         Ok(())
     })
 }
@@ -239,7 +240,7 @@ unsafe extern "C" fn set_attributes(
 fn shown_attributes<'py>(py: Python<'py>, this: &Object) -> Result<Bound<'py, PyAny>> {
     // SAFETY: an instance of a class with a dict.
     let own = unsafe { Object::steal(ffi::PyObject_GenericGetDict(this.as_ptr(), std::ptr::null_mut())) }?;
-    let class = py.import("tulipa._attributes")?.getattr("Attributes")?;
+    let class = py.import(Text("tulipa._attributes"))?.getattr(Text("Attributes"))?;
     Ok(class.call1((this.bound(py), own.bound(py)))?)
 }
 

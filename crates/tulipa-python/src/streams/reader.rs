@@ -11,6 +11,7 @@ use pyo3::ffi;
 use super::Data;
 use super::buffer::Buffer;
 use super::reader_class;
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::operations::{Waiter, is_waiter};
 use crate::stdlib::stdlib;
@@ -113,7 +114,7 @@ impl Reader {
 
     /// `assert not self._eof`.
     pub(super) fn ensure_open(&self, text: &'static str) -> Result<()> {
-        if self.eof.get() { Err(PyAssertionError::new_err(text).into()) } else { Ok(()) }
+        if self.eof.get() { Err(PyAssertionError::with_text(text).into()) } else { Ok(()) }
     }
 
     /// Has the transport pause. One that cannot is forgotten, and everything it sends kept.
@@ -175,7 +176,7 @@ impl Reader {
         if !self.waiter.is_empty() {
             let text =
                 format!("{function}() called while another coroutine is already waiting for incoming data");
-            return Err(PyRuntimeError::new_err(text).into());
+            return Err(PyRuntimeError::with_text(text).into());
         }
         self.ensure_open("_wait_for_data after EOF")?;
         if self.paused.get() {

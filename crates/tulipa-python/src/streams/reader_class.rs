@@ -17,6 +17,7 @@ use crate::ffi::args::{self, Args};
 use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, property, slot};
 use crate::ffi::entry::{method, nothing, one_argument};
 use crate::ffi::fields::{flag_field, given, slot_field};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures::methods::boolean;
@@ -101,7 +102,7 @@ fn set_limit(reader: &Reader, limit: &Object) -> Result<()> {
     let py = unsafe { Python::assume_attached() };
     let given = limit.bound(py);
     if given.le(0)? {
-        return Err(PyValueError::new_err("Limit cannot be <= 0").into());
+        return Err(PyValueError::with_text("Limit cannot be <= 0").into());
     }
     reader.limit.set(marks::count(&given, Cut::Down));
     reader.given_limit.set(given.extract::<usize>().is_err().then(|| limit.clone()));
@@ -114,7 +115,7 @@ unsafe extern "C" fn limit(object: *mut ffi::PyObject, _: *mut c_void) -> *mut f
         let (_this, reader) = unsafe { this(object) };
         match reader.given_limit.get() {
             Some(given) => Ok(given),
-            None => Ok(Object::from(reader.limit.get().into_pyobject(py).map_err(PyErr::from)?.into_any())),
+            None => Ok(Object::from(make::int(py, reader.limit.get())?.into_any())),
         }
     })
 }
@@ -146,7 +147,7 @@ unsafe extern "C" fn assign_buffer(
         let ((_this, reader), value) = unsafe { (this(object), Object::borrow_opt(value)) };
         let value = given(value)?;
         if !bytearray::is_exact(&value) {
-            return Err(PyTypeError::new_err("_buffer must be a bytearray").into());
+            return Err(PyTypeError::with_text("_buffer must be a bytearray").into());
         }
         reader.buffer.replace(value);
         Ok(())
@@ -157,7 +158,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
         let (_this, reader) = unsafe { this(object) };
-        Ok(Object::text(py, &description(reader)?))
+        Object::text(py, &description(reader)?)
     })
 }
 
@@ -210,7 +211,7 @@ one_argument!(set_exception, Reader, "StreamReader.set_exception", exc, |_, read
 });
 one_argument!(set_transport, Reader, "StreamReader.set_transport", transport, |_, reader, transport| {
     if !reader.transport.is_empty() {
-        return Err(pyo3::exceptions::PyAssertionError::new_err("Transport already set").into());
+        return Err(pyo3::exceptions::PyAssertionError::with_text("Transport already set").into());
     }
     reader.transport.set(Some(transport).filter(|transport| !transport.is_none()));
     Ok(Object::none())
@@ -222,7 +223,7 @@ one_argument!(
     transport,
     |_, reader, transport| {
         if reader.transport.is_empty() {
-            return Err(pyo3::exceptions::PyAssertionError::new_err("Transport not set").into());
+            return Err(pyo3::exceptions::PyAssertionError::with_text("Transport not set").into());
         }
         reader.transport.put(transport);
         Ok(Object::none())
@@ -250,8 +251,8 @@ fn feed(reader: &Reader, data: &Object) -> Result<()> {
     }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let copy = pyo3::types::PyByteArray::new(py, b"");
-    copy.call_method1("extend", (data.bound(py),))?;
+    let copy = make::bytearray(py)?;
+    copy.call_method1(Text("extend"), (data.bound(py),))?;
     reader.feed(Data::Passing(&copy.to_vec()))
 }
 
@@ -261,7 +262,7 @@ fn optional(args: &Args<'_>, method: &str, known: &Object) -> Result<Option<Obje
     if args.positional.len() > 1 {
         let given = args.positional.len() + 1;
         let text = format!("{method}() takes from 1 to 2 positional arguments but {given} were given");
-        return Err(PyTypeError::new_err(text).into());
+        return Err(PyTypeError::with_text(text).into());
     }
     Ok(args.at(0).or(named))
 }

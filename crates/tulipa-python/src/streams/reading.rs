@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::buffer::new_bytes;
 use super::errors;
 use super::reader::Reader;
+use crate::ffi::make;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::operations::{self, Machine, Step};
 use crate::stdlib::stdlib;
@@ -177,7 +178,7 @@ impl Machine for ReadPieces {
         state(&self.reader.or_none()).check()?;
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        self.pieces.put(pyo3::types::PyList::empty(py).into_any().into());
+        self.pieces.put(make::list(py)?.into_any().into());
         self.next()
     }
 

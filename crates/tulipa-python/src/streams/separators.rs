@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::buffer::as_slice;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::{Object, Raised, Result, call};
 
 /// Where the shortest match lies.
@@ -25,7 +26,7 @@ pub(super) fn normalise(given: &Object) -> Result<Object> {
     let is_tuple = unsafe { ffi::PyTuple_Check(given.as_ptr()) } != 0;
     let separators = if is_tuple && cfg!(Py_3_13) { sorted(given)? } else { as_bytes(given)? };
     if Separators(&separators).shortest() == 0 {
-        return Err(PyValueError::new_err("Separator should be at least one-byte string").into());
+        return Err(PyValueError::with_text("Separator should be at least one-byte string").into());
     }
     Ok(separators)
 }
@@ -39,10 +40,10 @@ fn sorted(given: &Object) -> Result<Object> {
         separators.push(as_bytes(&Object::from(separator))?);
     }
     if separators.is_empty() {
-        return Err(PyValueError::new_err("Separator should contain at least one element").into());
+        return Err(PyValueError::with_text("Separator should contain at least one element").into());
     }
     separators.sort_by_key(|separator| as_slice(separator).len());
-    let tuple = PyTuple::new(py, separators.iter().map(|separator| separator.bound(py)))?;
+    let tuple = make::tuple(py, separators.iter().map(|separator| separator.bound(py)))?;
     Ok(tuple.into_any().into())
 }
 
@@ -60,8 +61,8 @@ fn as_bytes(separator: &Object) -> Result<Object> {
     if unsafe { ffi::PyObject_CheckBuffer(separator.as_ptr()) } == 0 {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let nothing = Object::from(pyo3::types::PyByteArray::new(py, b"").into_any());
-        let find = Object::from(pyo3::types::PyString::intern(py, "find").into_any());
+        let nothing = Object::from(make::bytearray(py)?.into_any());
+        let find = Object::from(make::interned(py, "find")?.into_any());
         return call::method1(&nothing, &find, separator);
     }
     // SAFETY: an object with a buffer; the result is new or null.

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use super::bytearray;
 use super::counts;
 use super::originals::Originals;
+use crate::ffi::make::Text;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::{self, Phase};
 use crate::stdlib::stdlib;
@@ -33,7 +34,7 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
     if STOCK.get().is_some() {
         return Ok(());
     }
-    let module = py.import("asyncio.streams")?;
+    let module = py.import(Text("asyncio.streams"))?;
     let originals = |class: &str, names: &[&str]| {
         Originals::new(&stdlib_class(&module, class)?, "asyncio.streams", names)
     };
@@ -47,7 +48,7 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
 }
 
 fn stdlib_class<'py>(module: &Bound<'py, PyModule>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    module.getattr(name)
+    module.getattr(Text(name))
 }
 
 /// Whether `protocol` is exactly asyncio's own.

@@ -12,6 +12,7 @@ use super::flow::Flow;
 use super::protocol_class;
 use super::reader::Reader;
 use super::reader_class;
+use crate::ffi::make::Text;
 use crate::ffi::{Object, Raised, Result, Slot, call};
 use crate::operations::{self, Machine, Step};
 use crate::stdlib::stdlib;
@@ -221,11 +222,11 @@ impl StartTls {
         let options = self.options.or_none().bound(py).cast_into::<PyDict>().map_err(PyErr::from)?;
         let protocol = writer.protocol.or_none();
         let callback = call::getattr(&protocol, &stdlib().names.private_client_connected_cb)?;
-        options.set_item("server_side", !callback.is_none())?;
+        options.set_item(Text("server_side"), !callback.is_none())?;
         let (transport, context) = (writer.transport.or_none(), self.context.or_none());
         let event_loop = writer.event_loop.or_none();
         let arguments = (transport.bound(py), protocol.bound(py), context.bound(py));
-        let started = event_loop.bound(py).call_method("start_tls", arguments, Some(&options))?;
+        let started = event_loop.bound(py).call_method(Text("start_tls"), arguments, Some(&options))?;
         operations::awaiting(&started.into())
     }
 
@@ -275,11 +276,11 @@ pub(super) fn finish(py: Python<'_>, this: &Object, writer: &Writer) -> Result<(
     let event_loop = writer.event_loop.or_none();
     let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
     let warn = stdlib().warn.bound(py);
-    if event_loop.bound(py).call_method0("is_closed")?.is_truthy()? {
-        warn.call1(("loop is closed", category))?;
+    if event_loop.bound(py).call_method0(Text("is_closed"))?.is_truthy()? {
+        warn.call1((Text("loop is closed"), category))?;
         return Ok(());
     }
     call::method0(this, &stdlib().names.close)?;
-    warn.call1((format!("unclosed {}", call::repr(this)?), category))?;
+    warn.call1((Text(format!("unclosed {}", call::repr(this)?)), category))?;
     Ok(())
 }

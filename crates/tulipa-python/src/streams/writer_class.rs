@@ -6,7 +6,6 @@ use std::mem::offset_of;
 use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::instance::{self, Blueprint, NativeClass};
 use super::reader_class::is_reader;
@@ -15,6 +14,7 @@ use crate::ffi::args::{self, Args};
 use crate::ffi::class::{self, DICT, NO_PROPERTY, fastcall, noargs, slot};
 use crate::ffi::entry::{method, one_argument};
 use crate::ffi::fields::{slot_field, slot_view};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, call};
 use crate::futures::class::preserving_exception;
@@ -100,7 +100,7 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
         let (this, writer) = unsafe { this(object) };
-        Ok(Object::text(py, &description(&this, writer)?))
+        Object::text(py, &description(&this, writer)?)
     })
 }
 
@@ -146,7 +146,7 @@ unsafe extern "C" fn get_extra_info(
         let [name, default] = given.map(|given| given.unwrap_or_else(Object::none));
         let transport = writer.transport.or_none();
         let arguments = (name.bound(py), default.bound(py));
-        Ok(Object::from(transport.bound(py).call_method1("get_extra_info", arguments)?))
+        Ok(Object::from(transport.bound(py).call_method1(Text("get_extra_info"), arguments)?))
     })
 }
 
@@ -168,15 +168,16 @@ unsafe extern "C" fn start_tls(
         ];
         let Some([context, name, handshake, shutdown]) = args.bind(1, 1, known) else {
             let text = "StreamWriter.start_tls() takes a context, and three options by name";
-            return Err(PyTypeError::new_err(text).into());
+            return Err(PyTypeError::with_text(text).into());
         };
-        let options = PyDict::new(py);
+        let options = make::dict(py)?;
         let none = Object::none();
-        options.set_item("server_hostname", name.unwrap_or_else(|| none.clone()).bound(py))?;
-        options.set_item("ssl_handshake_timeout", handshake.unwrap_or_else(|| none.clone()).bound(py))?;
+        options.set_item(Text("server_hostname"), name.unwrap_or_else(|| none.clone()).bound(py))?;
+        options
+            .set_item(Text("ssl_handshake_timeout"), handshake.unwrap_or_else(|| none.clone()).bound(py))?;
         if shutdown.is_some() || cfg!(Py_3_12) {
             let shutdown = shutdown.unwrap_or_else(|| none.clone());
-            options.set_item("ssl_shutdown_timeout", shutdown.bound(py))?;
+            options.set_item(Text("ssl_shutdown_timeout"), shutdown.bound(py))?;
         }
         let context = context.unwrap_or(none);
         operations::new(StartTls::new(this, context, options.into_any().into()))

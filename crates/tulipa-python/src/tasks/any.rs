@@ -22,7 +22,7 @@ pub(crate) fn cancelling(task: &Object) -> Result<i64> {
 pub(crate) fn uncancel(task: &Object) -> Result<i64> {
     if is_plain(task) {
         // SAFETY: exactly a native task.
-        return Ok(unsafe { state_of(task.as_ptr()) }.uncancel().into());
+        return unsafe { state_of(task.as_ptr()) }.uncancel().map(Into::into);
     }
     count(&call::method0(task, &stdlib().names.uncancel)?)
 }

@@ -14,6 +14,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::{current, ensure_future, is_coroutine};
 use crate::ffi::args::Args;
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::any;
 use crate::futures::observers::{always, observer_kind};
@@ -53,7 +54,7 @@ pub(crate) fn as_completed(args: &Args<'_>) -> Result<Option<Object>> {
 /// As an asynchronous iterator, iteration yields futures as they finish. As a plain iterator, new coroutines are yielded
 /// that will return or raise the result of the next underlying future to complete.
 #[pyclass(name = "_AsCompletedIterator", module = "tulipa._tulipa", frozen, weakref)]
-struct AsCompletedIterator {
+pub(crate) struct AsCompletedIterator {
     /// What was given, until it is looked at.
     given: Slot,
     timeout: Slot,
@@ -95,7 +96,7 @@ impl AsCompletedIterator {
         }
         self.left.set(todo.len());
         self.todo.put(todo.clone().into_any().into());
-        for future in snapshot(&todo) {
+        for future in snapshot(&todo)? {
             if let Some(caller) = self.caller.get() {
                 current::add_awaited_by(&future, &caller)?;
             }
@@ -171,21 +172,21 @@ fn refuse_single(given: &Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let is_single = if cfg!(Py_3_13) {
-        py.import("inspect")?.call_method1("isawaitable", (given.bound(py),))?.is_truthy()?
+        py.import(Text("inspect"))?.call_method1(Text("isawaitable"), (given.bound(py),))?.is_truthy()?
     } else {
         any::is_future(given)? || is_coroutine(given)?
     };
     if !is_single {
         return Ok(());
     }
-    let name = given.bound(py).get_type().getattr("__name__")?;
+    let name = given.bound(py).get_type().getattr(Text("__name__"))?;
     let text =
         if cfg!(Py_3_13) { "expects an iterable of awaitables" } else { "expect an iterable of futures" };
-    Err(PyTypeError::new_err(format!("{text}, not {name}")).into())
+    Err(PyTypeError::with_text(format!("{text}, not {name}")).into())
 }
 
-fn snapshot(set: &Bound<'_, PySet>) -> Vec<Object> {
-    set.iter().map(Object::from).collect()
+fn snapshot(set: &Bound<'_, PySet>) -> PyResult<Vec<Object>> {
+    set.try_iter()?.map(|item| item.map(Object::from)).collect()
 }
 
 observer_kind!(
@@ -217,7 +218,7 @@ fn handle_timeout(object: &Object, _nothing: &Object) -> Result<()> {
     let iterator: &AsCompletedIterator = unsafe { native(object.as_ptr()) };
     iterator.alarm.forget();
     let Some(todo) = iterator.todo()? else { return Ok(()) };
-    for future in snapshot(&todo) {
+    for future in snapshot(&todo)? {
         COMPLETED.forget(&future, object)?;
         if let Some(caller) = iterator.caller.get() {
             current::discard_awaited_by(&future, &caller)?;

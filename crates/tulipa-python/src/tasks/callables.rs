@@ -2,11 +2,11 @@
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::step;
 use crate::ffi::class::onearg;
+use crate::ffi::make;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
@@ -29,8 +29,8 @@ impl TaskStepMethWrapper {
 
     /// There asyncio's class says of no module that it is from there.
     #[cfg(not(Py_3_12))]
-    fn __repr__(slf: &Bound<'_, Self>) -> String {
-        format!("<TaskStepMethWrapper object at {:p}>", slf.as_ptr())
+    fn __repr__(slf: &Bound<'_, Self>) -> crate::ffi::make::Text<String> {
+        crate::ffi::make::Text(format!("<TaskStepMethWrapper object at {:p}>", slf.as_ptr()))
     }
 
     /// The task: the loop's debug mode finds out by it whose step was slow.
@@ -116,5 +116,5 @@ pub(crate) fn cancel_by_name(future: &Object, message: Option<&Object>) -> Resul
 fn keyword_tuple(name: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    Ok(PyTuple::new(py, [name.bound(py)])?.into_any().into())
+    Ok(make::tuple(py, [name.bound(py)])?.into_any().into())
 }

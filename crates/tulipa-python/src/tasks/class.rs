@@ -11,6 +11,7 @@ use super::{TaskState, name, registry, state_of, step};
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::ffi::class::{new_class, slot};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, args, call, context};
 use crate::futures::callbacks::OnLoop;
@@ -105,7 +106,7 @@ unsafe extern "C" fn init(
         let count = unsafe { ffi::PyTuple_GET_SIZE(arguments) };
         if count > 1 {
             let text = format!("Task() takes exactly 1 positional argument ({count} given)");
-            return Err(PyTypeError::new_err(text).into());
+            return Err(PyTypeError::with_text(text).into());
         }
         // SAFETY: `tp_init`'s own arguments.
         let (arguments, event_loop) = unsafe { parse(arguments, keywords) }?;
@@ -145,7 +146,7 @@ pub(crate) fn create(
 fn start(py: Python<'_>, task: &Object, state: &TaskState, arguments: Arguments) -> Result<()> {
     if !is_coroutine(&arguments.coroutine)? {
         let text = format!("a coroutine was expected, got {}", call::repr(&arguments.coroutine)?);
-        return Err(PyTypeError::new_err(text).into());
+        return Err(PyTypeError::with_text(text).into());
     }
     #[cfg(Py_3_15)]
     check_context(arguments.context.as_ref())?;
@@ -189,7 +190,7 @@ fn check_context(given: Option<&Object>) -> Result<()> {
     // SAFETY: attached.
     let class = given.bound(unsafe { Python::assume_attached() }).get_type();
     let text = format!("a contextvars.Context was expected, got {}", class.name()?);
-    Err(PyTypeError::new_err(text).into())
+    Err(PyTypeError::with_text(text).into())
 }
 
 #[inline]
@@ -216,7 +217,7 @@ fn is_running(state: &TaskState) -> Result<bool> {
     }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    Ok(state.future.home().or_none().bound(py).call_method0("is_running")?.is_truthy()?)
+    Ok(state.future.home().or_none().bound(py).call_method0(Text("is_running"))?.is_truthy()?)
 }
 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -316,11 +317,11 @@ fn report_destroyed(task: &Object, state: &TaskState) {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let report = || -> PyResult<()> {
-        let context = pyo3::types::PyDict::new(py);
-        context.set_item("task", task.bound(py))?;
-        context.set_item("message", "Task was destroyed but it is pending!")?;
+        let context = make::dict(py)?;
+        context.set_item(Text("task"), task.bound(py))?;
+        context.set_item(Text("message"), Text("Task was destroyed but it is pending!"))?;
         if let Some(traceback) = state.future.source_traceback() {
-            context.set_item("source_traceback", traceback.bound(py))?;
+            context.set_item(Text("source_traceback"), traceback.bound(py))?;
         }
         base::call_exception_handler(&state.future, context)
     };

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::state_of;
 use crate::ffi::args::Args;
 use crate::ffi::class::{fastcall, noargs, onearg, property};
+use crate::ffi::make::{self, Exception};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures::Bit;
@@ -43,7 +44,7 @@ unsafe extern "C" fn cancelling(object: *mut ffi::PyObject, _: *mut ffi::PyObjec
 
 unsafe extern "C" fn uncancel(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| integer(unsafe { state_of(object) }.uncancel()))
+    enter(|_| integer(unsafe { state_of(object) }.uncancel()?))
 }
 
 unsafe extern "C" fn get_coro(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -59,7 +60,7 @@ unsafe extern "C" fn get_context(object: *mut ffi::PyObject, _: *mut ffi::PyObje
 
 unsafe extern "C" fn get_name(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|py| Ok(unsafe { state_of(object) }.name(py)))
+    enter(|py| unsafe { state_of(object) }.name(py))
 }
 
 unsafe extern "C" fn set_name(object: *mut ffi::PyObject, name: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -80,7 +81,7 @@ unsafe extern "C" fn refuse_exception(_: *mut ffi::PyObject, _: *mut ffi::PyObje
 }
 
 fn refuse(text: &'static str) -> Result<Object> {
-    Err(PyRuntimeError::new_err(text).into())
+    Err(PyRuntimeError::with_text(text).into())
 }
 
 unsafe extern "C" fn get_stack(
@@ -92,7 +93,7 @@ unsafe extern "C" fn get_stack(
     enter(|py| {
         // SAFETY: called on an instance, with this call's arguments.
         let (task, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
-        let limit = Object::from_bound(pyo3::types::PyString::intern(py, "limit").as_any());
+        let limit = Object::from_bound(make::interned(py, "limit")?.as_any());
         let [limit] = args.keywords("get_stack", [&limit])?;
         no_positional("get_stack", &args)?;
         call::call2(&stdlib().task_get_stack, &task, &limit.unwrap_or_else(Object::none))
@@ -108,8 +109,7 @@ unsafe extern "C" fn print_stack(
     enter(|py| {
         // SAFETY: called on an instance, with this call's arguments.
         let (task, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
-        let known = ["limit", "file"]
-            .map(|name| Object::from_bound(pyo3::types::PyString::intern(py, name).as_any()));
+        let known = make::names(py, ["limit", "file"])?;
         let [limit, file] = args.keywords("print_stack", [&known[0], &known[1]])?;
         no_positional("print_stack", &args)?;
         let or_none = |value: Option<Object>| value.unwrap_or_else(Object::none);
@@ -123,7 +123,7 @@ fn no_positional(method: &str, args: &Args<'_>) -> Result<()> {
     if args.positional.is_empty() {
         return Ok(());
     }
-    Err(PyTypeError::new_err(format!("{method}() takes no positional arguments")).into())
+    Err(PyTypeError::with_text(format!("{method}() takes no positional arguments")).into())
 }
 
 unsafe extern "C" fn coroutine(object: *mut ffi::PyObject, _: *mut c_void) -> *mut ffi::PyObject {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::TaskState;
+use crate::ffi::make;
 use crate::ffi::{Object, Result};
 use crate::futures::places::Place;
 
@@ -31,18 +32,18 @@ impl TaskState {
     }
 
     /// The task's name, made from its number the first time it is needed.
-    pub(super) fn name(&self, py: Python<'_>) -> Object {
+    pub(super) fn name(&self, py: Python<'_>) -> Result<Object> {
         let place = self.future.at(Place::Name);
         if let Some(name) = place.get().filter(|name| !stands_in(name)) {
-            return name;
+            return Ok(name);
         }
         if self.future.number() == 0 {
             // A subclass whose `__init__` left this class's out.
-            return Object::none();
+            return Ok(Object::none());
         }
-        let name = Object::from_bound(PyString::new(py, &format!("Task-{}", self.future.number())).as_any());
+        let name = Object::from_bound(make::text(py, &format!("Task-{}", self.future.number()))?.as_any());
         self.put_name(name.clone());
-        name
+        Ok(name)
     }
 
     /// `set_name`: anything but a string is turned into one.

@@ -22,6 +22,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::TaskState;
 #[cfg(not(Py_3_14))]
 use crate::ffi::args::Args;
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Result, call};
 #[cfg(not(Py_3_14))]
 use crate::futures::any;
@@ -189,17 +190,17 @@ impl ScheduledTasks {
     }
 
     fn add(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.stock.bind(py).call_method1("add", (task,)).map(drop)
+        self.stock.bind(py).call_method1(Text("add"), (task,)).map(drop)
     }
 
     fn discard(&self, py: Python<'_>, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.stock.bind(py).call_method1("discard", (task,)).map(drop)
+        self.stock.bind(py).call_method1(Text("discard"), (task,)).map(drop)
     }
 
     /// The set of weak references, as `WeakSet.data` has it; debuggers read it.
     #[getter]
     fn data<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PySet>> {
-        let weak = py.import("weakref")?.getattr("ref")?;
+        let weak = py.import(Text("weakref"))?.getattr(Text("ref"))?;
         let data = PySet::empty(py)?;
         for task in self.everything(py)? {
             data.add(weak.call1((task,))?)?;
@@ -215,7 +216,7 @@ impl ScheduledTasks {
 impl ScheduledTasks {
     fn everything<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let stock = self.stock.bind(py).try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let list = PyList::new(py, stock)?;
+        let list = make::list_of(py, stock)?;
         for task in linked() {
             list.append(task.bound(py))?;
         }
@@ -251,13 +252,13 @@ pub(crate) fn all_tasks(args: &Args<'_>) -> Result<Option<Object>> {
 /// Every task that asyncio or Tulipa knows of; `None` where another thread has changed a set meanwhile.
 #[cfg(not(Py_3_14))]
 fn known_tasks(py: Python<'_>) -> Result<Option<Vec<Object>>> {
-    let module = py.import("asyncio.tasks")?;
+    let module = py.import(Text("asyncio.tasks"))?;
     let mut tasks = Vec::new();
     // Eager ones first, as one that becomes an ordinary task meanwhile is found there then.
     #[cfg(Py_3_12)]
-    let sets = [module.getattr(EAGER)?, module.getattr(SCHEDULED)?];
+    let sets = [module.getattr(Text(EAGER))?, module.getattr(Text(SCHEDULED))?];
     #[cfg(not(Py_3_12))]
-    let sets = [module.getattr(SCHEDULED)?];
+    let sets = [module.getattr(Text(SCHEDULED))?];
     for set in sets {
         let stock = match set.cast::<ScheduledTasks>() {
             Ok(spliced) => spliced.get().stock.bind(py).clone(),
@@ -280,10 +281,10 @@ pub(crate) fn splice(py: Python<'_>) -> PyResult<()> {
     if cfg!(Py_3_14) {
         return Ok(());
     }
-    let module = py.import("asyncio.tasks")?;
-    let found = module.getattr(SCHEDULED)?;
+    let module = py.import(Text("asyncio.tasks"))?;
+    let found = module.getattr(Text(SCHEDULED))?;
     if found.is_instance_of::<ScheduledTasks>() {
         return Ok(());
     }
-    module.setattr(SCHEDULED, Bound::new(py, ScheduledTasks { stock: found.unbind() })?)
+    module.setattr(Text(SCHEDULED), Bound::new(py, ScheduledTasks { stock: found.unbind() })?)
 }

@@ -8,6 +8,7 @@ use pyo3::types::PyTuple;
 
 use super::{current, ensure_future};
 use crate::ffi::args::Args;
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Result};
 use crate::futures::any;
 use crate::futures::observers::{always, observer_kind};
@@ -37,7 +38,7 @@ fn with_caller(inner: Object, caller: Option<Object>) -> Result<Object> {
     let Some(caller) = caller else { return Ok(inner) };
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    Ok(Object::from_bound(PyTuple::new(py, [inner.bound(py), caller.bound(py)])?.as_any()))
+    Ok(Object::from_bound(make::tuple(py, [inner.bound(py), caller.bound(py)])?.as_any()))
 }
 
 /// What `with_caller` has put together.
@@ -100,9 +101,9 @@ fn outer_done(shielded: &Object, outer: &Object) -> Result<()> {
 fn log_once(inner: &Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let log = py.import("asyncio.tasks")?.getattr("_log_on_exception")?;
-    inner.bound(py).call_method1("remove_done_callback", (&log,))?;
-    inner.bound(py).call_method1("add_done_callback", (&log,))?;
+    let log = py.import(Text("asyncio.tasks"))?.getattr(Text("_log_on_exception"))?;
+    inner.bound(py).call_method1(Text("remove_done_callback"), (&log,))?;
+    inner.bound(py).call_method1(Text("add_done_callback"), (&log,))?;
     Ok(())
 }
 

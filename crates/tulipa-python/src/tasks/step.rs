@@ -11,6 +11,7 @@ use super::{TaskState, callables, cancel_future, current, registry, state_of};
 use crate::event_loop::contexts::{Context, Holder};
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::raised::{finally, leaves_the_loop, raise};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::callbacks::{self, Callback, OnLoop};
@@ -141,7 +142,7 @@ fn step(task: &Object, state: &TaskState, exception: Option<Object>) -> Result<(
     };
     forget_waiter(task, state)?;
     let Some(coroutine) = state.coroutine() else {
-        return Err(PyRuntimeError::new_err("uninitialized Task object").into());
+        return Err(PyRuntimeError::with_text("uninitialized Task object").into());
     };
     match resume(&coroutine, exception) {
         Ok(Resumed::Yielded(value)) => wait_on(task, state, value),
@@ -191,7 +192,7 @@ fn resume(coroutine: &Object, exception: Option<Object>) -> Result<Resumed> {
             let stop = raised.take_object();
             // SAFETY: attached.
             let py = unsafe { Python::assume_attached() };
-            Ok(Resumed::Returned(stop.bound(py).getattr("value")?.into()))
+            Ok(Resumed::Returned(stop.bound(py).getattr(Text("value"))?.into()))
         }
         Err(raised) => Err(raised),
     }
@@ -227,7 +228,7 @@ fn failed(task: &Object, state: &TaskState, raised: Raised) -> Result<()> {
     registry::unregister(task, &state.links)?;
     if cancelled {
         // The exception has the message, and is raised once.
-        state.future.set_cancel_message(None);
+        state.future.set_cancel_message(None)?;
         return state.future.end_cancelled(task, Some(exception));
     }
     state.future.set_exception(task, &exception)?;
@@ -292,10 +293,9 @@ fn wait_on_waiter(task: &Object, state: &TaskState, value: Object) -> Result<()>
 #[inline]
 fn await_cancellable(state: &TaskState, future: Object) -> Result<()> {
     if !state.future.bits.has(Bit::MustCancel) {
-        state.future.set_awaited(future);
-        return Ok(());
+        return state.future.set_awaited(future);
     }
-    state.future.set_awaited(future.clone());
+    state.future.set_awaited(future.clone())?;
     if cancel_future(&future, state.future.cancel_message().as_ref())? {
         state.future.bits.set(Bit::MustCancel, false);
     }
@@ -355,6 +355,6 @@ fn bad_yield(task: &Object, state: &TaskState, value: &Object) -> Result<()> {
 /// A mistake of the coroutine's is thrown into it with its next step.
 #[cold]
 fn fail_soon(task: &Object, state: &TaskState, text: impl FnOnce(&Object) -> Result<String>) -> Result<()> {
-    let exception = Raised::from(PyRuntimeError::new_err(text(task)?)).take_object();
+    let exception = Raised::from(PyRuntimeError::with_text(text(task)?)).take_object();
     schedule(task, state, Some(exception))
 }

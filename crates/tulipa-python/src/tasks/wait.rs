@@ -13,6 +13,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::{current, ensure_future, is_coroutine};
 use crate::ffi::args::Args;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::observers::observer_kind;
 use crate::futures::{Bit, FutureState, any};
@@ -120,7 +121,7 @@ impl When {
         }
         // SAFETY: attached.
         let shown = given.bound(unsafe { Python::assume_attached() }).str()?;
-        Err(PyValueError::new_err(format!("Invalid return_when value: {shown}")).into())
+        Err(PyValueError::with_text(format!("Invalid return_when value: {shown}")).into())
     }
 }
 
@@ -132,11 +133,11 @@ impl Wait {
         let given = self.futures.or_none();
         if any::is_future(&given)? || is_coroutine(&given)? {
             let class = given.bound(py).get_type();
-            let text = format!("expect a list of futures, not {}", class.getattr("__name__")?);
-            return Err(PyTypeError::new_err(text).into());
+            let text = format!("expect a list of futures, not {}", class.getattr(Text("__name__"))?);
+            return Err(PyTypeError::with_text(text).into());
         }
         if !call::truth(&given)? {
-            return Err(PyValueError::new_err("Set of Tasks/Futures is empty.").into());
+            return Err(PyValueError::with_text("Set of Tasks/Futures is empty.").into());
         }
         let when = When::parse(&self.return_when.or_none())?;
         // SAFETY: a live object; the result is new or null.
@@ -157,7 +158,7 @@ impl Wait {
     fn make_tasks(&self) -> Result<()> {
         if !self.takes_coroutines {
             let text = "Passing coroutines is forbidden, use tasks explicitly.";
-            return Err(PyTypeError::new_err(text).into());
+            return Err(PyTypeError::with_text(text).into());
         }
         let event_loop = running_loop()?;
         let mut futures = self.members();
@@ -168,7 +169,7 @@ impl Wait {
         }
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        let futures = PyTuple::new(py, futures.iter().map(|future| future.bound(py)))?;
+        let futures = make::tuple(py, futures.iter().map(|future| future.bound(py)))?;
         self.futures.put(futures.into_any().into());
         Ok(())
     }
@@ -237,13 +238,13 @@ impl Wait {
             let set = if any::done(&future)? { &done } else { &pending };
             set.add(future.bound(py))?;
         }
-        Ok(PyTuple::new(py, [done, pending])?.into_any().into())
+        Ok(make::tuple(py, [done, pending])?.into_any().into())
     }
 }
 
 /// What the futures tell of their ends: one `wait()`'s count.
 #[pyclass(module = "tulipa._tulipa", frozen)]
-struct Completion {
+pub(crate) struct Completion {
     when: When,
     left: Cell<usize>,
     /// Whether a future is counted the moment it is done, and not by its notification. That is so if all of them can be:

@@ -60,7 +60,7 @@ impl Alarm {
     fn set_timer(&self, event_loop: &Object, when: &Due, (observer, kind, subject): Told) -> Result<()> {
         let Some(core) = Core::of(event_loop).filter(|core| core.has_plain_timers()) else {
             let name = &stdlib().names.call_at;
-            return self.ask(event_loop, name, &[&when.to_object(), &kind.callable(&observer)?, &subject]);
+            return self.ask(event_loop, name, &[&when.to_object()?, &kind.callable(&observer)?, &subject]);
         };
         core.ensure_open()?;
         let due = timers::deadline(when.seconds()?);

@@ -14,6 +14,7 @@ use crate::ffi::args::{self, Args};
 use crate::ffi::class::{
     DICT, NO_PROPERTY, allocate, fastcall, new_class, noargs, property, slot, with_attributes,
 };
+use crate::ffi::make::{Exception, Int, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Once, Result, Slot};
 use crate::functions::show_coroutine_methods;
@@ -96,7 +97,7 @@ unsafe fn this<'a>(object: *mut ffi::PyObject) -> (Object, &'a Timeout) {
 
 unsafe extern "C" fn when(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     // SAFETY: called on an instance.
-    enter(|_| Ok(unsafe { Timeout::of(object) }.when()))
+    enter(|_| unsafe { Timeout::of(object) }.when())
 }
 
 unsafe extern "C" fn reschedule(
@@ -127,15 +128,15 @@ unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
         let (_this, timeout) = unsafe { this(object) };
         let mut info = String::new();
         if timeout.limit.state.get() == State::Entered {
-            let when = timeout.when();
+            let when = timeout.when()?;
             let shown = if when.is_none() {
                 when.bound(py)
             } else {
-                py.import("builtins")?.call_method1("round", (when.bound(py), 3))?
+                py.import(Text("builtins"))?.call_method1(Text("round"), (when.bound(py), Int(3)))?
             };
             info = format!(" when={}", shown.str()?);
         }
-        Ok(Object::text(py, &format!("<Timeout [{}]{info}>", timeout.state_name())))
+        Object::text(py, &format!("<Timeout [{}]{info}>", timeout.state_name()))
     })
 }
 
@@ -171,11 +172,13 @@ fn exception_of(args: &Args<'_>) -> Result<Object> {
 fn named_exception(args: &Args<'_>) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let [class, value, traceback] = ["exc_type", "exc_val", "exc_tb"].map(|name| Object::text(py, name));
+    let (class, value) = (Object::text(py, "exc_type")?, Object::text(py, "exc_val")?);
+    let traceback = Object::text(py, "exc_tb")?;
     let bound = args.bind(3, 3, [&class, &value, &traceback]);
     let exception = bound.and_then(|[_, exception, _]| exception);
-    exception
-        .ok_or_else(|| PyTypeError::new_err("Timeout.__aexit__() takes exc_type, exc_val and exc_tb").into())
+    exception.ok_or_else(|| {
+        PyTypeError::with_text("Timeout.__aexit__() takes exc_type, exc_val and exc_tb").into()
+    })
 }
 
 /// What asyncio keeps in the same place: the handle of the timer, where the loop made one.

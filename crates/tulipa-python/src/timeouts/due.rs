@@ -1,11 +1,11 @@
 //! `Due`: a time of the loop's clock as it is handed on, without an object where it is a plain number.
 
 use pyo3::prelude::*;
-use pyo3::types::PyFloat;
 use tulipa::Instant;
 
 use crate::event_loop::core::Core;
 use crate::event_loop::timers;
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
@@ -40,14 +40,14 @@ impl Due {
     }
 
     /// As Python sees it.
-    pub(crate) fn to_object(&self) -> Object {
+    pub(crate) fn to_object(&self) -> Result<Object> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        match self {
+        Ok(match self {
             Self::Never => Object::none(),
-            Self::At(seconds) => PyFloat::new(py, *seconds).into_any().into(),
+            Self::At(seconds) => make::float(py, *seconds)?.into_any().into(),
             Self::Given(when) => when.clone(),
-        }
+        })
     }
 
     /// In seconds, as a timer needs it; never is infinitely far.
@@ -67,14 +67,14 @@ impl Due {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         if Core::of(event_loop).is_none_or(|core| core.own_clock.get()) {
-            let now = event_loop.bound(py).call_method0("time")?;
-            return Ok(self.to_object().bound(py).le(now)?);
+            let now = event_loop.bound(py).call_method0(Text("time"))?;
+            return Ok(self.to_object()?.bound(py).le(now)?);
         }
         let now = || timers::seconds(Instant::now());
         match self {
             Self::Never => Ok(false),
             Self::At(seconds) => Ok(!timers::deadline(*seconds).is_far() && *seconds <= now()),
-            Self::Given(when) => Ok(when.bound(py).le(PyFloat::new(py, now()))?),
+            Self::Given(when) => Ok(when.bound(py).le(make::float(py, now())?)?),
         }
     }
 }

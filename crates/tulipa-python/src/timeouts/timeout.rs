@@ -7,6 +7,7 @@ use pyo3::ffi;
 
 use super::{Alarm, Due, Limit, State, class};
 use crate::ffi::args::Args;
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::observers::{always, observer_kind};
 use crate::operations::{Machine, Step, running_loop};
@@ -63,11 +64,12 @@ impl Timeout {
     }
 
     /// `when()`.
-    pub(super) fn when(&self) -> Object {
-        if let Some(seconds) = self.seconds.take() {
-            self.when.put(Due::At(seconds).to_object());
+    pub(super) fn when(&self) -> Result<Object> {
+        if let Some(seconds) = self.seconds.get() {
+            self.when.put(Due::At(seconds).to_object()?);
+            self.seconds.set(None);
         }
-        self.when.or_none()
+        Ok(self.when.or_none())
     }
 
     #[inline]
@@ -93,10 +95,10 @@ impl Timeout {
                 self.set_when(Due::given(when));
                 self.set_alarm(this, None)
             }
-            State::Created => Err(PyRuntimeError::new_err("Timeout has not been entered").into()),
+            State::Created => Err(PyRuntimeError::with_text("Timeout has not been entered").into()),
             _ => {
                 let text = format!("Cannot change state of {} Timeout", self.state_name());
-                Err(PyRuntimeError::new_err(text).into())
+                Err(PyRuntimeError::with_text(text).into())
             }
         }
     }
@@ -125,11 +127,11 @@ impl Timeout {
 
     fn enter(&self, this: &Object) -> Result<()> {
         if self.limit.state.get() != State::Created {
-            return Err(PyRuntimeError::new_err("Timeout has already been entered").into());
+            return Err(PyRuntimeError::with_text("Timeout has already been entered").into());
         }
         let event_loop = running_loop()?;
         let Some(task) = current::of(&event_loop)? else {
-            return Err(PyRuntimeError::new_err("Timeout should be used inside a task").into());
+            return Err(PyRuntimeError::with_text("Timeout should be used inside a task").into());
         };
         self.limit.enter(&task)?;
         self.set_alarm(this, Some(event_loop))

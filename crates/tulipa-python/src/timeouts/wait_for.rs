@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use super::{Alarm, Due, Limit, RELEASE, State, timeout_error};
 use crate::ffi::args::Args;
+use crate::ffi::make::{self, Exception};
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::any;
 use crate::futures::observers::{always, observer_kind};
@@ -146,7 +147,7 @@ impl WaitFor {
         let event_loop = running_loop()?;
         let when = if timeout.is_none() { Due::Never } else { Due::later(&event_loop, timeout)? };
         let Some(task) = current::of(&event_loop)? else {
-            return Err(PyRuntimeError::new_err("Timeout should be used inside a task").into());
+            return Err(PyRuntimeError::with_text("Timeout should be used inside a task").into());
         };
         self.limit.enter(&task)?;
         let limits = !matches!(when, Due::Never);
@@ -313,7 +314,7 @@ fn is_positive(timeout: &Object) -> Result<bool> {
         let number = number.value();
         return Ok(number > 0.0 || number.is_nan());
     }
-    Ok(!timeout.le(pyo3::types::PyInt::new(py, 0))?)
+    Ok(!timeout.le(make::int(py, 0)?)?)
 }
 
 observer_kind!(

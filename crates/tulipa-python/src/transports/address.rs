@@ -6,10 +6,10 @@ use std::path::Path;
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use socket2::{SockAddr, SockRef};
 
 use crate::addresses;
+use crate::ffi::make;
 
 /// Where a socket is bound, or connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Address {
         match self {
             Self::Internet(address) => addresses::internet(py, *address),
             Self::Path(path) => path.as_os_str().into_bound_py_any(py),
-            Self::Abstract(name) => Ok(PyBytes::new(py, &[b"\0", &name[..]].concat()).into_any()),
+            Self::Abstract(name) => Ok(make::bytes(py, &[b"\0", &name[..]].concat())?.into_any()),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::methods::{METHODS, PROPERTIES};
 use super::stream::{self, Stream};
 use super::{datagram_methods, pipe_methods};
 use crate::ffi::class::{extension_offset, new_class, noargs, slot, with_attributes};
+use crate::ffi::make::{self, Text};
 use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Once, Result};
 use crate::futures::class::preserving_exception;
@@ -93,7 +94,7 @@ fn make_all(py: Python<'_>) -> Result<Layout> {
     let datagram = Definition {
         name: c"tulipa._tulipa.DatagramTransport",
         doc: c"Datagrams over a socket, as asyncio's own transport has them.",
-        base: &pyo3::types::PyTuple::new(py, datagrams)?.into_any().into(),
+        base: &make::tuple(py, datagrams)?.into_any().into(),
         repr: super::methods::repr,
         methods: (&raw mut datagram_methods::METHODS).cast(),
         properties: (&raw mut datagram_methods::PROPERTIES).cast(),
@@ -241,11 +242,11 @@ unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
 
 fn warn_unclosed(py: Python<'_>, transport: &Object) -> Result<()> {
     let text = format!("unclosed transport {}", transport.bound(py).repr()?);
-    let keywords = pyo3::types::PyDict::new(py);
-    keywords.set_item("source", transport.bound(py))?;
+    let keywords = make::dict(py)?;
+    keywords.set_item(Text("source"), transport.bound(py))?;
     let category = py.get_type::<PyResourceWarning>();
     // Looked up early: at the interpreter's end nothing can be imported any more.
-    stdlib().warn.bound(py).call((text, category), Some(&keywords))?;
+    stdlib().warn.bound(py).call((Text(text), category), Some(&keywords))?;
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use crate::event_loop::contexts::Context;
 use crate::event_loop::core::{Core, current_thread};
 use crate::event_loop::job::Job;
 use crate::ffi::buffer::{Buffer, new_bytes};
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, Slot, audit, call, context};
 use crate::stdlib::stdlib;
@@ -191,7 +192,7 @@ fn check_data(data: &Object) -> Result<()> {
     // SAFETY: attached.
     let name = data.bound(unsafe { Python::assume_attached() }).get_type().name()?.repr()?.to_string();
     let text = format!("data argument must be a bytes-like object, not {name}");
-    Err(PyTypeError::new_err(text).into())
+    Err(PyTypeError::with_text(text).into())
 }
 
 /// An endpoint with a remote address sends nowhere else.
@@ -201,7 +202,7 @@ fn check_address(given: &Object, own: &Object) -> Result<()> {
     }
     // SAFETY: attached.
     let own = own.bound(unsafe { Python::assume_attached() }).str()?.to_string();
-    Err(PyValueError::new_err(format!("Invalid address: must be None or {own}")).into())
+    Err(PyValueError::with_text(format!("Invalid address: must be None or {own}")).into())
 }
 
 #[inline]
@@ -248,7 +249,8 @@ fn send_named(transport: &Object, stream: &Stream, data: &Object, address: &Obje
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let socket = stream.socket.or_none();
-    let Err(error) = socket.bound(py).call_method1("sendto", (data.bound(py), address.bound(py))) else {
+    let Err(error) = socket.bound(py).call_method1(Text("sendto"), (data.bound(py), address.bound(py)))
+    else {
         return Ok(true);
     };
     if error.is_instance_of::<pyo3::exceptions::PyBlockingIOError>(py)

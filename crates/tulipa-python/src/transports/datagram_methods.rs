@@ -13,6 +13,7 @@ use super::stream::{self as life, Stream};
 use crate::ffi::args::Args;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::entry::{getter, nothing, one_argument};
+use crate::ffi::make::Exception;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
@@ -23,7 +24,7 @@ fn datagram(stream: &Stream) -> Result<&Datagram> {
         .datagram
         .get()
         .map(|datagram| &**datagram)
-        .ok_or_else(|| PyTypeError::new_err("a transport that was never opened").into())
+        .ok_or_else(|| PyTypeError::with_text("a transport that was never opened").into())
 }
 
 one_argument!(set_protocol, Stream, "DatagramTransport.set_protocol", protocol, |_, stream, protocol| {
@@ -63,11 +64,11 @@ unsafe extern "C" fn send_to(
             let text = format!(
                 "DatagramTransport.sendto() takes from 2 to 3 positional arguments but {given} were given"
             );
-            return Err(PyTypeError::new_err(text).into());
+            return Err(PyTypeError::with_text(text).into());
         }
         let Some(data) = args.at(0).or(data) else {
             let text = "DatagramTransport.sendto() missing 1 required positional argument: 'data'";
-            return Err(PyTypeError::new_err(text).into());
+            return Err(PyTypeError::with_text(text).into());
         };
         let address = args.at(1).or(address);
         nothing(datagram::send_to(&transport, stream, datagram(stream)?, &data, address))

@@ -3,7 +3,6 @@
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use socket2::SockRef;
 use tulipa::stream::WriteQueue;
 
@@ -12,6 +11,7 @@ use super::datagram::{Datagram, HEADER, Peer};
 use super::stream::{Opening, Stream, open};
 use super::{class, writing};
 use crate::event_loop::sock;
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
 
@@ -54,10 +54,10 @@ pub(super) fn extra(py: Python<'_>, stream: &Stream) -> Result<Object> {
     let socket = python_socket(py, stream)?;
     let fd = stream.fd.get();
     let local = if fd < 0 { stream.local.take() } else { Address::local(fd) };
-    let extra = PyDict::new(py);
-    extra.set_item("socket", stdlib().transport_socket.bound(py).call1((socket.bound(py),))?)?;
-    extra.set_item("sockname", address(py, local.as_ref())?)?;
-    extra.set_item("peername", address(py, stream.peer.take().as_ref())?)?;
+    let extra = make::dict(py)?;
+    extra.set_item(Text("socket"), stdlib().transport_socket.bound(py).call1((socket.bound(py),))?)?;
+    extra.set_item(Text("sockname"), address(py, local.as_ref())?)?;
+    extra.set_item(Text("peername"), address(py, stream.peer.take().as_ref())?)?;
     stream.extra.put(extra.into_any().into());
     Ok(stream.extra.or_none())
 }
@@ -71,7 +71,7 @@ pub(super) fn python_socket(py: Python<'_>, stream: &Stream) -> Result<Object> {
     let socket = if fd < 0 {
         // Closed before anybody asked: a closed socket stands for it.
         let socket = stdlib().socket.bound(py).call0()?;
-        socket.call_method0("close")?;
+        socket.call_method0(Text("close"))?;
         socket
     } else {
         sock::adopt(py, fd, ())?
@@ -87,14 +87,14 @@ pub(crate) fn describe(
     given: Option<&Bound<'_, PyAny>>,
 ) -> Result<()> {
     let py = socket.py();
-    let extra = PyDict::new(py);
+    let extra = make::dict(py)?;
     if let Some(given) = given.filter(|given| !given.is_none()) {
         extra.update(given.cast().map_err(PyErr::from)?)?;
     }
-    extra.set_item("socket", stdlib().transport_socket.bound(py).call1((socket,))?)?;
-    extra.set_item("sockname", name_or_none(socket, "getsockname")?)?;
-    if !extra.contains("peername")? {
-        extra.set_item("peername", name_or_none(socket, "getpeername")?)?;
+    extra.set_item(Text("socket"), stdlib().transport_socket.bound(py).call1((socket,))?)?;
+    extra.set_item(Text("sockname"), name_or_none(socket, "getsockname")?)?;
+    if !extra.contains(Text("peername"))? {
+        extra.set_item(Text("peername"), name_or_none(socket, "getpeername")?)?;
     }
     stream.socket.put(Object::from_bound(socket));
     stream.extra.put(extra.into_any().into());
@@ -114,7 +114,7 @@ pub(crate) fn open_datagrams(
     })?;
     open(opening, fd, |stream| {
         describe(stream, socket, given)?;
-        let peer = Peer::of(&stream.extra.or_none().bound(socket.py()).get_item("peername")?)?;
+        let peer = Peer::of(&stream.extra.or_none().bound(socket.py()).get_item(Text("peername"))?)?;
         let family = sock::family(&Object::from_bound(socket));
         stream.queue.replace(WriteQueue::of_messages(HEADER));
         let _ = stream.datagram.set(Box::new(Datagram::new(address, peer, family)));
@@ -125,7 +125,7 @@ pub(crate) fn open_datagrams(
 /// An address by one of the socket's methods; None where the kernel has none.
 fn name_or_none(socket: &Bound<'_, PyAny>, method: &str) -> PyResult<Py<PyAny>> {
     let py = socket.py();
-    match socket.call_method0(method) {
+    match socket.call_method0(Text(method)) {
         Ok(name) => Ok(name.unbind()),
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => Ok(py.None()),
         Err(error) => Err(error),
@@ -139,5 +139,5 @@ fn address<'py>(py: Python<'py>, address: Option<&Address>) -> PyResult<Bound<'p
 
 /// The number of a Python socket's descriptor.
 pub(crate) fn number(socket: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    socket.call_method0("fileno")?.extract()
+    socket.call_method0(Text("fileno"))?.extract()
 }

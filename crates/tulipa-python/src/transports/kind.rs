@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use tulipa::sys;
 
 use crate::ffi::Object;
+use crate::ffi::make::Text;
 
 /// The kinds of transports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Kind {
         }
         // SAFETY: attached.
         let exception = exception.bound(unsafe { Python::assume_attached() });
-        let number = || exception.getattr("errno").ok()?.extract::<i32>().ok();
+        let number = || exception.getattr(Text("errno")).ok()?.extract::<i32>().ok();
         self != Self::ReadPipe || number() == Some(libc::EIO)
     }
 

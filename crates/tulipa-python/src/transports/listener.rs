@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 use tulipa::{Interest, sys};
 
@@ -19,6 +18,7 @@ use crate::errors::os_error;
 use crate::event_loop::EventLoop;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Source;
+use crate::ffi::make::{self, Float, Text};
 use crate::ffi::{Object, Result, call, context};
 use crate::sslproto;
 use crate::stdlib::stdlib;
@@ -206,11 +206,11 @@ impl Listening {
         if !Core::of(&event_loop).is_some_and(Core::is_debug) {
             return Ok(());
         }
-        let context = PyDict::new(py);
-        context.set_item("message", "Error on transport creation for incoming connection")?;
-        context.set_item("exception", exception.bound(py))?;
+        let context = make::dict(py)?;
+        context.set_item(Text("message"), Text("Error on transport creation for incoming connection"))?;
+        context.set_item(Text("exception"), exception.bound(py))?;
         if let Some(protocol) = protocol.filter(|protocol| !protocol.is_none()) {
-            context.set_item("protocol", protocol.bound(py))?;
+            context.set_item(Text("protocol"), protocol.bound(py))?;
         }
         call::method1(&event_loop, &stdlib().names.call_exception_handler, &context.into_any().into())
             .map(drop)
@@ -222,15 +222,15 @@ fn back_off(listening: &Bound<'_, Listening>, core: &Core, error: io::Error) -> 
     let (py, this) = (listening.py(), listening.get());
     let event_loop = this.event_loop.bind(py);
     stop_serving(core, this.fd);
-    event_loop.call_method1("call_later", (RETRY_DELAY, listening.getattr("_resume")?))?;
+    event_loop.call_method1(Text("call_later"), (Float(RETRY_DELAY), listening.getattr(Text("_resume"))?))?;
     if this.starved.swap(true, Ordering::Relaxed) {
         return Ok(());
     }
-    let context = PyDict::new(py);
-    context.set_item("message", "socket.accept() out of system resource")?;
-    context.set_item("exception", os_error(error).into_value(py))?;
-    context.set_item("socket", stdlib().transport_socket.bound(py).call1((&this.socket,))?)?;
-    event_loop.call_method1("call_exception_handler", (context,))?;
+    let context = make::dict(py)?;
+    context.set_item(Text("message"), Text("socket.accept() out of system resource"))?;
+    context.set_item(Text("exception"), os_error(error).into_value(py))?;
+    context.set_item(Text("socket"), stdlib().transport_socket.bound(py).call1((&this.socket,))?)?;
+    event_loop.call_method1(Text("call_exception_handler"), (context,))?;
     Ok(())
 }
 

@@ -2,7 +2,6 @@
 
 use std::ffi::{c_int, c_void};
 
-use pyo3::BoundObject;
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -15,19 +14,16 @@ use crate::ffi::args::Args;
 use crate::ffi::attached::py;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::entry::{getter, method, nothing, one_argument};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result};
 use crate::futures::methods::boolean;
 use crate::marks::{self, Cut};
 use crate::stdlib::stdlib;
 
-/// A Rust value as a Python object.
-pub(super) fn python<'py, T: IntoPyObject<'py>>(value: T) -> Result<Object>
-where
-    PyErr: From<T::Error>,
-{
-    let value = value.into_pyobject(py()).map_err(PyErr::from)?;
-    Ok(Object::from(value.into_bound().into_any()))
+/// A number as a Python object.
+pub(super) fn number<T: TryInto<i64>>(value: T) -> Result<Object> {
+    Ok(make::int(py(), value)?.into_any().into())
 }
 
 method!(is_closing, Stream, |_, stream| Ok(boolean(stream.state.borrow().is_closing())));
@@ -39,7 +35,10 @@ method!(can_write_eof, Stream, |_, _| Ok(boolean(true)));
 method!(get_protocol, Stream, |_, stream| Ok(stream.protocol.or_none()));
 method!(get_limits, Stream, |_, stream| {
     let (high, low) = stream.queue.borrow().limits();
-    stream.limits.get().map_or_else(|| python((low, high)), Ok)
+    stream.limits.get().map_or_else(
+        || Ok(make::tuple(py(), [make::int(py(), low)?, make::int(py(), high)?])?.into_any().into()),
+        Ok,
+    )
 });
 method!(get_size, Stream, |transport, stream| {
     // What waits for the end of the turn is not waiting for the peer.
@@ -47,7 +46,7 @@ method!(get_size, Stream, |transport, stream| {
         writing::flush(transport, stream)?;
     }
     let size = stream.queue.borrow().len();
-    python(size)
+    number(size)
 });
 method!(pause_reading, Stream, |transport, stream| {
     let paused = stream.state.borrow_mut().pause_reading();
@@ -68,14 +67,14 @@ method!(resume_reading, Stream, |transport, stream| {
 });
 method!(make_empty_waiter, Stream, |transport, stream| {
     if !stream.empty_waiter.is_empty() {
-        return Err(PyRuntimeError::new_err("Empty waiter is already set").into());
+        return Err(PyRuntimeError::with_text("Empty waiter is already set").into());
     }
     if !stream.blocked.get() {
         writing::flush(transport, stream)?;
     }
-    let waiter = stream.event_loop.or_none().bound(py()).call_method0("create_future")?;
+    let waiter = stream.event_loop.or_none().bound(py()).call_method0(Text("create_future"))?;
     if stream.queue.borrow().is_empty() {
-        waiter.call_method1("set_result", (py().None(),))?;
+        waiter.call_method1(Text("set_result"), (py().None(),))?;
     }
     stream.empty_waiter.put(Object::from_bound(&waiter));
     Ok(waiter.into())
@@ -87,7 +86,7 @@ method!(reset_empty_waiter, Stream, |_, stream| {
 
 fn log(stream: &Stream, text: &str, transport: &Object) -> Result<()> {
     if stream.is_debug() {
-        stdlib().logger.bound(py()).call_method1("debug", (text, transport.bound(py())))?;
+        stdlib().logger.bound(py()).call_method1(Text("debug"), (Text(text), transport.bound(py())))?;
     }
     Ok(())
 }
@@ -124,9 +123,8 @@ pub(super) unsafe extern "C" fn set_limits(
         // SAFETY: called on an instance, with this call's arguments.
         let (transport, stream, args) =
             unsafe { (Object::borrow(object), Stream::of(object), Args::new(arguments, count, names)) };
-        let known =
-            ["high", "low"].map(|name| Object::from(pyo3::types::PyString::intern(py, name).into_any()));
-        let [high, low] = args.optional(SET_LIMITS, [&known[0], &known[1]])?;
+        let [known_high, known_low] = make::names(py, ["high", "low"])?;
+        let [high, low] = args.optional(SET_LIMITS, [&known_high, &known_low])?;
         let (high, low) = limits(stream, high, low)?;
         let pressure = stream.queue.borrow_mut().set_limits(high, low);
         if pressure == Pressure::Paused {
@@ -143,7 +141,7 @@ fn limit(stream: &Stream, place: usize) -> Result<Object> {
     let (high, low) = stream.queue.borrow().limits();
     match stream.limits.get() {
         Some(limits) => Ok(limits.bound(py()).get_item(place)?.into()),
-        None => python([low, high][place]),
+        None => number([low, high][place]),
     }
 }
 
@@ -155,12 +153,12 @@ fn limits(stream: &Stream, high: Option<Object>, low: Option<Object>) -> Result<
     let high = match (high, &low) {
         (Some(high), _) => high,
         (None, Some(low)) => low.mul(4)?,
-        (None, None) => pyo3::types::PyInt::new(py, 64 * 1024).into_any(),
+        (None, None) => make::int(py, 64 * 1024)?.into_any(),
     };
     let low = low.map_or_else(|| high.floor_div(4), Ok)?;
     if !high.ge(&low)? || !low.ge(0)? {
         let text = format!("high ({}) must be >= low ({}) must be >= 0", high.repr()?, low.repr()?);
-        return Err(PyValueError::new_err(text).into());
+        return Err(PyValueError::with_text(text).into());
     }
     stream.limits.set(marks::shown(&low, &high)?);
     Ok((marks::count(&high, Cut::Down), marks::count(&low, Cut::Down)))
@@ -173,23 +171,23 @@ getter!(server, Stream, |stream| Ok(stream.server.or_none()));
 getter!(socket, Stream, |stream| {
     if stream.fd.get() < 0 { Ok(Object::none()) } else { extra::python_socket(py(), stream) }
 });
-getter!(fd, Stream, |stream| python(stream.number.get()));
+getter!(fd, Stream, |stream| number(stream.number.get()));
 getter!(closing, Stream, |stream| Ok(boolean(stream.state.borrow().is_closing())));
 getter!(paused, Stream, |stream| {
     let state = stream.state.borrow();
     Ok(boolean(!state.is_closing() && !state.is_reading()))
 });
 getter!(eof, Stream, |stream| Ok(boolean(stream.state.borrow().is_eof_written())));
-getter!(lost, Stream, |stream| python(stream.lost.get()));
+getter!(lost, Stream, |stream| number(stream.lost.get()));
 getter!(protocol_paused, Stream, |stream| Ok(boolean(stream.protocol_paused.get())));
 getter!(high_water, Stream, |stream| limit(stream, 1));
 getter!(low_water, Stream, |stream| limit(stream, 0));
-getter!(max_size, Stream, |stream| python(stream.max_size.get()));
+getter!(max_size, Stream, |stream| number(stream.max_size.get()));
 getter!(start_tls_compatible, Stream, |_| Ok(boolean(true)));
 getter!(sendfile_compatible, Stream, |_| Ok(stdlib()
     .sendfile_mode
     .bound(py())
-    .getattr("TRY_NATIVE")?
+    .getattr(Text("TRY_NATIVE"))?
     .into()));
 
 pub(super) unsafe extern "C" fn set_extra(
@@ -200,7 +198,7 @@ pub(super) unsafe extern "C" fn set_extra(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
-        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        let value = value.ok_or_else(|| PyAttributeError::with_text("cannot delete attribute"))?;
         stream.extra.put(value);
         Ok(())
     })
@@ -214,17 +212,17 @@ pub(super) unsafe extern "C" fn set_max_size(
     enter(|py| {
         // SAFETY: called on an instance; null stands for `del`.
         let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
-        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        let value = value.ok_or_else(|| PyAttributeError::with_text("cannot delete attribute"))?;
         stream.max_size.set(value.bound(py).extract()?);
         Ok(())
     })
 }
 
 pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|_| {
+    enter(|py| {
         // SAFETY: called on an instance.
         let stream = unsafe { Stream::of(object) };
-        python(description(stream))
+        Object::text(py, &description(stream))
     })
 }
 

@@ -4,7 +4,6 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use tulipa::sys::{self, FileKind};
 
 use super::kind::Kind;
@@ -15,6 +14,7 @@ use crate::event_loop::EventLoop;
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::Job;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::{Object, Result, call, context};
 use crate::stdlib::stdlib;
 
@@ -30,7 +30,7 @@ pub(crate) struct Given<'a, 'py> {
 pub(crate) fn open_read(event_loop: &Bound<'_, EventLoop>, given: &Given<'_, '_>) -> PyResult<Py<PyAny>> {
     let fd = extra::number(given.pipe)?;
     if sys::file_kind(fd).map_err(os_error)? == FileKind::Other {
-        return Err(PyValueError::new_err("Pipe transport is for pipes/sockets only."));
+        return Err(PyValueError::with_text("Pipe transport is for pipes/sockets only."));
     }
     open(event_loop, given, fd, Kind::ReadPipe)
 }
@@ -43,7 +43,7 @@ pub(crate) fn open_write(event_loop: &Bound<'_, EventLoop>, given: &Given<'_, '_
         FileKind::CharacterDevice => Kind::WriteDevice,
         FileKind::Other => {
             let text = "Pipe transport is only for pipes, sockets and character devices";
-            return Err(PyValueError::new_err(text));
+            return Err(PyValueError::with_text(text));
         }
     };
     open(event_loop, given, fd, kind)
@@ -71,11 +71,11 @@ fn open(
 
 /// Fills in what `get_extra_info` answers.
 fn describe(py: Python<'_>, stream: &Stream, given: &Given<'_, '_>) -> Result<()> {
-    let extra = PyDict::new(py);
+    let extra = make::dict(py)?;
     if let Some(given) = given.extra.filter(|extra| !extra.is_none()) {
         extra.update(given.cast().map_err(PyErr::from)?)?;
     }
-    extra.set_item("pipe", given.pipe)?;
+    extra.set_item(Text("pipe"), given.pipe)?;
     stream.extra.put(extra.into_any().into());
     stream.socket.put(Object::from_bound(given.pipe));
     Ok(())
@@ -112,7 +112,10 @@ fn log_closed_by_peer(transport: &Object, stream: &Stream) -> Result<()> {
     if stream.is_debug() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        stdlib().logger.bound(py).call_method1("info", ("%r was closed by peer", transport.bound(py)))?;
+        stdlib()
+            .logger
+            .bound(py)
+            .call_method1(Text("info"), (Text("%r was closed by peer"), transport.bound(py)))?;
     }
     Ok(())
 }
@@ -121,7 +124,7 @@ fn log_closed_by_peer(transport: &Object, stream: &Stream) -> Result<()> {
 #[inline]
 pub(super) fn write(transport: &Object, stream: &Stream, data: &Object) -> Result<()> {
     if !writing::is_bytes_like(data) {
-        return Err(PyAssertionError::new_err(call::repr(data)?).into());
+        return Err(PyAssertionError::with_text(call::repr(data)?).into());
     }
     writing::write_to_pipe(transport, stream, data)
 }

@@ -8,13 +8,14 @@ use pyo3::ffi;
 use super::methods::{
     abort, can_write_eof, close, closing, event_loop, extra_property, fd, get_limits, get_protocol, get_size,
     high_water, is_closing, is_reading, lost, low_water, max_size, pause_reading, paused, protocol,
-    protocol_paused, python, resume_reading, set_extra, set_limits, set_max_size,
+    protocol_paused, resume_reading, set_extra, set_limits, set_max_size,
 };
 use super::pipe;
 use super::stream::{self as life, Stream};
 use crate::ffi::Object;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::entry::{getter, method, nothing, one_argument};
+use crate::ffi::make::Exception;
 use crate::ffi::raised::enter;
 
 method!(write_eof, Stream, |transport, stream| nothing(life::close(transport, stream)));
@@ -48,7 +49,7 @@ unsafe extern "C" fn set_pipe(
     enter(|_| {
         // SAFETY: called on an instance; null stands for `del`.
         let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
-        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        let value = value.ok_or_else(|| PyAttributeError::with_text("cannot delete attribute"))?;
         if value.is_none() {
             life::forget_descriptor(stream);
         } else {
@@ -59,10 +60,10 @@ unsafe extern "C" fn set_pipe(
 }
 
 pub(super) unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    enter(|_| {
+    enter(|py| {
         // SAFETY: called on an instance.
         let stream = unsafe { Stream::of(object) };
-        python(pipe::description(stream))
+        Object::text(py, &pipe::description(stream))
     })
 }
 

@@ -16,6 +16,7 @@ use super::pipe;
 use super::stream::{Stream, close, fatal_error};
 use crate::errors::os_error;
 use crate::ffi::buffer::{Buffer, new_bytes};
+use crate::ffi::make::{Exception, Text};
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::sslproto;
@@ -225,7 +226,7 @@ fn buffer_of(protocol: &Object) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     if buffer.bound(py).len()? == 0 {
-        return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer").into());
+        return Err(PyRuntimeError::with_text("get_buffer() returned an empty buffer").into());
     }
     Ok(buffer)
 }
@@ -240,7 +241,7 @@ fn not_writable(buffer: &Object) -> Raised {
     let kind =
         buffer.bound(py).get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     let text = format!("recv_into() argument 1 must be read-write bytes-like object, not {kind}");
-    PyTypeError::new_err(text).into()
+    PyTypeError::with_text(text).into()
 }
 
 /// The peer has ended its half: the protocol decides whether the connection stays open for writing.
@@ -252,7 +253,10 @@ fn end_of_stream(transport: &Object, stream: &Stream) -> Result<bool> {
     if stream.is_debug() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        stdlib().logger.bound(py).call_method1("debug", ("%r received EOF", transport.bound(py)))?;
+        stdlib()
+            .logger
+            .bound(py)
+            .call_method1(Text("debug"), (Text("%r received EOF"), transport.bound(py)))?;
     }
     let keep_open = call::method0(&stream.protocol.or_none(), &stdlib().names.eof_received)
         .and_then(|answer| call::truth(&answer));

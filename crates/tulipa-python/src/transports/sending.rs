@@ -21,6 +21,7 @@ use super::stream::Stream;
 use crate::errors::os_error;
 use crate::event_loop::EventLoop;
 use crate::event_loop::descriptors::{self, Side};
+use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::{Object, Result};
 use crate::stdlib::stdlib;
 
@@ -81,7 +82,7 @@ pub(super) fn connection_lost(sending: &Object) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let sending = sending.bound(py).cast_into::<Sending>().map_err(PyErr::from)?;
-    let lost = PyConnectionError::new_err("Connection is closed by peer");
+    let lost = PyConnectionError::with_text("Connection is closed by peer");
     Ok(sending.get().end(py, Err(lost))?)
 }
 
@@ -103,10 +104,12 @@ fn wait(sending: &Bound<'_, Sending>) -> PyResult<()> {
     }
     let event_loop = this.event_loop.bind(py);
     if this.transport.is_none() {
-        event_loop.call_method1("_ensure_fd_no_transport", (this.socket,))?;
+        event_loop.call_method1(Text("_ensure_fd_no_transport"), (this.socket,))?;
     }
     this.waiting.store(true, Ordering::Relaxed);
-    this.future.bind(py).call_method1("add_done_callback", (sending.getattr("_future_done")?,))?;
+    this.future
+        .bind(py)
+        .call_method1(Text("add_done_callback"), (sending.getattr(Text("_future_done"))?,))?;
     if let Some(transport) = this.transport(py) {
         // SAFETY: `start` has checked the class.
         return Ok(unsafe { Stream::of(transport.as_ptr()) }.set_sending(Some(Object::from_bound(sending)))?);
@@ -167,16 +170,25 @@ impl Sending {
     fn failure(&self, py: Python<'_>, error: io::Error) -> PyErr {
         if self.progress().sent() == 0 {
             let class = stdlib().sendfile_not_available.bound(py);
-            return class.call1(("os.sendfile call failed",)).map_or_else(|error| error, PyErr::from_value);
+            return class
+                .call1((Text("os.sendfile call failed"),))
+                .map_or_else(|error| error, PyErr::from_value);
         }
         let closed = self.waiting.load(Ordering::Relaxed) && error.raw_os_error() == Some(libc::ENOTCONN);
         let error = os_error(error);
         if !closed {
             return error;
         }
-        let closed = PyConnectionError::new_err(("socket is not connected", libc::ENOTCONN));
-        closed.set_cause(py, Some(error));
-        closed
+        let arguments = make::object(py, Text("socket is not connected"))
+            .and_then(|text| make::tuple(py, [text, make::object(py, Int(libc::ENOTCONN))?]));
+        match arguments {
+            Ok(arguments) => {
+                let closed = PyConnectionError::with(py, &arguments);
+                closed.set_cause(py, Some(error));
+                closed
+            }
+            Err(error) => error,
+        }
     }
 
     /// Stops waiting, leaves the file at what comes next, and tells the future, unless that is done.
@@ -189,12 +201,12 @@ impl Sending {
         let seeks = sent > 0 || stdlib().behaviour.sendfile_always_seeks;
         let moved = if seeks { sys::seek(self.file, position).map_err(os_error) } else { Ok(()) };
         let future = self.future.bind(py);
-        if future.call_method0("done")?.is_truthy()? {
+        if future.call_method0(Text("done"))?.is_truthy()? {
             return Ok(());
         }
         match moved.and(outcome) {
-            Ok(()) => future.call_method1("set_result", (sent,))?,
-            Err(error) => future.call_method1("set_exception", (error.into_value(py),))?,
+            Ok(()) => future.call_method1(Text("set_result"), (Int(sent),))?,
+            Err(error) => future.call_method1(Text("set_exception"), (error.into_value(py),))?,
         };
         Ok(())
     }

@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use tulipa::stream::{Close, Emptied, Fail, StreamState, WriteQueue};
 use tulipa::{Interest, Readiness, Token, sys};
 
@@ -20,6 +19,7 @@ use crate::errors::os_error;
 use crate::event_loop::contexts::Context;
 use crate::event_loop::core::Core;
 use crate::event_loop::job::{Job, Source, Unowned};
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, Slot, call, context};
 use crate::sslproto;
@@ -388,7 +388,7 @@ pub(super) fn set_protocol(stream: &Stream, protocol: Object) -> Result<()> {
 /// Whether a protocol lends its own buffer. One that cannot be handed data in any other way does, whatever its class.
 pub(crate) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(protocol.is_instance(&stdlib().buffered_protocol.bound(protocol.py()))?
-        || !protocol.hasattr("data_received")? && protocol.hasattr("get_buffer")?)
+        || !protocol.hasattr(Text("data_received"))? && protocol.hasattr(Text("get_buffer"))?)
 }
 
 fn attach(stream: &Stream, transport: &Object, server: Option<Object>) -> Result<()> {
@@ -453,8 +453,8 @@ fn opened(stream: &Stream) -> Result<()> {
     if let Some(waiter) = stream.waiter.take() {
         // SAFETY: attached.
         let waiter = waiter.bound(unsafe { Python::assume_attached() });
-        if !waiter.call_method0("cancelled")?.is_truthy()? {
-            waiter.call_method1("set_result", (waiter.py().None(),))?;
+        if !waiter.call_method0(Text("cancelled"))?.is_truthy()? {
+            waiter.call_method1(Text("set_result"), (waiter.py().None(),))?;
         }
     }
     // Last: a descriptor that cannot be watched is an error, and no more Python may be called then.
@@ -492,7 +492,7 @@ pub(super) fn emptied(transport: &Object, stream: &Stream) -> Result<()> {
     if let Some(waiter) = stream.empty_waiter.get() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        waiter.bound(py).call_method1("set_result", (py.None(),))?;
+        waiter.bound(py).call_method1(Text("set_result"), (py.None(),))?;
     }
     let emptied = stream.state.borrow_mut().emptied();
     match emptied {
@@ -531,10 +531,14 @@ fn report(transport: &Object, stream: &Stream, exception: &Object, message: &str
     let py = unsafe { Python::assume_attached() };
     if stream.kind.get().is_usual(exception) {
         if stream.is_debug() {
-            let keywords = PyDict::new(py);
-            keywords.set_item("exc_info", exception.bound(py))?;
+            let keywords = make::dict(py)?;
+            keywords.set_item(Text("exc_info"), exception.bound(py))?;
             let logger = stdlib().logger.bound(py);
-            logger.call_method("debug", ("%r: %s", transport.bound(py), message), Some(&keywords))?;
+            logger.call_method(
+                Text("debug"),
+                (Text("%r: %s"), transport.bound(py), Text(message)),
+                Some(&keywords),
+            )?;
         }
         return Ok(());
     }
@@ -550,11 +554,11 @@ pub(super) fn protocol_failed(
 ) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let context = PyDict::new(py);
-    context.set_item("message", message)?;
-    context.set_item("exception", exception.bound(py))?;
-    context.set_item("transport", transport.bound(py))?;
-    context.set_item("protocol", stream.protocol.or_none().bound(py))?;
+    let context = make::dict(py)?;
+    context.set_item(Text("message"), Text(message))?;
+    context.set_item(Text("exception"), exception.bound(py))?;
+    context.set_item(Text("transport"), transport.bound(py))?;
+    context.set_item(Text("protocol"), stream.protocol.or_none().bound(py))?;
     let handler = &stdlib().names.call_exception_handler;
     call::method1(&stream.event_loop.or_none(), handler, &context.into_any().into()).map(drop)
 }
@@ -586,7 +590,7 @@ pub(super) fn ensure_schedulable(stream: &Stream, core: &Core) -> Result<()> {
     if core.is_debug() {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        stream.event_loop.or_none().bound(py).call_method0("_check_thread")?;
+        stream.event_loop.or_none().bound(py).call_method0(Text("_check_thread"))?;
     }
     Ok(())
 }
@@ -611,9 +615,9 @@ fn wake_empty_waiter(stream: &Stream) -> Result<()> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let waiter = waiter.bound(py);
-    if !waiter.call_method0("done")?.is_truthy()? {
-        let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
-        waiter.call_method1("set_exception", (error.into_value(py),))?;
+    if !waiter.call_method0(Text("done"))?.is_truthy()? {
+        let error = pyo3::exceptions::PyConnectionError::with_text("Connection is closed by peer");
+        waiter.call_method1(Text("set_exception"), (error.into_value(py),))?;
     }
     Ok(())
 }

@@ -11,7 +11,6 @@ use std::net::Shutdown;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 use tulipa::stream::{Pressure, SLICES_AT_ONCE, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
@@ -21,6 +20,7 @@ use super::stream::{Chunk, Released, Stream, emptied, fatal_error, protocol_fail
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
 use crate::ffi::attached::py;
+use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::finally;
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::stdlib::stdlib;
@@ -65,7 +65,7 @@ pub(super) fn write_lines(transport: &Object, stream: &Stream, lines: &Object) -
     if !cfg!(Py_3_12) {
         // There asyncio joins the lines and writes the result.
         let joined =
-            call::method1(&Object::from(PyBytes::new(py(), b"").into_any()), &stdlib().names.join, lines)?;
+            call::method1(&Object::from(make::bytes(py(), b"")?.into_any()), &stdlib().names.join, lines)?;
         return write(transport, stream, &joined);
     }
     check(
@@ -113,10 +113,10 @@ pub(crate) fn is_bytes_like(data: &Object) -> bool {
 
 fn check(stream: &Stream, after_eof: &'static str, sending_file: &'static str) -> Result<()> {
     if stream.state.borrow().check_write() == Write::AfterEof {
-        return Err(PyRuntimeError::new_err(after_eof).into());
+        return Err(PyRuntimeError::with_text(after_eof).into());
     }
     if !stream.empty_waiter.is_empty() {
-        return Err(PyRuntimeError::new_err(sending_file).into());
+        return Err(PyRuntimeError::with_text(sending_file).into());
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ pub(super) fn as_bytes(data: &Object) -> Result<Object> {
         let name = data.bound(py()).get_type().name()?.repr()?.to_string();
         let wanted = if cfg!(Py_3_14) { "bytes, bytearray, or memoryview" } else { "bytes-like" };
         let text = format!("data argument must be a {wanted} object, not {name}");
-        return Err(PyTypeError::new_err(text).into());
+        return Err(PyTypeError::with_text(text).into());
     }
     copy_bytes(data)
 }
@@ -172,7 +172,7 @@ pub(super) fn write_to_lost(stream: &Stream) -> Result<()> {
     let writes = stream.lost.get();
     if writes >= SILENT_WRITES {
         let logger = stdlib().logger.bound(py());
-        logger.call_method1("warning", (stream.kind.get().futile_write(),))?;
+        logger.call_method1(Text("warning"), (Text(stream.kind.get().futile_write()),))?;
     }
     stream.lost.set(writes.saturating_add(1));
     Ok(())

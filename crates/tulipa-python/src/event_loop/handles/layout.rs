@@ -12,6 +12,7 @@ use super::class::{METHODS, TIMER_METHODS, life_cycle, make};
 use crate::event_loop::contexts::Context;
 use crate::event_loop::thread_safe::ThreadSafe;
 use crate::ffi::class::{extension_offset, member_offset};
+use crate::ffi::make;
 use crate::ffi::{Object, Once, Result, Slot};
 use crate::stdlib::stdlib;
 
@@ -58,7 +59,7 @@ impl Layout {
     fn new(py: Python<'_>) -> Result<Self> {
         let (base, timer_base) = (&stdlib().abstract_handle, &stdlib().abstract_timer_handle);
         let offset = |class: &Object, name: &str| {
-            let name = pyo3::types::PyString::intern(py, name).into_any();
+            let name = make::interned(py, name)?.into_any();
             member_offset(class, &name.into())
         };
         let sharing = extension_offset(base.as_ptr().cast());

@@ -11,6 +11,7 @@ use super::{is_cancelled, show};
 use crate::event_loop::bare;
 use crate::event_loop::contexts::{Context, Holder};
 use crate::event_loop::core::Core;
+use crate::ffi::make::{self, Text};
 use crate::ffi::{Object, Raised, Result, call, context};
 use crate::futures::methods::{self as futures, boolean};
 use crate::stdlib::stdlib;
@@ -192,19 +193,19 @@ pub(crate) fn failure_context<'py>(
     let [callback, arguments] = parts_of(handle)?;
     // SAFETY: a handle.
     let traceback = unsafe { at(object, layout.source_traceback) }.or_none();
-    let keywords = PyDict::new(py);
+    let keywords = make::dict(py)?;
     if stdlib().behaviour.format_takes_debug {
-        let event_loop = handle.bound(py).getattr("_loop")?;
-        keywords.set_item("debug", event_loop.call_method0("get_debug")?)?;
+        let event_loop = handle.bound(py).getattr(Text("_loop"))?;
+        keywords.set_item(Text("debug"), event_loop.call_method0(Text("get_debug"))?)?;
     }
     let format = stdlib().format_callback_source.bound(py);
     let source = format.call((callback.bound(py), arguments.bound(py)), Some(&keywords))?;
-    let context = PyDict::new(py);
-    context.set_item("message", format!("Exception in callback {source}"))?;
-    context.set_item("exception", exception.bound(py))?;
-    context.set_item("handle", handle.bound(py))?;
+    let context = make::dict(py)?;
+    context.set_item(Text("message"), Text(format!("Exception in callback {source}")))?;
+    context.set_item(Text("exception"), exception.bound(py))?;
+    context.set_item(Text("handle"), handle.bound(py))?;
     if traceback.bound(py).is_truthy()? {
-        context.set_item("source_traceback", traceback.bound(py))?;
+        context.set_item(Text("source_traceback"), traceback.bound(py))?;
     }
     Ok(context)
 }

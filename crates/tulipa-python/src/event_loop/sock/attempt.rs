@@ -18,6 +18,7 @@ use super::operation::{Kind, SocketOperation};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::ffi::buffer::{Buffer, bytes_of, is_bytes, new_bytes};
+use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::{Object, Raised, Result, call};
 use crate::stdlib::stdlib;
 
@@ -106,8 +107,8 @@ fn writable(operation: &SocketOperation) -> Result<Buffer> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
         let method = operation.kind.socket_method();
-        let complaint = operation.socket.or_none().bound(py).call_method1(method, (object.bound(py),));
-        complaint.map_or_else(Raised::from, |_| PyOSError::new_err("the buffer has changed").into())
+        let complaint = operation.socket.or_none().bound(py).call_method1(Text(method), (object.bound(py),));
+        complaint.map_or_else(Raised::from, |_| PyOSError::with_text("the buffer has changed").into())
     })
 }
 
@@ -201,7 +202,11 @@ fn connect_failed(error: &io::Error, operation: &SocketOperation) -> Raised {
     let py = unsafe { Python::assume_attached() };
     match operation.address.or_none().bound(py).str() {
         Ok(address) => {
-            PyOSError::new_err((error.raw_os_error(), format!("Connect call failed {address}"))).into()
+            let text = make::text(py, &format!("Connect call failed {address}"));
+            let number = error.raw_os_error().unwrap_or_default();
+            text.and_then(|text| crate::errors::os_error_of(py, number, &text))
+                .unwrap_or_else(|error| error)
+                .into()
         }
         Err(error) => error.into(),
     }
@@ -223,7 +228,7 @@ fn accept(fd: RawFd, operation: &SocketOperation) -> Result<Option<Object>> {
 fn python_socket(listening: &Object, connection: OwnedFd) -> Result<Object> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
-    let kind = (family(listening), super::kind(listening), super::protocol(listening));
+    let kind = (Int(family(listening)), Int(super::kind(listening)), Int(super::protocol(listening)));
     let socket = super::adopt(py, connection.as_raw_fd(), kind)?;
     // The socket owns it now.
     let _ = connection.into_raw_fd();

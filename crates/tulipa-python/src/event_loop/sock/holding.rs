@@ -4,8 +4,8 @@
 //! never woken, or by whatever file the kernel gives the number to next.
 
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
 
+use crate::ffi::make;
 use crate::ffi::{Object, Result, call};
 use crate::stdlib::stdlib;
 
@@ -28,7 +28,7 @@ fn change(socket: &Object, by: isize) -> Result<isize> {
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let count = call::getattr(socket, name)?.bound(py).extract::<isize>()? + by;
-    let changed = PyInt::new(py, count);
+    let changed = make::int(py, count)?;
     call::setattr(socket, name, &Object::from_bound(changed.as_any()))?;
     Ok(count)
 }

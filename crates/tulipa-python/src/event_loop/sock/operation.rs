@@ -13,6 +13,7 @@ use super::super::core::Core;
 use super::super::descriptors::{self, Side};
 use super::super::job::Source;
 use super::{attempt, holding, waiting};
+use crate::ffi::make::Exception;
 use crate::ffi::raised::{finally, unraisable};
 use crate::ffi::{Object, Raised, Result, Slot};
 use crate::futures::class::preserving_exception;
@@ -145,7 +146,7 @@ impl Machine for Box<SocketOperation> {
     fn start(&self, _this: &Object) -> Result<Step> {
         let event_loop = self.event_loop.or_none();
         let Some(core) = Core::of(&event_loop) else {
-            return Err(PyRuntimeError::new_err("Event loop is closed").into());
+            return Err(PyRuntimeError::with_text("Event loop is closed").into());
         };
         match attempt::perform(core, self) {
             Ok(attempt::Performed::Done(value)) => self.release().map(|()| Step::Done(value)),

@@ -17,6 +17,7 @@ use super::super::core::Core;
 use super::super::descriptors::{self, Side};
 use super::super::job::Source;
 use crate::errors::os_error;
+use crate::ffi::make::Exception;
 use crate::ffi::{Object, Result};
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -56,7 +57,7 @@ pub(super) fn wait(core: &Core, side: Side, fd: RawFd, socket: &Object, waiter: 
         }
         Owner::Transport => {
             let text = format!("File descriptor {fd} is used by a transport that is being closed");
-            return Err(PyRuntimeError::new_err(text).into());
+            return Err(PyRuntimeError::with_text(text).into());
         }
     }
     Ok(token)
