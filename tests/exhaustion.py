@@ -167,6 +167,14 @@ def transport(made: Any) -> None:
     turn(3)
 
 
+def watched(pair: Any) -> None:
+    ours, peer = pair
+    loop.add_reader(ours, id, 1)
+    loop.add_writer(ours, id, 2)
+    peer.send(b"x")
+    turn(2)
+
+
 def nothing() -> None:
     return None
 
@@ -186,6 +194,18 @@ def connected() -> Any:
     return protocol, peer
 
 
+pairs: list[tuple[socket.socket, socket.socket]] = []
+
+
+def watched_pair() -> Any:
+    while pairs:
+        for end in pairs.pop():
+            forget(end.fileno())
+            end.close()
+    pairs.append(socket.socketpair())
+    return pairs[0]
+
+
 OPERATIONS: list[tuple[Callable[[Any], None], Callable[[], Any]]] = [
     (futures, nothing),
     (future_refuses, nothing),
@@ -198,7 +218,13 @@ OPERATIONS: list[tuple[Callable[[Any], None], Callable[[], Any]]] = [
     (several, only(value, fail)),
     (reader, made_reader),
     (transport, connected),
+    (watched, watched_pair),
 ]
+
+
+def forget(descriptor: int) -> None:
+    loop.remove_reader(descriptor)
+    loop.remove_writer(descriptor)
 
 
 async def alive() -> int:

@@ -126,28 +126,6 @@ impl EventLoop {
 
     // Watching file descriptors.
 
-    #[pyo3(signature = (fd, callback, *args, context=None))]
-    fn _add_reader(
-        slf: &Bound<'_, Self>,
-        fd: &Bound<'_, PyAny>,
-        callback: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        descriptors::add(slf, Side::Reader, fd, (callback, args, context))
-    }
-
-    #[pyo3(signature = (fd, callback, *args, context=None))]
-    fn _add_writer(
-        slf: &Bound<'_, Self>,
-        fd: &Bound<'_, PyAny>,
-        callback: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        descriptors::add(slf, Side::Writer, fd, (callback, args, context))
-    }
-
     fn _remove_reader(&self, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
         descriptors::remove(&self.core, Side::Reader, fd)
     }
@@ -396,17 +374,6 @@ impl EventLoop {
     #[setter(_task_factory)]
     fn set_task_factory_slot(&self, factory: &Bound<'_, PyAny>) {
         self.core.task_factory.set((!factory.is_none()).then(|| Object::from_bound(factory)));
-    }
-
-    /// Have an executor call `func(*args)`; the returned Future has the answer.
-    #[pyo3(signature = (executor, func, *args))]
-    fn run_in_executor(
-        slf: &Bound<'_, Self>,
-        executor: &Bound<'_, PyAny>,
-        func: &Bound<'_, PyAny>,
-        args: &Bound<'_, PyTuple>,
-    ) -> PyResult<Py<PyAny>> {
-        executors::run_in_executor(slf, executor, func, args)
     }
 
     /// The answer of socket.getaddrinfo, or a Future of it. None: asyncio's own way must be taken.

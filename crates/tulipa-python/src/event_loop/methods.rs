@@ -10,9 +10,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::core::Core;
+use super::descriptors::{self, Side};
 use super::handles::{self, Parts};
 use super::job::{self, Job};
-use super::timers;
+use super::{EventLoop, timers};
+use crate::executors;
 use crate::ffi::args::Args;
 use crate::ffi::class::{add_methods, fastcall, noargs};
 use crate::ffi::make::{self, Exception, Text};
@@ -22,7 +24,7 @@ use crate::futures;
 use crate::stdlib::stdlib;
 use crate::tasks::{self, Arguments};
 
-static mut METHODS: [ffi::PyMethodDef; 7] = [
+static mut METHODS: [ffi::PyMethodDef; 10] = [
     fastcall(
         c"call_soon",
         call_soon,
@@ -49,6 +51,21 @@ static mut METHODS: [ffi::PyMethodDef; 7] = [
         c"create_task",
         create_task,
         c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine, and return its Task.",
+    ),
+    fastcall(
+        c"_add_reader",
+        add_reader,
+        c"_add_reader($self, fd, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) when fd can be read.",
+    ),
+    fastcall(
+        c"_add_writer",
+        add_writer,
+        c"_add_writer($self, fd, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) when fd can be written.",
+    ),
+    fastcall(
+        c"run_in_executor",
+        run_in_executor,
+        c"run_in_executor($self, executor, func, *args)\n--\n\nHave an executor call func(*args); the returned Future has the answer.",
     ),
 ];
 
@@ -317,4 +334,60 @@ fn create_by_asyncio(
     })?;
     let method = stdlib().base_event_loop.bound(py).getattr(Text("create_task"))?;
     Ok(method.call((event_loop.bound(py), coroutine.bound(py)), Some(&keywords))?.into())
+}
+
+unsafe extern "C" fn add_reader(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called on a loop, with this call's arguments.
+    let (event_loop, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
+    enter(|py| watch(py, &event_loop, Side::Reader, "BaseSelectorEventLoop._add_reader", &args))
+}
+
+unsafe extern "C" fn add_writer(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called on a loop, with this call's arguments.
+    let (event_loop, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
+    enter(|py| watch(py, &event_loop, Side::Writer, "BaseSelectorEventLoop._add_writer", &args))
+}
+
+fn watch(py: Python<'_>, event_loop: &Object, side: Side, function: &str, args: &Args<'_>) -> Result<Object> {
+    let names = &stdlib().names;
+    let given = Scheduling::parse(function, [&names.fd, &names.callback], args)?;
+    let [file, callback] = given.leading.each_ref().map(|value| value.bound(py));
+    let event_loop = event_loop.bound(py).cast_into::<EventLoop>().map_err(PyErr::from)?;
+    let rest = tuple(given.rest)?.bound(py).cast_into().map_err(PyErr::from)?;
+    let context = given.context.filter(|context| !context.is_none()).map(|context| context.bound(py));
+    let handle = descriptors::add(&event_loop, side, &file, (&callback, &rest, context.as_ref()))?;
+    Ok(Object::from_bound(handle.bind(py)))
+}
+
+unsafe extern "C" fn run_in_executor(
+    object: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    const FUNCTION: &str = "BaseEventLoop.run_in_executor";
+    enter(|py| {
+        // SAFETY: called on a loop, with this call's arguments.
+        let (event_loop, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
+        let names = &stdlib().names;
+        let given = Scheduling::parse(FUNCTION, [&names.executor, &names.func], &args)?;
+        if given.context.is_some() {
+            return Err(mistaken(FUNCTION, "got an unexpected keyword argument 'context'"));
+        }
+        let [executor, function] = given.leading.each_ref().map(|value| value.bound(py));
+        let event_loop = event_loop.bound(py).cast_into::<EventLoop>().map_err(PyErr::from)?;
+        let rest = tuple(given.rest)?.bound(py).cast_into().map_err(PyErr::from)?;
+        let future = executors::run_in_executor(&event_loop, &executor, &function, &rest)?;
+        Ok(Object::from_bound(future.bind(py)))
+    })
 }
