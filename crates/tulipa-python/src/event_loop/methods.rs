@@ -4,7 +4,6 @@
 //! are put into the class when the module is made, as method descriptors, so Python sees no difference: CPython's
 //! descriptors check that they are called on a loop before they come here.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -15,9 +14,9 @@ use super::handles::{self, Parts};
 use super::job::{self, Job};
 use super::{EventLoop, timers};
 use crate::executors;
-use crate::ffi::args::Args;
+use crate::ffi::args::{Args, missing_arguments, mistaken, shown};
 use crate::ffi::class::{add_methods, fastcall, noargs};
-use crate::ffi::make::{self, Exception, Text};
+use crate::ffi::make::{self, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures;
@@ -54,12 +53,12 @@ static mut METHODS: [ffi::PyMethodDef; 10] = [
     ),
     fastcall(
         c"_add_reader",
-        add_reader,
+        add::<false>,
         c"_add_reader($self, fd, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) when fd can be read.",
     ),
     fastcall(
         c"_add_writer",
-        add_writer,
+        add::<true>,
         c"_add_writer($self, fd, callback, *args, context=None)\n--\n\nHave the loop call callback(*args) when fd can be written.",
     ),
     fastcall(
@@ -113,37 +112,19 @@ impl<'a, const N: usize> Scheduling<'a, N> {
             // SAFETY: arguments live for the call.
             *place = leading.get(index).map(|&value| unsafe { Object::borrow(value) });
             if place.is_some() && by_name[index].is_some() {
-                return Err(mistaken(
-                    function,
-                    &format!("got multiple values for argument '{}'", text(names[index])),
-                ));
+                let text = format!("got multiple values for argument '{}'", shown(names[index]));
+                return Err(mistaken(function, &text));
             }
             *place = place.take().or_else(|| by_name[index].take());
         }
         args.refuse_others(function, &names, &stdlib().names.context)?;
-        let missing: Vec<_> =
-            (0..N).filter(|&index| found[index].is_none()).map(|index| text(names[index])).collect();
-        if !missing.is_empty() {
-            return Err(mistaken(function, &missing_text(&missing)));
+        if found.iter().any(Option::is_none) {
+            let missing = (0..N).filter(|&index| found[index].is_none());
+            return Err(missing_arguments(function, missing.map(|index| names[index])));
         }
         let leading = found.map(|value| value.expect("missing ones were refused"));
         Ok(Self { leading, rest, context: args.named_value(&stdlib().names.context) })
     }
-}
-
-fn mistaken(function: &str, complaint: &str) -> crate::ffi::Raised {
-    PyTypeError::with_text(format!("{function}() {complaint}")).into()
-}
-
-fn text(name: &Object) -> String {
-    // SAFETY: attached.
-    name.bound(unsafe { Python::assume_attached() }).to_string()
-}
-
-fn missing_text(missing: &[String]) -> String {
-    let plural = if missing.len() == 1 { "" } else { "s" };
-    let names = missing.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(" and ");
-    format!("missing {} required positional argument{plural}: {names}", missing.len())
 }
 
 /// `args` as the tuple that a Handle keeps.
@@ -307,7 +288,7 @@ fn coroutine_of(args: &Args<'_>) -> Result<Object> {
     let named = args.named_value(&stdlib().names.coro);
     match (args.at(0), named) {
         (Some(_), Some(_)) => Err(mistaken(FUNCTION, "got multiple values for argument 'coro'")),
-        (None, None) => Err(mistaken(FUNCTION, &missing_text(&["coro".into()]))),
+        (None, None) => Err(missing_arguments(FUNCTION, [&stdlib().names.coro].into_iter())),
         _ if args.positional.len() > 1 => {
             let count = args.positional.len() + 1;
             Err(mistaken(FUNCTION, &format!("takes 2 positional arguments but {count} were given")))
@@ -336,26 +317,23 @@ fn create_by_asyncio(
     Ok(method.call((event_loop.bound(py), coroutine.bound(py)), Some(&keywords))?.into())
 }
 
-unsafe extern "C" fn add_reader(
+/// `_add_reader`, or `_add_writer`.
+unsafe extern "C" fn add<const WRITER: bool>(
     object: *mut ffi::PyObject,
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    // SAFETY: called on a loop, with this call's arguments.
-    let (event_loop, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
-    enter(|py| watch(py, &event_loop, Side::Reader, "BaseSelectorEventLoop._add_reader", &args))
-}
-
-unsafe extern "C" fn add_writer(
-    object: *mut ffi::PyObject,
-    arguments: *const *mut ffi::PyObject,
-    count: ffi::Py_ssize_t,
-    names: *mut ffi::PyObject,
-) -> *mut ffi::PyObject {
-    // SAFETY: called on a loop, with this call's arguments.
-    let (event_loop, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
-    enter(|py| watch(py, &event_loop, Side::Writer, "BaseSelectorEventLoop._add_writer", &args))
+    let (side, function) = if WRITER {
+        (Side::Writer, "BaseSelectorEventLoop._add_writer")
+    } else {
+        (Side::Reader, "BaseSelectorEventLoop._add_reader")
+    };
+    enter(|py| {
+        // SAFETY: called on a loop, with this call's arguments.
+        let (event_loop, args) = unsafe { (Object::borrow(object), Args::new(arguments, count, names)) };
+        watch(py, &event_loop, side, function, &args)
+    })
 }
 
 fn watch(py: Python<'_>, event_loop: &Object, side: Side, function: &str, args: &Args<'_>) -> Result<Object> {

@@ -228,14 +228,7 @@ impl Args<'_> {
             return mistaken(method, &text);
         }
         let missing = (given..required).filter(|place| !places.contains(place));
-        let missing: Vec<_> = missing.map(|place| format!("'{}'", shown(known[place]))).collect();
-        let plural = if missing.len() == 1 { "" } else { "s" };
-        let text = format!(
-            "missing {} required positional argument{plural}: {}",
-            missing.len(),
-            missing.join(" and ")
-        );
-        mistaken(method, &text)
+        missing_arguments(method, missing.map(|place| known[place]))
     }
 
     /// Distributes the keywords over `known` (their values come back in that order); others are refused as
@@ -269,13 +262,23 @@ fn place_of(name: *mut ffi::PyObject, known: &[&Object]) -> Option<usize> {
     })
 }
 
+/// The TypeError for a call that is wrong, in CPython's words.
 #[cold]
-fn mistaken(method: &str, text: &str) -> Raised {
+pub(crate) fn mistaken(method: &str, text: &str) -> Raised {
     PyTypeError::with_text(format!("{method}() {text}")).into()
 }
 
+/// The same for arguments that nobody has given.
+#[cold]
+pub(crate) fn missing_arguments<'a>(method: &str, names: impl Iterator<Item = &'a Object>) -> Raised {
+    let missing: Vec<_> = names.map(|name| format!("'{}'", shown(name))).collect();
+    let (count, plural) = (missing.len(), if missing.len() == 1 { "" } else { "s" });
+    let text = format!("missing {count} required positional argument{plural}: {}", missing.join(" and "));
+    mistaken(method, &text)
+}
+
 /// The name of an argument.
-fn shown(name: &Object) -> String {
+pub(crate) fn shown(name: &Object) -> String {
     // SAFETY: attached.
     name.bound(unsafe { pyo3::Python::assume_attached() }).to_string()
 }
