@@ -47,26 +47,23 @@ fn make() -> Result<Object> {
 /// `StopIteration(value)`, set in the indicator.
 #[inline]
 pub(crate) fn with_value(value: Object) -> Raised {
-    if is_followed() {
-        return stop_iteration(Some(&value));
-    }
     // SAFETY: one live object, which the tuple gets a reference to; the result is new or null.
-    let arguments = unsafe { Object::steal(ffi::PyTuple_Pack(1, value.as_ptr())) };
-    match arguments.and_then(|arguments| filled(arguments, value)) {
-        Ok(exception) => raise(exception),
-        Err(raised) => raised,
-    }
+    with(value, |value| unsafe { Object::steal(ffi::PyTuple_Pack(1, value.as_ptr())) })
 }
 
 /// As `with_value`, with the value in `value` alone and not in `args`: for the interpreter, which looks at no more.
 #[inline]
 pub(crate) fn with_bare_value(value: Object) -> Raised {
+    // SAFETY: the one empty tuple.
+    with(value, |_| unsafe { Object::steal(ffi::PyTuple_New(0)) })
+}
+
+#[inline]
+fn with(value: Object, arguments: impl FnOnce(&Object) -> Result<Object>) -> Raised {
     if is_followed() {
         return stop_iteration(Some(&value));
     }
-    // SAFETY: the one empty tuple.
-    let arguments = unsafe { Object::steal(ffi::PyTuple_New(0)) };
-    match arguments.and_then(|arguments| filled(arguments, value)) {
+    match arguments(&value).and_then(|arguments| filled(arguments, value)) {
         Ok(exception) => raise(exception),
         Err(raised) => raised,
     }
