@@ -15,7 +15,7 @@ use std::ffi::CStr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyModule;
+use pyo3::types::{PyInt, PyModule};
 use pyo3::{PyClass, PyTypeInfo};
 
 pub(crate) use barrier::Barrier;
@@ -90,6 +90,11 @@ fn has_attributes(object: &Object) -> bool {
         let dict = *object.as_ptr().byte_offset(offset).cast::<*mut ffi::PyObject>();
         !dict.is_null() && ffi::PyDict_Size(dict) > 0
     }
+}
+
+/// A count that is exactly an integer, and one that the machine has room for; others are compared by Python.
+fn plain_count(given: &Bound<'_, PyAny>) -> Option<i64> {
+    given.cast_exact::<PyInt>().ok()?.extract().ok()
 }
 
 /// Whether the class of `object` is one of these, and not a subclass made elsewhere.

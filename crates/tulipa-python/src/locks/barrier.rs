@@ -6,12 +6,12 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::condition::{self, Condition};
 use super::lock::{self, Lock};
-use super::{describe, is_exactly};
+use super::{describe, is_exactly, plain_count};
 use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::raised::raise;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
@@ -83,7 +83,7 @@ impl Barrier {
     }
 
     fn set_parties(&self, parties: &Bound<'_, PyAny>) {
-        self.whole.set(parties.cast_exact::<PyInt>().ok().and_then(|parties| parties.extract().ok()));
+        self.whole.set(plain_count(parties));
         self.parties.put(Object::from_bound(parties));
     }
 

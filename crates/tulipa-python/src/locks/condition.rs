@@ -4,12 +4,12 @@ use std::cell::Cell;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::entering::{Enter, Exit, is_cancellation};
 use super::lock::{self, Lock};
-use super::{describe, is_exactly};
+use super::{describe, is_exactly, plain_count};
 use crate::ffi::args::Given;
 use crate::ffi::make::{self, Exception, Int, Text};
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
@@ -351,7 +351,7 @@ impl Condition {
     fn notify(&self, n: Given<'_>) -> PyResult<()> {
         self.ensure_locked()?;
         let Some(n) = n.0 else { return Ok(self.wake(1)?) };
-        match n.cast_exact::<PyInt>().ok().and_then(|n| n.extract().ok()) {
+        match plain_count(&n) {
             Some(count) => Ok(self.wake(count)?),
             None => self.wake_until(&n),
         }
