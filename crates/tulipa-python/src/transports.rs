@@ -1,19 +1,23 @@
 //! Transports: the engine's stream core with asyncio's face.
 //!
-//! `stream` holds a connection and its life, `reading` and `writing` move bytes, `class` and `methods` are what
-//! Python sees, `extra` makes sockets and addresses when somebody asks for them, `listener` accepts connections.
-//! `kind` tells what is under a stream: a socket, the end of a pipe, whose own rules are in `pipe`, or a socket of
-//! messages, for which there is `datagram`. `sending` sends files past the write queue.
+//! `stream` holds a connection, `opening` makes it, and `life` is what happens to it from then on. `reading` and
+//! `writing` move bytes, in `chunk`s where they have to wait. `class` and `methods` are what Python sees, `extra` makes
+//! sockets and addresses when somebody asks for them, `listener` accepts connections. `kind` tells what is under a
+//! stream: a socket, the end of a pipe, whose own rules are in `pipe`, or a socket of messages, for which there is
+//! `datagram`. `sending` sends files past the write queue.
 
 mod address;
 mod batch;
+mod chunk;
 mod class;
 mod datagram;
 mod datagram_methods;
 pub(crate) mod extra;
 mod kind;
+mod life;
 pub(crate) mod listener;
 mod methods;
+mod opening;
 pub(crate) mod pipe;
 mod pipe_methods;
 mod reading;
@@ -27,13 +31,14 @@ use pyo3::ffi;
 use tulipa::Readiness;
 use tulipa::driver::MAX_SENDS;
 
+pub(crate) use chunk::{Chunk, Released};
 pub(crate) use class::initialise;
 pub(crate) use extra::open_datagrams;
 pub(crate) use kind::Kind;
 pub(crate) use listener::{Serving, start_serving};
+pub(crate) use opening::{Opening, is_buffered, open};
 pub(crate) use reading::RECEIVE_SIZE;
 use stream::Stream;
-pub(crate) use stream::{Chunk, Opening, Released, is_buffered, open};
 pub(crate) use writing::{copy_bytes, is_bytes_like};
 
 use crate::event_loop::core::Core;
@@ -58,7 +63,7 @@ pub(crate) fn run(core: &Core, target: &Object, event: Event, context: Option<&O
     if !class::is_stream(target) {
         return listener::run(core, target);
     }
-    stream::run(target, event, context)?;
+    life::run(target, event, context)?;
     if is_due(core) { flush(core) } else { Ok(()) }
 }
 

@@ -8,8 +8,9 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::kind::Kind;
+use super::life;
 use super::methods::{METHODS, PROPERTIES};
-use super::stream::{self, Stream};
+use super::stream::Stream;
 use super::{datagram_methods, pipe_methods};
 use crate::ffi::class::{extension_offset, new_class, noargs, slot, with_attributes};
 use crate::ffi::make::{self, Text};
@@ -214,7 +215,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     }
     // SAFETY: nobody else sees the object from here on, the loop included.
     unsafe {
-        stream::unwatch(Stream::of(object));
+        Stream::of(object).unwatch();
         gc::hide(object);
         clear(object);
         std::ptr::drop_in_place(object.byte_add(layout().offset).cast::<Stream>());
@@ -234,7 +235,7 @@ unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
         if let Err(raised) = warn_unclosed(py, &transport) {
             unraisable(raised, &transport);
         }
-        if let Err(raised) = stream::dispose(&transport, stream) {
+        if let Err(raised) = life::dispose(&transport, stream) {
             unraisable(raised, &transport);
         }
     });
@@ -277,7 +278,7 @@ fn run(object: *mut ffi::PyObject, event: super::Event) -> *mut ffi::PyObject {
     enter(|_| {
         // SAFETY: the methods are bound to transports.
         let transport = unsafe { Object::borrow(object) };
-        stream::run(&transport, event, None)?;
+        life::run(&transport, event, None)?;
         Ok(Object::none())
     })
 }

@@ -19,7 +19,9 @@ use pyo3::prelude::*;
 use socket2::SockAddr;
 use tulipa::{Readiness, sys};
 
-use super::stream::{Chunk, Stream, emptied, fatal_error};
+use super::chunk::Chunk;
+use super::life::{emptied, fatal_error};
+use super::stream::Stream;
 use super::{Event, writing};
 use crate::errors::os_error;
 use crate::event_loop::contexts::Context;

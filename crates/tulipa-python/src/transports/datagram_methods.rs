@@ -9,7 +9,8 @@ use super::methods::{
     high_water, is_closing, is_reading, lost, low_water, max_size, pause_reading, paused, protocol,
     protocol_paused, resume_reading, server, set_extra, set_limits, set_max_size, socket,
 };
-use super::stream::{self as life, Stream};
+use super::opening;
+use super::stream::Stream;
 use crate::ffi::args::Args;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::entry::{getter, nothing, one_argument};
@@ -28,7 +29,7 @@ fn datagram(stream: &Stream) -> Result<&Datagram> {
 }
 
 one_argument!(set_protocol, Stream, "DatagramTransport.set_protocol", protocol, |_, stream, protocol| {
-    nothing(life::set_protocol(stream, protocol))
+    nothing(opening::set_protocol(stream, protocol))
 });
 getter!(address, Stream, |stream| Ok(datagram(stream)?.address.or_none()));
 

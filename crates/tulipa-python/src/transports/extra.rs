@@ -8,7 +8,8 @@ use tulipa::stream::WriteQueue;
 
 use super::address::Address;
 use super::datagram::{Datagram, HEADER, Peer};
-use super::stream::{Opening, Stream, open};
+use super::opening::{Opening, open};
+use super::stream::Stream;
 use super::{class, writing};
 use crate::event_loop::sock;
 use crate::ffi::make::{self, Text};

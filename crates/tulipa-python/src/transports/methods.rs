@@ -8,8 +8,9 @@ use pyo3::prelude::*;
 use tulipa::stream::Pressure;
 
 use super::kind::Kind;
-use super::stream::{self as life, Stream};
+use super::stream::Stream;
 use super::{extra, writing};
+use super::{life, opening};
 use crate::ffi::args::Args;
 use crate::ffi::attached::py;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
@@ -98,7 +99,7 @@ one_argument!(write_lines, Stream, "StreamTransport.writelines", list_of_data, |
     nothing(writing::write_lines(transport, stream, &lines))
 });
 one_argument!(set_protocol, Stream, "StreamTransport.set_protocol", protocol, |_, stream, protocol| {
-    nothing(life::set_protocol(stream, protocol))
+    nothing(opening::set_protocol(stream, protocol))
 });
 
 pub(super) unsafe extern "C" fn force_close(

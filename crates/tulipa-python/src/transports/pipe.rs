@@ -7,7 +7,9 @@ use pyo3::prelude::*;
 use tulipa::sys::{self, FileKind};
 
 use super::kind::Kind;
-use super::stream::{self, Opening, Stream};
+use super::life;
+use super::opening::{self, Opening};
+use super::stream::Stream;
 use super::{extra, writing};
 use crate::errors::os_error;
 use crate::event_loop::EventLoop;
@@ -65,7 +67,7 @@ fn open(
         waiter: given.waiter.map(Object::from_bound),
         context: None,
     };
-    let transport = stream::open(opening, fd, |stream| describe(py, stream, given))?;
+    let transport = opening::open(opening, fd, |stream| describe(py, stream, given))?;
     Ok(transport.bound(py).unbind())
 }
 
@@ -88,11 +90,11 @@ pub(super) fn end_of_file(transport: &Object, stream: &Stream) -> Result<()> {
     log_closed_by_peer(transport, stream)?;
     let eof_received = call::getattr(&stream.protocol.or_none(), &stdlib().names.eof_received)?;
     if let Some(core) = stream.core() {
-        stream::ensure_schedulable(stream, core)?;
+        life::ensure_schedulable(stream, core)?;
         let context = Context::Own(context::copy_current()?);
         core.schedule(Job::Call { function: eof_received, argument: None, context });
     }
-    stream::close(transport, stream)
+    life::close(transport, stream)
 }
 
 /// Nobody reads the other end any more.
@@ -100,12 +102,12 @@ pub(super) fn end_of_file(transport: &Object, stream: &Stream) -> Result<()> {
 pub(super) fn reader_gone(transport: &Object, stream: &Stream) -> Result<()> {
     log_closed_by_peer(transport, stream)?;
     if stream.queue.borrow().is_empty() {
-        return stream::abort(transport, stream);
+        return life::abort(transport, stream);
     }
     // SAFETY: attached.
     let py = unsafe { Python::assume_attached() };
     let error = PyBrokenPipeError::new_err(()).into_value(py);
-    stream::force_close(transport, stream, Object::from_bound(error.bind(py).as_any()))
+    life::force_close(transport, stream, Object::from_bound(error.bind(py).as_any()))
 }
 
 fn log_closed_by_peer(transport: &Object, stream: &Stream) -> Result<()> {

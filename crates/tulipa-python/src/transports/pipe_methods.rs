@@ -11,7 +11,8 @@ use super::methods::{
     protocol_paused, resume_reading, set_extra, set_limits, set_max_size,
 };
 use super::pipe;
-use super::stream::{self as life, Stream};
+use super::stream::Stream;
+use super::{life, opening};
 use crate::ffi::Object;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
 use crate::ffi::entry::{getter, method, nothing, one_argument};
@@ -27,14 +28,14 @@ one_argument!(
     Stream,
     "WritePipeTransport.set_protocol",
     protocol,
-    |_, stream, protocol| nothing(life::set_protocol(stream, protocol))
+    |_, stream, protocol| nothing(opening::set_protocol(stream, protocol))
 );
 one_argument!(
     set_read_protocol,
     Stream,
     "ReadPipeTransport.set_protocol",
     protocol,
-    |_, stream, protocol| nothing(life::set_protocol(stream, protocol))
+    |_, stream, protocol| nothing(opening::set_protocol(stream, protocol))
 );
 getter!(pipe_property, Stream, |stream| {
     Ok(if stream.fd.get() < 0 { Object::none() } else { stream.socket.or_none() })
@@ -51,7 +52,7 @@ unsafe extern "C" fn set_pipe(
         let (stream, value) = unsafe { (Stream::of(object), Object::borrow_opt(value)) };
         let value = value.ok_or_else(|| PyAttributeError::with_text("cannot delete attribute"))?;
         if value.is_none() {
-            life::forget_descriptor(stream);
+            stream.forget_descriptor();
         } else {
             stream.socket.put(value);
         }

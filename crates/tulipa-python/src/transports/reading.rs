@@ -12,8 +12,9 @@ use pyo3::prelude::*;
 use tulipa::stream::ReadBudget;
 use tulipa::{Readiness, sys};
 
+use super::life::{close, fatal_error};
 use super::pipe;
-use super::stream::{Stream, close, fatal_error};
+use super::stream::Stream;
 use crate::errors::os_error;
 use crate::ffi::buffer::{Buffer, new_bytes};
 use crate::ffi::make::{Exception, Text};

@@ -14,9 +14,11 @@ use pyo3::prelude::*;
 use tulipa::stream::{Pressure, SLICES_AT_ONCE, Write, WriteEof, WriteQueue};
 use tulipa::sys;
 
+use super::chunk::{Chunk, Released};
 use super::datagram;
 use super::kind::Kind;
-use super::stream::{Chunk, Released, Stream, emptied, fatal_error, protocol_failed};
+use super::life::{emptied, fatal_error, protocol_failed};
+use super::stream::Stream;
 use crate::errors::os_error;
 use crate::event_loop::core::current_thread;
 use crate::ffi::attached::py;
