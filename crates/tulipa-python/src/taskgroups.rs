@@ -3,7 +3,13 @@
 //! A task that ends well while others run only leaves the set; the last one, and one that failed, are dealt with in the
 //! place where asyncio would run their done-callback. What differs between Pythons is asked of the running one's own
 //! class (`Behaviour`), since its point releases differ too.
+//!
+//! Here is what a group knows and decides; `class` is what Python sees of it, `creating` makes the tasks, `enter` and `exit`
+//! are its two operations.
 
+mod class;
+mod creating;
+mod enter;
 mod exit;
 
 use std::cell::Cell;
@@ -11,20 +17,15 @@ use std::cell::Cell;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySet, PyTuple};
-use pyo3::{PyTraverseError, PyVisit};
 
-use crate::event_loop::core::Core;
 use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::leaves_the_loop;
 use crate::ffi::{Object, Raised, Result, Slot, call, native};
 use crate::futures::any;
 use crate::futures::observers::observer_kind;
-use crate::gc::VisitSlots;
-use crate::operations::{self, Machine, Step, running_loop};
+use crate::operations::{self, running_loop};
 use crate::stdlib::stdlib;
-use crate::tasks::{self, Arguments, current};
-use exit::Exit;
+use crate::tasks::current;
 
 /// Asynchronous context manager for managing groups of tasks.
 ///
@@ -264,273 +265,4 @@ fn child_done(group: &Object, task: &Object) -> Result<()> {
     let group: &TaskGroup = unsafe { native(group.as_ptr()) };
     group.queued.set(group.queued.get().saturating_sub(1));
     group.deal_with(task)
-}
-
-#[pymethods]
-impl TaskGroup {
-    #[new]
-    #[pyo3(signature = (*arguments, **keywords), text_signature = "()")]
-    fn new(arguments: &Bound<'_, PyTuple>, keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        // Those of a subclass's `__init__`; this class's own takes none.
-        let _ = keywords;
-        let py = arguments.py();
-        Ok(Self {
-            entered: Cell::new(false),
-            exiting: Cell::new(false),
-            aborting: Cell::new(false),
-            parent_cancel_requested: Cell::new(false),
-            cancel_on_enter: Cell::new(false),
-            queued: Cell::new(0),
-            event_loop: Slot::empty(),
-            parent: Slot::empty(),
-            tasks: Slot::holding(PySet::empty(py)?.into_any().into()),
-            errors: Slot::holding(make::list(py)?.into_any().into()),
-            base_error: Slot::empty(),
-            waiter: Slot::empty(),
-        })
-    }
-
-    #[pyo3(signature = ())]
-    #[allow(clippy::unused_self, reason = "Python's `__init__`, which subclasses call")]
-    fn __init__(&self) {}
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<Text<String>> {
-        let mut info = vec!["<TaskGroup".to_owned()];
-        if self.len() > 0 {
-            info.push(format!("tasks={}", self.len()));
-        }
-        let errors = self.errors.or_none();
-        if errors.bound(py).is_truthy()? {
-            info.push(format!("errors={}", errors.bound(py).len()?));
-        }
-        if self.aborting.get() {
-            info.push("cancelling".to_owned());
-        } else if self.entered.get() {
-            info.push("entered".to_owned());
-        }
-        Ok(Text(info.join(" ") + ">"))
-    }
-
-    fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
-        operations::coroutine(slf.py(), Enter(Slot::holding(Object::from_bound(slf.as_any()))))
-    }
-
-    fn __aexit__(
-        slf: &Bound<'_, Self>,
-        et: &Bound<'_, PyAny>,
-        exc: &Bound<'_, PyAny>,
-        tb: &Bound<'_, PyAny>,
-    ) -> PyResult<Py<PyAny>> {
-        let _ = (et, tb);
-        operations::coroutine(slf.py(), Exit::new(Object::from_bound(slf.as_any()), Object::from_bound(exc)))
-    }
-
-    /// Create a new task in this group and return it.
-    ///
-    /// Similar to `asyncio.create_task`.
-    #[cfg(Py_3_14)]
-    #[pyo3(signature = (coro, **kwargs))]
-    fn create_task(
-        slf: &Bound<'_, Self>,
-        coro: &Bound<'_, PyAny>,
-        kwargs: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Py<PyAny>> {
-        let keywords = kwargs.cloned().map_or_else(|| make::dict(slf.py()), Ok)?;
-        create(slf, coro, &keywords)
-    }
-
-    /// Create a new task in this group and return it.
-    ///
-    /// Similar to `asyncio.create_task`.
-    #[cfg(not(Py_3_14))]
-    #[pyo3(signature = (coro, *, name=None, context=None))]
-    fn create_task(
-        slf: &Bound<'_, Self>,
-        coro: &Bound<'_, PyAny>,
-        name: Option<&Bound<'_, PyAny>>,
-        context: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Py<PyAny>> {
-        create(slf, coro, name, context)
-    }
-
-    /// Cancel the task group.
-    ///
-    /// `cancel()` will be called on any tasks in the group that aren't yet done, as well as the parent (body) of the
-    /// group: its block is left without `asyncio.CancelledError` being raised. Called before the group is entered, it
-    /// has effect then. It may be called again and again, and after the group was left.
-    #[cfg(Py_3_15)]
-    fn cancel(&self) -> PyResult<()> {
-        Ok(self.cancel_all()?)
-    }
-
-    fn _abort(&self) -> PyResult<()> {
-        Ok(self.abort()?)
-    }
-
-    fn _on_task_done(&self, task: &Bound<'_, PyAny>) -> PyResult<()> {
-        Ok(self.deal_with(&Object::from_bound(task))?)
-    }
-
-    #[getter]
-    fn _entered(&self) -> bool {
-        self.entered.get()
-    }
-
-    #[getter]
-    fn _exiting(&self) -> bool {
-        self.exiting.get()
-    }
-
-    #[getter]
-    fn _aborting(&self) -> bool {
-        self.aborting.get()
-    }
-
-    #[getter]
-    fn _parent_cancel_requested(&self) -> bool {
-        self.parent_cancel_requested.get()
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.event_loop.or_none().bound(py).unbind()
-    }
-
-    #[getter]
-    fn _parent_task(&self, py: Python<'_>) -> Py<PyAny> {
-        self.parent.or_none().bound(py).unbind()
-    }
-
-    #[getter]
-    fn _tasks(&self, py: Python<'_>) -> Py<PyAny> {
-        self.tasks.or_none().bound(py).unbind()
-    }
-
-    #[getter]
-    fn _errors(&self, py: Python<'_>) -> Py<PyAny> {
-        self.errors.or_none().bound(py).unbind()
-    }
-
-    #[getter]
-    fn _base_error(&self, py: Python<'_>) -> Py<PyAny> {
-        self.base_error.or_none().bound(py).unbind()
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> std::result::Result<(), PyTraverseError> {
-        visit.visit_slots(self.slots())
-    }
-
-    fn __clear__(&self) {
-        self.slots().iter().for_each(|slot| slot.set(None));
-    }
-}
-
-/// `create_task` where all keywords are the loop's.
-#[cfg(Py_3_14)]
-fn create(
-    slf: &Bound<'_, TaskGroup>,
-    coroutine: &Bound<'_, PyAny>,
-    keywords: &Bound<'_, PyDict>,
-) -> PyResult<Py<PyAny>> {
-    let (py, group) = (slf.py(), slf.get());
-    let (this, coroutine) = (Object::from_bound(slf.as_any()), Object::from_bound(coroutine));
-    group.ensure_open(&this, &coroutine)?;
-    let event_loop = group.event_loop.or_none();
-    let native = Core::of(&event_loop).filter(|core| core.makes_tasks() && keywords.is_empty());
-    let task = match native {
-        Some(core) => make(py, &event_loop, core, coroutine, [None, None])?,
-        None => event_loop
-            .bound(py)
-            .call_method(Text("create_task"), (coroutine.bound(py),), Some(keywords))?
-            .into(),
-    };
-    group.adopt(&this, &task)?;
-    Ok(task.bound(py).unbind())
-}
-
-#[cfg(not(Py_3_14))]
-fn create(
-    slf: &Bound<'_, TaskGroup>,
-    coroutine: &Bound<'_, PyAny>,
-    name: Option<&Bound<'_, PyAny>>,
-    context: Option<&Bound<'_, PyAny>>,
-) -> PyResult<Py<PyAny>> {
-    let (py, group) = (slf.py(), slf.get());
-    let (this, coroutine) = (Object::from_bound(slf.as_any()), Object::from_bound(coroutine));
-    group.ensure_open(&this, &coroutine)?;
-    let event_loop = group.event_loop.or_none();
-    let task = match Core::of(&event_loop).filter(|core| core.makes_tasks()) {
-        Some(core) => {
-            let given = [name, context].map(|given| given.map(Object::from_bound));
-            make(py, &event_loop, core, coroutine, given)?
-        }
-        None => ask(py, &event_loop, &coroutine, name, context)?,
-    };
-    group.adopt(&this, &task)?;
-    Ok(task.bound(py).unbind())
-}
-
-fn make(
-    py: Python<'_>,
-    event_loop: &Object,
-    core: &Core,
-    coroutine: Object,
-    [name, context]: [Option<Object>; 2],
-) -> Result<Object> {
-    core.ensure_open()?;
-    let given = name.clone();
-    let arguments = Arguments { coroutine, name, context, eager_start: false };
-    let task = tasks::create(py, event_loop.clone(), core, arguments)?;
-    tasks::count_named(given.as_ref(), stdlib().behaviour.group_names_later);
-    Ok(task)
-}
-
-/// `loop.create_task(coro, name=name, context=context)`; where asyncio does so the name is set afterwards.
-#[cfg(not(Py_3_14))]
-fn ask(
-    py: Python<'_>,
-    event_loop: &Object,
-    coroutine: &Object,
-    name: Option<&Bound<'_, PyAny>>,
-    context: Option<&Bound<'_, PyAny>>,
-) -> Result<Object> {
-    let keywords = make::dict(py)?;
-    let names_later = stdlib().behaviour.group_names_later;
-    if !names_later {
-        keywords.set_item(Text("name"), name)?;
-    }
-    if let Some(context) = context {
-        keywords.set_item(Text("context"), context)?;
-    }
-    let task =
-        event_loop.bound(py).call_method(Text("create_task"), (coroutine.bound(py),), Some(&keywords))?;
-    if let Some(name) = name.filter(|_| names_later) {
-        py.import(Text("asyncio.tasks"))?.call_method1(Text("_set_task_name"), (&task, name))?;
-    }
-    Ok(task.into())
-}
-
-/// `__aenter__`.
-struct Enter(Slot);
-
-impl Machine for Enter {
-    fn qualified_name(&self) -> &'static str {
-        "TaskGroup.__aenter__"
-    }
-
-    fn start(&self, _this: &Object) -> Result<Step> {
-        let object = self.0.or_none();
-        // SAFETY: made for groups only, and not started once it is cleared.
-        let group: &TaskGroup = unsafe { native(object.as_ptr()) };
-        group.enter(&object)?;
-        Ok(Step::Done(object))
-    }
-
-    fn resume(&self, _value: Object) -> Result<Step> {
-        Ok(Step::Done(Object::none()))
-    }
-
-    fn each_slot(&self, each: &mut dyn FnMut(&Slot)) {
-        each(&self.0);
-    }
 }
