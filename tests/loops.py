@@ -28,3 +28,9 @@ def run(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(bounded())
+
+
+def complete(main: Coroutine[Any, Any, Any], loop: Any = tulipa.EventLoop, debug: bool = False) -> Any:
+    """The result of a coroutine that waits for nothing outside, on a new loop."""
+    with asyncio.Runner(loop_factory=loop, debug=debug) as runner:
+        return runner.run(main)
