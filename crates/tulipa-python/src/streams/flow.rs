@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyAssertionError, PyConnectionResetError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::instance::Layout;
 use super::reader::settle;
 use super::reader_class::is_debug;
 use crate::ffi::make::{Exception, Text};
@@ -29,6 +30,17 @@ pub(super) struct Flow {
     pub(super) lost: Cell<bool>,
 }
 
+// SAFETY: such a struct; what `tp_new` zeroes is complete.
+unsafe impl Layout for Flow {
+    fn dict(&self) -> &Cell<*mut ffi::PyObject> {
+        &self.dict
+    }
+
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [&self.event_loop, self.waiters.slot()]
+    }
+}
+
 impl Flow {
     /// The flow control that an object is.
     ///
@@ -38,10 +50,6 @@ impl Flow {
     pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
         // SAFETY: the class's instances begin with this layout.
         unsafe { &*object.cast::<Self>() }
-    }
-
-    pub(super) fn slots(&self) -> [&Slot; 2] {
-        [&self.event_loop, self.waiters.slot()]
     }
 
     pub(super) fn pause(&self, this: &Object) -> Result<()> {

@@ -1,5 +1,5 @@
-//! What the native stream classes have in common as classes: their making, their instances' `__dict__` and weak
-//! references, and the question whether an instance behaves as its class was made.
+//! What the native stream classes have in common as classes: their making, what the collector sees of an instance and how
+//! it ends, and the question whether one behaves as its class was made.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
@@ -18,11 +18,22 @@ use crate::gc;
 /// A native class, made once.
 pub(super) struct NativeClass(OnceLock<Originals>);
 
-/// What a class is made of.
+/// What the memory of an instance holds.
+///
+/// # Safety
+/// A `#[repr(C)]` struct that begins with an object's header. `slots` shows all references in it but `__dict__` and the
+/// weak ones. New instances are complete before anybody sees them.
+pub(super) unsafe trait Layout {
+    /// `__dict__`, where CPython's offset points.
+    fn dict(&self) -> &Cell<*mut ffi::PyObject>;
+
+    fn slots(&self) -> impl IntoIterator<Item = &Slot>;
+}
+
+/// What a class is made of, besides the layout of its instances.
 pub(super) struct Blueprint {
     pub(super) name: &'static CStr,
     pub(super) doc: &'static CStr,
-    pub(super) size: usize,
     /// Offsets of `__dict__` and of the weak references; none where a base class has them already.
     pub(super) offsets: Option<(usize, usize)>,
     pub(super) slots: Vec<ffi::PyType_Slot>,
@@ -38,19 +49,29 @@ impl NativeClass {
     /// Makes the class over `base`.
     ///
     /// # Safety
-    /// The slots are of the types that CPython documents, and fit instances of that size.
-    pub(super) unsafe fn make(&self, base: *mut ffi::PyObject, blueprint: Blueprint) -> Result<()> {
+    /// The slots are of the types that CPython documents, and fit instances of that layout, which `base` has the
+    /// beginning of.
+    pub(super) unsafe fn make<L: Layout>(
+        &self,
+        base: *mut ffi::PyObject,
+        blueprint: Blueprint,
+    ) -> Result<()> {
         if self.0.get().is_some() {
             return Ok(());
         }
         let mut slots = blueprint.slots;
-        slots.push(slot(ffi::Py_tp_doc, blueprint.doc.as_ptr().cast_mut().cast()));
+        slots.extend([
+            slot(ffi::Py_tp_doc, blueprint.doc.as_ptr().cast_mut().cast()),
+            slot(ffi::Py_tp_dealloc, dealloc::<L> as *mut c_void),
+            slot(ffi::Py_tp_traverse, traverse::<L> as *mut c_void),
+            slot(ffi::Py_tp_clear, clear::<L> as *mut c_void),
+        ]);
         if let Some((dict, weak_references)) = blueprint.offsets {
             slots.push(slot(ffi::Py_tp_members, with_attributes(dict, weak_references).cast()));
         }
         let flags = ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_BASETYPE;
         // SAFETY: passed on; names, texts and tables are static.
-        let class = unsafe { new_class(blueprint.name, base, blueprint.size, flags, slots) }?;
+        let class = unsafe { new_class(blueprint.name, base, size_of::<L>(), flags, slots) }?;
         // SAFETY: attached.
         let class = class.bound(unsafe { Python::assume_attached() });
         show_coroutine_methods(class.cast::<PyType>().map_err(PyErr::from)?, "asyncio.streams")?;
@@ -82,50 +103,53 @@ impl NativeClass {
     }
 }
 
-/// `tp_traverse`, for an instance with these references.
-///
-/// # Safety
-/// As for `tp_traverse`.
-pub(super) unsafe fn traverse(
+/// `tp_traverse`.
+unsafe extern "C" fn traverse<L: Layout>(
     object: *mut ffi::PyObject,
     visit: ffi::visitproc,
     data: *mut c_void,
-    dict: &Cell<*mut ffi::PyObject>,
-    slots: &[&Slot],
 ) -> c_int {
-    // SAFETY: passed on.
+    // SAFETY: an instance of that layout; the collector's function and data.
     unsafe {
+        let layout = &*object.cast::<L>();
         gc::visit_all(object, visit, data, |each| {
-            each(dict.get());
-            for slot in slots {
+            each(layout.dict().get());
+            for slot in layout.slots() {
                 each(slot.as_ptr());
             }
         })
     }
 }
 
-/// `tp_clear`, likewise.
-pub(super) fn clear(dict: &Cell<*mut ffi::PyObject>, slots: &[&Slot]) {
-    for slot in slots {
+/// `tp_clear`.
+unsafe extern "C" fn clear<L: Layout>(object: *mut ffi::PyObject) -> c_int {
+    // SAFETY: an instance of that layout.
+    let layout = unsafe { &*object.cast::<L>() };
+    for slot in layout.slots() {
         slot.set(None);
     }
-    gc::drop_dict(dict);
+    gc::drop_dict(layout.dict());
+    0
 }
 
-/// Ends an instance: its finalizer, weak references, what `drop` lets go of, its memory.
-///
-/// # Safety
-/// As for `tp_dealloc`; `drop` leaves nothing behind that owns anything.
-pub(super) unsafe fn deallocate(object: *mut ffi::PyObject, drop: impl FnOnce()) {
+/// `tp_dealloc`.
+unsafe extern "C" fn dealloc<L: Layout>(object: *mut ffi::PyObject) {
+    // SAFETY: this is `tp_dealloc`.
+    unsafe { gc::nested(object, free::<L>) };
+}
+
+/// Ends an instance: its finalizer, weak references, what it holds, its memory.
+unsafe extern "C" fn free<L: Layout>(object: *mut ffi::PyObject) {
     // SAFETY: a whole object still; a finalizer that revives it is obeyed.
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
         return;
     }
-    // SAFETY: nobody else sees the object from here on.
+    // SAFETY: nobody else sees the object from here on, and nothing of it is used afterwards. Nothing but its references
+    // can call out when it goes, and those `clear` has let go of.
     unsafe {
         gc::hide(object);
+        clear::<L>(object);
+        std::ptr::drop_in_place(object.cast::<L>());
+        gc::free(object);
     }
-    drop();
-    // SAFETY: nothing of the instance is used afterwards.
-    unsafe { gc::free(object) };
 }

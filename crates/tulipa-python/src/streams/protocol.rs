@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::flow::Flow;
+use super::instance::Layout;
 use super::reader::Reader;
 use super::reader_class;
 use super::{Data, protocol_class, writer};
@@ -44,22 +45,14 @@ pub(super) struct Protocol {
     pub(super) ended: Cell<bool>,
 }
 
-impl Protocol {
-    /// The protocol that an object is.
-    ///
-    /// # Safety
-    /// `object` is a native StreamReaderProtocol (or of a subclass) and outlives the use of the result.
-    #[inline]
-    pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
-        // SAFETY: the class's instances have this layout.
-        unsafe { &*object.cast::<Self>() }
+// SAFETY: such a struct; what `tp_new` zeroes is complete.
+unsafe impl Layout for Protocol {
+    fn dict(&self) -> &Cell<*mut ffi::PyObject> {
+        &self.flow.dict
     }
 
-    pub(super) fn slots(&self) -> [&Slot; 11] {
-        let [event_loop, waiters] = self.flow.slots();
-        [
-            event_loop,
-            waiters,
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        self.flow.slots().into_iter().chain([
             &self.reader_reference,
             &self.strong_reader,
             &self.writer,
@@ -69,7 +62,19 @@ impl Protocol {
             &self.client_connected,
             &self.closed,
             &self.loss,
-        ]
+        ])
+    }
+}
+
+impl Protocol {
+    /// The protocol that an object is.
+    ///
+    /// # Safety
+    /// `object` is a native StreamReaderProtocol (or of a subclass) and outlives the use of the result.
+    #[inline]
+    pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
+        // SAFETY: the class's instances have this layout.
+        unsafe { &*object.cast::<Self>() }
     }
 
     /// `_stream_reader`.

@@ -9,7 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::flow::{DrainHelper, Flow};
-use super::instance::{self, Blueprint, NativeClass};
+use super::instance::{Blueprint, NativeClass};
 use super::protocol::Protocol;
 use crate::ffi::args;
 use crate::ffi::class::{self, NO_PROPERTY, fastcall, noargs, onearg, property, slot};
@@ -19,7 +19,6 @@ use crate::ffi::make::Text;
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Raised, Result, call};
 use crate::futures::methods::boolean;
-use crate::gc;
 use crate::operations;
 use crate::stdlib::stdlib;
 
@@ -244,61 +243,6 @@ fn shown_attributes<'py>(py: Python<'py>, this: &Object) -> Result<Bound<'py, Py
     Ok(class.call1((this.bound(py), own.bound(py)))?)
 }
 
-unsafe extern "C" fn traverse_flow(
-    object: *mut ffi::PyObject,
-    visit: ffi::visitproc,
-    data: *mut c_void,
-) -> c_int {
-    // SAFETY: an instance; the collector's function and data.
-    unsafe {
-        let flow = Flow::of(object);
-        instance::traverse(object, visit, data, &flow.dict, &flow.slots())
-    }
-}
-
-unsafe extern "C" fn clear_flow(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: an instance.
-    let flow = unsafe { Flow::of(object) };
-    instance::clear(&flow.dict, &flow.slots());
-    0
-}
-
-unsafe extern "C" fn dealloc_flow(object: *mut ffi::PyObject) {
-    // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
-    unsafe {
-        let flow = Flow::of(object);
-        instance::deallocate(object, || instance::clear(&flow.dict, &flow.slots()));
-    }
-}
-
-unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
-    // SAFETY: an instance; the collector's function and data.
-    unsafe {
-        let protocol = Protocol::of(object);
-        instance::traverse(object, visit, data, &protocol.flow.dict, &protocol.slots())
-    }
-}
-
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: an instance.
-    let protocol = unsafe { Protocol::of(object) };
-    instance::clear(&protocol.flow.dict, &protocol.slots());
-    0
-}
-
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: this is `tp_dealloc`.
-    unsafe { gc::nested(object, free) };
-}
-
-unsafe extern "C" fn free(object: *mut ffi::PyObject) {
-    // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
-    unsafe {
-        let protocol = Protocol::of(object);
-        instance::deallocate(object, || instance::clear(&protocol.flow.dict, &protocol.slots()));
-    }
-}
-
 static mut FLOW_METHODS: [ffi::PyMethodDef; 6] = [
     noargs(c"pause_writing", pause_writing, c"pause_writing($self)\n--\n\nHave drain() wait from now on."),
     noargs(c"resume_writing", resume_writing, c"resume_writing($self)\n--\n\nHave those who drain go on."),
@@ -398,12 +342,12 @@ pub(super) fn initialise() -> Result<[*mut ffi::PyTypeObject; 2]> {
     let size = unsafe { (*base.as_ptr().cast::<ffi::PyTypeObject>()).tp_basicsize }.cast_unsigned();
     assert_eq!(size, size_of::<ffi::PyObject>(), "asyncio.Protocol has slots, none of which is a field");
     // SAFETY: the slots are of the documented types, the sizes are the structs', and everything is static.
-    unsafe { FLOW.make(base.as_ptr(), flow_blueprint()) }?;
+    unsafe { FLOW.make::<Flow>(base.as_ptr(), flow_blueprint()) }?;
     // SAFETY: a live class.
     let flow = unsafe { Object::borrow(FLOW.class().cast()) };
     let _ = DRAIN_HELPER.set(call::getattr(&flow, &stdlib().names.drain_helper)?);
     // SAFETY: as above; instances begin with the base's struct.
-    unsafe { PROTOCOL.make(FLOW.class().cast(), protocol_blueprint()) }?;
+    unsafe { PROTOCOL.make::<Protocol>(FLOW.class().cast(), protocol_blueprint()) }?;
     Ok([FLOW.class(), PROTOCOL.class()])
 }
 
@@ -411,14 +355,10 @@ fn flow_blueprint() -> Blueprint {
     Blueprint {
         name: c"tulipa._tulipa.FlowControlMixin",
         doc: c"FlowControlMixin(loop=None)\n--\n\nWhether a transport wants to be written to, for protocols of streams.",
-        size: size_of::<Flow>(),
         offsets: Some((offset_of!(Flow, dict), offset_of!(Flow, weak_references))),
         slots: vec![
             slot(ffi::Py_tp_new, new as *mut c_void),
             slot(ffi::Py_tp_init, init_flow as *mut c_void),
-            slot(ffi::Py_tp_dealloc, dealloc_flow as *mut c_void),
-            slot(ffi::Py_tp_traverse, traverse_flow as *mut c_void),
-            slot(ffi::Py_tp_clear, clear_flow as *mut c_void),
             slot(ffi::Py_tp_methods, (&raw mut FLOW_METHODS).cast()),
             slot(ffi::Py_tp_getset, (&raw mut FLOW_PROPERTIES).cast()),
         ],
@@ -431,14 +371,10 @@ fn protocol_blueprint() -> Blueprint {
         name: c"tulipa._tulipa.StreamReaderProtocol",
         doc: c"StreamReaderProtocol(stream_reader, client_connected_cb=None, loop=None)\n--\n\n\
               What stands between a transport and a StreamReader.",
-        size: size_of::<Protocol>(),
         offsets: None,
         slots: vec![
             slot(ffi::Py_tp_new, new as *mut c_void),
             slot(ffi::Py_tp_init, init as *mut c_void),
-            slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-            slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-            slot(ffi::Py_tp_clear, clear as *mut c_void),
             slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
             slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
         ],

@@ -10,6 +10,7 @@ use pyo3::ffi;
 
 use super::Data;
 use super::buffer::Buffer;
+use super::instance::Layout;
 use super::reader_class;
 use crate::ffi::make::Exception;
 use crate::ffi::{Object, Raised, Result, Slot, call};
@@ -42,6 +43,25 @@ pub(super) struct Reader {
     pub(super) paused: Cell<bool>,
 }
 
+// SAFETY: such a struct; what `tp_new` zeroes is complete once `prepare` has run.
+unsafe impl Layout for Reader {
+    fn dict(&self) -> &Cell<*mut ffi::PyObject> {
+        &self.dict
+    }
+
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [
+            &self.event_loop,
+            &self.transport,
+            &self.exception,
+            &self.waiter,
+            &self.source_traceback,
+            &self.given_limit,
+            self.buffer.slot(),
+        ]
+    }
+}
+
 impl Reader {
     /// What a new instance holds behind its header.
     ///
@@ -63,18 +83,6 @@ impl Reader {
     pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
         // SAFETY: the class's instances have this layout.
         unsafe { &*object.cast::<Self>() }
-    }
-
-    pub(super) fn slots(&self) -> [&Slot; 7] {
-        [
-            &self.event_loop,
-            &self.transport,
-            &self.exception,
-            &self.waiter,
-            &self.source_traceback,
-            &self.given_limit,
-            self.buffer.slot(),
-        ]
     }
 
     /// The reader where `object` is a native one.

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::instance::{self, Blueprint, NativeClass};
+use super::instance::{Blueprint, NativeClass};
 use super::lines::{ByMethod, Kind, ReadUntil};
 use super::reader::{DEFAULT_LIMIT, Reader};
 use super::reading::WaitForData;
@@ -21,7 +21,6 @@ use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::enter;
 use crate::ffi::{Object, Result, call};
 use crate::futures::methods::boolean;
-use crate::gc;
 use crate::marks::{self, Cut};
 use crate::operations;
 use crate::stdlib::stdlib;
@@ -312,36 +311,6 @@ unsafe extern "C" fn next(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     })
 }
 
-unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
-    // SAFETY: an instance; the collector's function and data.
-    unsafe {
-        let reader = Reader::of(object);
-        instance::traverse(object, visit, data, &reader.dict, &reader.slots())
-    }
-}
-
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: an instance.
-    let reader = unsafe { Reader::of(object) };
-    instance::clear(&reader.dict, &reader.slots());
-    0
-}
-
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: this is `tp_dealloc`.
-    unsafe { gc::nested(object, free) };
-}
-
-unsafe extern "C" fn free(object: *mut ffi::PyObject) {
-    // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
-    unsafe {
-        instance::deallocate(object, || {
-            clear(object);
-            std::ptr::drop_in_place(&raw mut (*object.cast::<Reader>()).buffer);
-        });
-    }
-}
-
 static mut METHODS: [ffi::PyMethodDef; 15] = [
     noargs(c"exception", exception, c"exception($self)\n--\n\nReturn what set_exception() was given, or None."),
     fastcall(c"set_exception", set_exception, c"set_exception($self, exc)\n--\n\nHave every read raise exc from now on."),
@@ -382,9 +351,6 @@ pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
     let slots = vec![
         slot(ffi::Py_tp_new, new as *mut c_void),
         slot(ffi::Py_tp_init, init as *mut c_void),
-        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-        slot(ffi::Py_tp_clear, clear as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
         slot(ffi::Py_am_aiter, iterate as *mut c_void),
         slot(ffi::Py_am_anext, next as *mut c_void),
@@ -394,13 +360,12 @@ pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
     let blueprint = Blueprint {
         name: c"tulipa._tulipa.StreamReader",
         doc: c"StreamReader(limit=65536, loop=None)\n--\n\nThe reading end of a stream: what has come in, to be read in pieces, lines or all.",
-        size: size_of::<Reader>(),
         offsets: Some((offset_of!(Reader, dict), offset_of!(Reader, weak_references))),
         slots,
         watched: &["feed_data", "feed_eof", "set_exception", "exception", "read", "readline", "readuntil",
             "_wait_for_data", "_wakeup_waiter", "_maybe_resume_transport"],
     };
     // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
-    unsafe { CLASS.make((&raw mut ffi::PyBaseObject_Type).cast(), blueprint) }?;
+    unsafe { CLASS.make::<Reader>((&raw mut ffi::PyBaseObject_Type).cast(), blueprint) }?;
     Ok(CLASS.class())
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::flow::Flow;
+use super::instance::Layout;
 use super::protocol_class;
 use super::reader::Reader;
 use super::reader_class;
@@ -33,6 +34,17 @@ pub(super) struct Writer {
     pub(super) event_loop: Slot,
 }
 
+// SAFETY: such a struct; what `tp_new` zeroes is complete.
+unsafe impl Layout for Writer {
+    fn dict(&self) -> &Cell<*mut ffi::PyObject> {
+        &self.dict
+    }
+
+    fn slots(&self) -> impl IntoIterator<Item = &Slot> {
+        [&self.transport, &self.protocol, &self.reader, &self.event_loop]
+    }
+}
+
 impl Writer {
     /// The writer that an object is.
     ///
@@ -42,10 +54,6 @@ impl Writer {
     pub(super) unsafe fn of<'a>(object: *mut ffi::PyObject) -> &'a Self {
         // SAFETY: the class's instances have this layout.
         unsafe { &*object.cast::<Self>() }
-    }
-
-    pub(super) fn slots(&self) -> [&Slot; 4] {
-        [&self.transport, &self.protocol, &self.reader, &self.event_loop]
     }
 
     #[inline]

@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyAssertionError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::instance::{self, Blueprint, NativeClass};
+use super::instance::{Blueprint, NativeClass};
 use super::reader_class::is_reader;
 use super::writer::{self, Drain, StartTls, WaitClosed, Writer};
 use crate::ffi::args::{self, Args};
@@ -19,7 +19,6 @@ use crate::ffi::raised::{enter, unraisable};
 use crate::ffi::{Object, Result, call};
 use crate::futures::class::preserving_exception;
 use crate::futures::methods::boolean;
-use crate::gc;
 use crate::operations;
 use crate::stdlib::stdlib;
 
@@ -196,34 +195,6 @@ unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     });
 }
 
-unsafe extern "C" fn traverse(object: *mut ffi::PyObject, visit: ffi::visitproc, data: *mut c_void) -> c_int {
-    // SAFETY: an instance; the collector's function and data.
-    unsafe {
-        let writer = Writer::of(object);
-        instance::traverse(object, visit, data, &writer.dict, &writer.slots())
-    }
-}
-
-unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
-    // SAFETY: an instance.
-    let writer = unsafe { Writer::of(object) };
-    instance::clear(&writer.dict, &writer.slots());
-    0
-}
-
-unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
-    // SAFETY: this is `tp_dealloc`.
-    unsafe { gc::nested(object, free) };
-}
-
-unsafe extern "C" fn free(object: *mut ffi::PyObject) {
-    // SAFETY: `tp_dealloc` on an instance, of which nothing is used after.
-    unsafe {
-        let writer = Writer::of(object);
-        instance::deallocate(object, || instance::clear(&writer.dict, &writer.slots()));
-    }
-}
-
 static mut METHODS: [ffi::PyMethodDef; 11] = [
     fastcall(c"write", write, c"write($self, data)\n--\n\nWrite data to the transport."),
     fastcall(
@@ -285,15 +256,11 @@ pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
         name: c"tulipa._tulipa.StreamWriter",
         doc: c"StreamWriter(transport, protocol, reader, loop)\n--\n\n\
               The writing end of a stream: a transport whose writer can wait until it is wise to write on.",
-        size: size_of::<Writer>(),
         offsets: Some((offset_of!(Writer, dict), offset_of!(Writer, weak_references))),
         slots: vec![
             slot(ffi::Py_tp_new, new as *mut c_void),
             slot(ffi::Py_tp_init, init as *mut c_void),
-            slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
             slot(ffi::Py_tp_finalize, finalize as *mut c_void),
-            slot(ffi::Py_tp_traverse, traverse as *mut c_void),
-            slot(ffi::Py_tp_clear, clear as *mut c_void),
             slot(ffi::Py_tp_repr, repr as *mut c_void),
             slot(ffi::Py_tp_methods, (&raw mut METHODS).cast()),
             slot(ffi::Py_tp_getset, (&raw mut PROPERTIES).cast()),
@@ -301,6 +268,6 @@ pub(super) fn initialise() -> Result<*mut ffi::PyTypeObject> {
         watched: &["drain", "write"],
     };
     // SAFETY: the slots are of the documented types, the size is the struct's, and everything is static.
-    unsafe { CLASS.make((&raw mut ffi::PyBaseObject_Type).cast(), blueprint) }?;
+    unsafe { CLASS.make::<Writer>((&raw mut ffi::PyBaseObject_Type).cast(), blueprint) }?;
     Ok(CLASS.class())
 }
