@@ -4,8 +4,8 @@
 //! place where asyncio would run their done-callback. What differs between Pythons is asked of the running one's own
 //! class (`Behaviour`), since its point releases differ too.
 //!
-//! Here is what a group knows and decides; `class` is what Python sees of it, `creating` makes the tasks, `enter` and `exit`
-//! are its two operations.
+//! Here is what a group knows and decides; `class` is what Python sees of it, `creating` makes the tasks, `enter` and
+//! `exit` are its two operations.
 
 mod class;
 mod creating;

@@ -1,5 +1,5 @@
-//! What the native stream classes have in common as classes: their making, what the collector sees of an instance and how
-//! it ends, and the question whether one behaves as its class was made.
+//! What the native stream classes have in common as classes: their making, what the collector sees of an instance and
+//! how it ends, and the question whether one behaves as its class was made.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
@@ -144,8 +144,8 @@ unsafe extern "C" fn free<L: Layout>(object: *mut ffi::PyObject) {
     if unsafe { ffi::PyObject_CallFinalizerFromDealloc(object) } < 0 {
         return;
     }
-    // SAFETY: nobody else sees the object from here on, and nothing of it is used afterwards. Nothing but its references
-    // can call out when it goes, and those `clear` has let go of.
+    // SAFETY: nobody else sees the object from here on, and nothing of it is used afterwards. Nothing but its
+    // references can call out when it goes, and those `clear` has let go of.
     unsafe {
         gc::hide(object);
         clear::<L>(object);
