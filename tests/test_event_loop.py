@@ -1,6 +1,7 @@
 """The loop as an object."""
 
 import asyncio
+import threading
 from typing import Any
 from unittest import mock
 
@@ -37,16 +38,38 @@ def test_what_the_stock_loop_keeps_in_its_instances_leaves_the_dict_alone() -> N
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, int)
         loop.set_exception_handler(None)
-        assert vars(loop) == {}
+        assert vars(asyncio.AbstractEventLoop)["__dict__"].__get__(loop) == {}
 
     tulipa.run(main())
+
+
+def test_a_loops_dict_shows_what_the_stock_loop_keeps_there() -> None:
+    async def names() -> set[str]:
+        return set(vars(asyncio.get_running_loop()))
+
+    async def thread() -> bool:
+        running: Any = asyncio.get_running_loop()
+        return bool(running.__dict__.get("_thread_id") == threading.get_ident())
+
+    assert run(tulipa.EventLoop, names) == run(asyncio.SelectorEventLoop, names) - {"_scheduled"}
+    assert run(tulipa.EventLoop, thread)
+    loop = tulipa.new_event_loop()
+    shown = vars(loop)
+    assert shown["_thread_id"] is None
+    shown["colour"] = "red"
+    shown["_exception_handler"] = print
+    assert (loop.colour, loop.get_exception_handler()) == ("red", print)  # type: ignore[attr-defined]
+    loop.__dict__ = {"colour": "blue"}
+    assert loop.colour == "blue"  # type: ignore[attr-defined]
+    loop.close()
+    assert vars(loop)["_closed"] is True
 
 
 def test_a_program_may_give_a_loop_attributes_and_replace_its_own() -> None:
     loop = tulipa.new_event_loop()
     try:
         loop.colour = "red"  # type: ignore[attr-defined]
-        assert vars(loop) == {"colour": "red"}
+        assert vars(loop)["colour"] == "red"
         with mock.patch.object(loop, "_signal_handlers", "replaced"):
             assert loop._signal_handlers == "replaced"
         assert loop._signal_handlers == {}

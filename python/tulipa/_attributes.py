@@ -1,14 +1,18 @@
 """`Attributes`: the `__dict__` of an object that keeps in native fields what asyncio's keeps in its dict.
 
 Programs copy the dict of a stream's protocol and put it back later: that is how aioconsole has a standard stream
-outlive its connection. So it shows the fields too, and what is written into it goes to the object. Made by native code
-each time that `__dict__` is asked for; it shows the object as it was then, and never looks again.
+outlive its connection. Others look into that of a loop for the thread that runs it, as Home Assistant does. So it
+shows the fields too, and what is written into it goes to the object. Made each time that `__dict__` is asked for; it
+shows the object as it was then, and never looks again.
 """
 
 from collections.abc import MutableMapping
 from types import GetSetDescriptorType
 from typing import Any
 from weakref import WeakKeyDictionary
+
+# What a field is that nothing was put into yet.
+_NOTHING = object()
 
 # What asyncio's class has as a property as well.
 _NO_FIELDS = ("__dict__", "_stream_reader")
@@ -17,19 +21,21 @@ _names: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
 
 class Attributes(dict[str, Any]):
-    """The attributes of an object: its native fields, and those in the dict that it has of its own."""
+    """The attributes of an object: its fields, the native ones unless others are named, and those in its own dict."""
 
     __slots__ = ("_fields", "_object", "_own")
 
-    def __init__(self, instance: Any, own: dict[str, Any]) -> None:
-        self._object, self._own, self._fields = instance, own, _fields(type(instance))
-        super().__init__({name: getattr(instance, name) for name in self._fields} | own)
+    def __init__(self, instance: Any, own: dict[str, Any], fields: tuple[str, ...] | None = None) -> None:
+        self._object, self._own = instance, own
+        self._fields = _native_fields(type(instance)) if fields is None else fields
+        values = ((name, getattr(instance, name, _NOTHING)) for name in self._fields)
+        super().__init__({name: value for name, value in values if value is not _NOTHING} | own)
 
     def __setitem__(self, name: str, value: Any) -> None:
         """Set an attribute. A field that has the value already is left alone: some can only be read."""
         if name not in self._fields:
             self._own[name] = value
-        elif value is not getattr(self._object, name):
+        elif value is not getattr(self._object, name, _NOTHING):
             setattr(self._object, name, value)
         super().__setitem__(name, value)
 
@@ -62,7 +68,7 @@ class Attributes(dict[str, Any]):
         self.update(attributes)
 
 
-def _fields(kind: type) -> tuple[str, ...]:
+def _native_fields(kind: type) -> tuple[str, ...]:
     """Return the names of the native fields of a class."""
     names = _names.get(kind)
     if names is None:

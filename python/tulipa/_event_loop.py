@@ -7,12 +7,13 @@ arguments, defaults and texts of errors are that Python's. This module is the se
 
 import os
 import socket
-from asyncio import TimerHandle, base_events, tasks, unix_events
+from asyncio import AbstractEventLoop, TimerHandle, base_events, tasks, unix_events
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 from . import _tulipa
+from ._attributes import Attributes
 from ._executors import ThreadPool
 from ._processes import Children, chosen_by_program
 from ._selector import ReadyView, SelectorView
@@ -34,38 +35,46 @@ _getnameinfo = _original("getnameinfo", "_socket")
 _os_sendfile = os.sendfile
 
 
+# What the stock loop keeps in its instances' dict, but for what is native here.
+_STOCK_FIELDS = (
+    "_asyncgens",
+    "_asyncgens_shutdown_called",
+    "_clock_resolution",
+    "_coroutine_origin_tracking_enabled",
+    "_coroutine_origin_tracking_saved_depth",
+    "_csock",
+    "_current_handle",
+    "_exception_handler",
+    "_executor_shutdown_called",
+    "_internal_fds",
+    "_old_agen_hooks",
+    "_ready",
+    "_selector",
+    "_signal_handlers",
+    "_ssock",
+    "_timer_cancelled_count",
+    "_transports",
+    "_unix_server_sockets",
+    "_watcher",
+    "slow_callback_duration",
+)
+_NATIVE_FIELDS = ("_closed", "_debug", "_default_executor", "_stopping", "_task_factory", "_thread_id")
+# The instances' dict itself, with what a program has put there.
+_own_dict: Any = vars(AbstractEventLoop)["__dict__"]
+
+
 class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
     """An asyncio event loop whose engine, futures and tasks are native."""
 
-    # What the stock loop keeps in its instances. Not in their dict: as long as that does not exist, the interpreter
-    # finds `loop.call_soon` by a shortcut of its own, which is a tenth of what the call costs. A program that gives
-    # a loop attributes of its own gets the dict, and does without the shortcut.
+    # Where the interpreter finds no dict of the instance, it finds `loop.call_soon` by a shortcut of its own, which is
+    # a tenth of what the call costs. A program that gives a loop attributes does without the shortcut.
     __slots__ = (
+        *_STOCK_FIELDS,
         "_announced_signals",
-        "_asyncgens",
-        "_asyncgens_shutdown_called",
         "_children",
-        "_clock_resolution",
-        "_coroutine_origin_tracking_enabled",
-        "_coroutine_origin_tracking_saved_depth",
-        "_csock",
-        "_current_handle",
-        "_exception_handler",
-        "_executor_shutdown_called",
         "_foreign_wakeup_fd",
-        "_internal_fds",
-        "_old_agen_hooks",
         "_owed_signals",
         "_own_wakeup_fd",
-        "_ready",
-        "_selector",
-        "_signal_handlers",
-        "_ssock",
-        "_timer_cancelled_count",
-        "_transports",
-        "_unix_server_sockets",
-        "_watcher",
-        "slow_callback_duration",
     )
     slow_callback_duration: float
 
@@ -76,6 +85,15 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         self._ready = ReadyView(self)
         # The one descriptor that every loop has of its own: what other threads wake it by.
         self._internal_fds = 1
+
+    @property
+    def __dict__(self) -> Attributes:
+        """What asyncio's loop has there, as it is now, and what a program has put there."""
+        return Attributes(self, _own_dict.__get__(self), _STOCK_FIELDS + _NATIVE_FIELDS)
+
+    @__dict__.setter
+    def __dict__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.replace(attributes)
 
     @property
     def _scheduled(self) -> list[TimerHandle]:
