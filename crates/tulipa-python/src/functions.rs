@@ -13,7 +13,7 @@ use std::ffi::{CStr, c_int, c_void};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyDict, PyFunction, PyString, PyType};
 
 use crate::ffi::args::Args;
 use crate::ffi::class::{DICT, NO_MEMBER, NO_PROPERTY, new_class, noargs, place, property, slot};
@@ -274,12 +274,13 @@ unsafe extern "C" fn module(object: *mut ffi::PyObject, _: *mut c_void) -> *mut 
 unsafe extern "C" fn repr(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
     enter(|py| {
         // SAFETY: called on an instance.
-        let function = unsafe { function(object) };
-        if let Some(method) = function.method.get() {
-            return Ok(Object::from(method.bound(py).repr()?.into_any()));
+        let stock = unsafe { function(object) }.stock.or_none();
+        let stock = stock.bound(py);
+        if !stock.is_exact_instance_of::<PyFunction>() {
+            return Ok(Object::from(stock.repr()?.into_any()));
         }
-        let name = function.stock.or_none().bound(py).getattr(Text("__name__"))?;
-        Ok(Object::from(make::text(py, &format!("<built-in function tulipa.{name}>"))?.into_any()))
+        let name = stock.getattr(Text("__qualname__"))?;
+        Ok(Object::from(make::text(py, &format!("<function {name} at {object:p}>"))?.into_any()))
     })
 }
 
