@@ -1,7 +1,9 @@
 """The loop as an object."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 from unittest import mock
 
@@ -9,7 +11,7 @@ import pytest
 
 import tulipa
 
-from .loops import run
+from .loops import LOOPS, run
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,25 @@ def test_a_program_may_give_a_loop_attributes_and_replace_its_own() -> None:
         assert called == [(print, 1)]
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("loop_class", LOOPS)
+def test_a_loop_that_nobody_closes_is_left_to_the_collector(loop_class: Any) -> None:
+    loop = loop_class()
+    loop.run_until_complete(asyncio.sleep(0))
+    dropped = weakref.ref(loop)
+    del loop
+    assert dropped() is not None
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        gc.collect()
+    assert dropped() is None
+
+
+@pytest.mark.parametrize("loop_class", LOOPS)
+def test_a_closed_loop_goes_with_the_last_reference(loop_class: Any) -> None:
+    loop = loop_class()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    dropped = weakref.ref(loop)
+    del loop
+    assert dropped() is None

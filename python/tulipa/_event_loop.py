@@ -75,11 +75,15 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         "_foreign_wakeup_fd",
         "_owed_signals",
         "_own_wakeup_fd",
+        "_unclosed",
     )
     slow_callback_duration: float
 
     def __init__(self, selector: object = None) -> None:
         """Make a loop. A selector is accepted where the stock loop takes one, and not used."""
+        # As asyncio's loop is referred to by its own reader: one that nobody closes is left to the collector, which
+        # then gives it up with a warning.
+        self._unclosed: EventLoop | None = self
         self._children = Children(self)
         super().__init__(SelectorView(self))
         self._ready = ReadyView(self)
@@ -108,6 +112,7 @@ class EventLoop(_tulipa.BaseEventLoop, TlsConnections, SignalHandling):
         """Close the loop: nothing can be scheduled any more. Does nothing when it is closed already."""
         super().close()
         if self.is_closed():
+            self._unclosed = None
             self._children.close(self)
             self._internal_fds = 0
             self._release()
