@@ -16,7 +16,7 @@ import threading
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -490,3 +490,45 @@ def test_work_that_never_ended_is_no_trouble_for_the_collector(caplog: pytest.Lo
     assert [record.message.partition("\n")[0] for record in caplog.records] == [
         "Future exception was never retrieved"
     ]
+
+
+@pytest.fixture
+def nobody_is_interrupted() -> Iterator[None]:
+    """The interpreter goes from thread to thread only where one lets go of it."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    yield
+    sys.setswitchinterval(interval)
+
+
+async def spin(over: Callable[[], bool]) -> None:
+    while not over():
+        await asyncio.sleep(0)
+
+
+@pytest.mark.usefixtures("nobody_is_interrupted")
+def test_a_busy_loop_lets_its_workers_answer() -> None:
+    async def main(loop: Any) -> None:
+        done = threading.Event()
+        spinning = asyncio.ensure_future(spin(done.is_set))
+        for _ in range(20):
+            await loop.run_in_executor(None, int)
+        done.set()
+        await spinning
+
+    run(main)
+
+
+@pytest.mark.usefixtures("nobody_is_interrupted")
+def test_a_busy_loop_lets_threads_have_its_answers() -> None:
+    async def main(loop: Any) -> None:
+        def ask() -> None:
+            for _ in range(20):
+                assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, 1), loop).result() == 1
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        await spin(lambda: not asking.is_alive())
+        asking.join()
+
+    run(main)

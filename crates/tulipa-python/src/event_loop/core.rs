@@ -26,6 +26,7 @@ use crate::addresses;
 use crate::errors::os_error;
 use crate::executors::Owed;
 use crate::ffi::make::Exception;
+use crate::ffi::sharing::Sharing;
 use crate::ffi::{Object, Slot, native};
 use crate::gc::VisitSlots;
 use crate::sslproto::Windows;
@@ -70,6 +71,8 @@ pub(crate) struct Core {
     thread: Cell<u64>,
     /// Whether `time` is not the native one, so that timers must go by it.
     pub(crate) own_clock: Cell<bool>,
+    /// When other threads get the interpreter although the loop is busy.
+    pub(crate) sharing: Sharing,
     /// Whether `create_future` or `create_task` is not the native one.
     own_factories: Cell<bool>,
     /// Whether `call_later` or `call_at` is not the native one.
@@ -118,6 +121,7 @@ impl Core {
             detour: Cell::new(0),
             thread: Cell::new(0),
             own_clock: Cell::new(false),
+            sharing: Sharing::new(),
             own_factories: Cell::new(false),
             own_timers: Cell::new(false),
             own_select: Cell::new(false),
@@ -284,7 +288,11 @@ impl Core {
     /// sleep no Python code runs, save a clock of the program's own, under which a signal handler may have come here.
     #[inline]
     fn wake_if_needed(&self) {
-        if (self.is_foreign() || self.own_clock.get()) && !self.remote.is_notified() {
+        let foreign = self.is_foreign();
+        if foreign {
+            self.sharing.expect_answer();
+        }
+        if (foreign || self.own_clock.get()) && !self.remote.is_notified() {
             self.remote.notify();
         }
     }

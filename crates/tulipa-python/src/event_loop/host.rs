@@ -301,6 +301,13 @@ impl Host for PyHost {
         unsafe { attached::release(wait) }
     }
 
+    /// As asyncio, whose every turn asks its selector, which lets go of the interpreter; see `sharing`.
+    #[inline]
+    fn pass<R: Send>(&self, ask: impl FnOnce() -> R + Send) -> R {
+        // SAFETY: as in `park`.
+        unsafe { self.core.sharing.pass(ask) }
+    }
+
     #[inline]
     fn expects_news(&self) -> bool {
         self.core.owed.any()

@@ -23,6 +23,7 @@ pub(crate) mod object;
 pub(crate) mod once;
 pub(crate) mod raised;
 pub(crate) mod recursion;
+pub(crate) mod sharing;
 pub(crate) mod slot;
 
 pub(crate) use method::Method;

@@ -52,6 +52,13 @@ pub trait Host: Sized {
         wait()
     }
 
+    /// Calls `ask`, which does not wait, in a turn that has jobs already. An embedder with a lock of its own may let go of
+    /// it around that: else nobody else would have it for as long as the loop is busy.
+    #[inline]
+    fn pass<R: Send>(&self, ask: impl FnOnce() -> R + Send) -> R {
+        ask()
+    }
+
     /// Whether another thread of the process is at work for this loop, so that its news may come any moment: then the
     /// loop may look out for it shortly before it sleeps.
     #[inline]

@@ -84,6 +84,7 @@ impl<H: Host> Loop<H> {
     fn wait(&self, host: &H, timeout: Option<Duration>) -> ControlFlow<H::Break, Option<SystemEvents>> {
         let may_wait = timeout != Some(Duration::ZERO);
         if !may_wait && !self.sources.borrow().wants_polling() {
+            host.pass(|| ());
             return ControlFlow::Continue(None);
         }
         let Some(driver) = self.driver() else { return ControlFlow::Continue(None) };
@@ -99,7 +100,7 @@ impl<H: Host> Loop<H> {
             self.inbox.end_park();
             answer
         } else {
-            driver.wait(&mut events, Some(Duration::ZERO))
+            host.pass(|| driver.wait(&mut events, Some(Duration::ZERO)))
         };
         match answer {
             Ok(()) => ControlFlow::Continue(Some(events)),
