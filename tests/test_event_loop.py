@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import time
 import weakref
 from typing import Any
 from unittest import mock
@@ -11,7 +12,7 @@ import pytest
 
 import tulipa
 
-from .loops import LOOPS, run
+from .loops import LOOPS, complete, run
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,36 @@ def test_a_closed_loop_goes_with_the_last_reference(loop_class: Any) -> None:
     dropped = weakref.ref(loop)
     del loop
     assert dropped() is None
+
+
+@pytest.mark.parametrize("loop_class", LOOPS)
+def test_a_loop_goes_by_the_clock_that_a_program_puts_in_place_of_times(loop_class: Any) -> None:
+    """As tests do that stop the clock and set it forward."""
+    ahead = 0.0
+    real = time.monotonic
+
+    def clock() -> float:
+        return real() + ahead
+
+    async def main() -> None:
+        nonlocal ahead
+        loop = asyncio.get_running_loop()
+        began, seen = real(), []
+        with mock.patch("time.monotonic", clock):
+            sleeping = asyncio.ensure_future(asyncio.sleep(1000))
+            loop.call_later(1000, seen.append, "later")
+            bounded = asyncio.ensure_future(asyncio.wait_for(loop.create_future(), 1000))
+            await asyncio.sleep(0)
+            ahead = 2000.0
+            assert loop.time() - began >= 2000
+            await sleeping
+            with pytest.raises(TimeoutError):
+                await bounded
+            assert seen == ["later"]
+        assert loop.time() - began < 1000
+        before = asyncio.ensure_future(asyncio.sleep(1000))
+        await asyncio.sleep(0)
+        with mock.patch("time.monotonic", clock):
+            await before
+
+    complete(main(), loop_class)

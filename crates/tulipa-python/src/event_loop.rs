@@ -6,6 +6,7 @@
 //! (`_closed`, `_stopping`, `_thread_id`, `_debug`) are properties here, so there is one state, not two.
 
 mod bare;
+pub(crate) mod clock;
 pub(crate) mod contexts;
 pub(crate) mod core;
 pub(crate) mod descriptors;

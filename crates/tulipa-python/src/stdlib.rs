@@ -9,6 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use crate::event_loop::clock;
 use crate::ffi::Object;
 
 macro_rules! names {
@@ -42,6 +43,7 @@ names! {
     cancelling = "cancelling",
     uncancel = "uncancel",
     time = "time",
+    monotonic = "monotonic",
     all_completed = "ALL_COMPLETED",
     first_completed = "FIRST_COMPLETED",
     first_exception = "FIRST_EXCEPTION",
@@ -181,6 +183,8 @@ macro_rules! functions {
             /// What tasks of a crowd that have no name show to other processes: a string of its own, told by its address.
             #[cfg(Py_3_14)]
             pub(crate) unnamed: Object,
+            /// `time.monotonic`, as long as nobody has replaced it: see `clock`.
+            pub(crate) monotonic: Option<Object>,
             /// asyncio's `QueueShutDown`, or one of the same kind where it has none.
             pub(crate) queue_shut_down: Object,
             $($(#[$cfg])* pub(crate) $field: Object),*
@@ -193,6 +197,7 @@ macro_rules! functions {
                     behaviour: Behaviour::probe(py)?,
                     #[cfg(Py_3_14)]
                     unnamed: Object::text(py, "Task")?,
+                    monotonic: clock::own_monotonic(py)?,
                     queue_shut_down: queue_shut_down(py)?,
                     $($(#[$cfg])* $field: Object::from_bound(&py.import($module)?.getattr($text)?)),*
                 })
@@ -227,6 +232,7 @@ functions! {
     running_loop_or_none = "_asyncio"."_get_running_loop",
     set_result_unless_cancelled = "asyncio.futures"."_set_result_unless_cancelled",
     isnan = "math"."isnan",
+    time_namespace = "time"."__dict__",
     events = "asyncio"."events",
     abstract_handle = "asyncio.events"."Handle",
     abstract_timer_handle = "asyncio.events"."TimerHandle",

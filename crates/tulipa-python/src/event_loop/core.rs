@@ -21,7 +21,7 @@ use super::contexts::Contexts;
 use super::host::PyHost;
 use super::job::{Job, Source};
 use super::sock::{self, Resting};
-use super::{EventLoop, handles};
+use super::{EventLoop, clock, handles};
 use crate::addresses;
 use crate::errors::os_error;
 use crate::executors::Owed;
@@ -187,6 +187,15 @@ impl Core {
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         self.detour.get() == 0
+    }
+
+    /// Whether the clock is a program's own. Where that has been seen, the loop is asked for the time from then on.
+    #[inline]
+    pub(crate) fn has_own_clock(&self) -> bool {
+        if !self.own_clock.get() && clock::is_replaced() {
+            self.own_clock.set(true);
+        }
+        self.own_clock.get()
     }
 
     /// Whether a timer may be set in the engine past `call_later` as well.

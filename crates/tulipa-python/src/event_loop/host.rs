@@ -256,7 +256,7 @@ impl Host for PyHost {
 
     #[inline]
     fn now(&self) -> std::result::Result<Instant, PyErr> {
-        if !self.core.own_clock.get() {
+        if !self.core.has_own_clock() {
             return Ok(Instant::now());
         }
         self.settle()?;
@@ -265,7 +265,7 @@ impl Host for PyHost {
 
     #[inline]
     fn is_far(&self, deadline: Instant) -> bool {
-        !self.core.own_clock.get() && deadline.is_far()
+        !self.core.has_own_clock() && deadline.is_far()
     }
 
     #[inline]

@@ -12,7 +12,7 @@ use super::core::Core;
 use super::descriptors::{self, Side};
 use super::handles::{self, Parts};
 use super::job::{self, Job};
-use super::{EventLoop, timers};
+use super::{EventLoop, clock, timers};
 use crate::executors;
 use crate::ffi::args::{Args, missing_arguments, mistaken, shown};
 use crate::ffi::class::{add_methods, fastcall, noargs};
@@ -245,8 +245,7 @@ unsafe extern "C" fn call_at(
 }
 
 unsafe extern "C" fn time(_: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: a new reference or null.
-    enter(|_| unsafe { Object::steal(ffi::PyFloat_FromDouble(timers::seconds(tulipa::Instant::now()))) })
+    enter(|_| clock::time())
 }
 
 unsafe extern "C" fn create_future(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {

@@ -50,7 +50,7 @@ pub(crate) fn given_after(event_loop: &Object, core: &Core, delay: &Object) -> R
     if delay.is_none() {
         return Err(PyTypeError::with_text("delay must not be None").into());
     }
-    if core.own_clock.get() {
+    if core.has_own_clock() {
         return Ok(event_loop.bound(py).call_method0(Text("time"))?.add(delay.bound(py))?.into());
     }
     Ok(make::float(py, seconds(Instant::now()))?.into_any().add(delay.bound(py))?.into())
@@ -59,7 +59,7 @@ pub(crate) fn given_after(event_loop: &Object, core: &Core, delay: &Object) -> R
 /// The same where the clock is the engine's and `delay` a plain number.
 #[inline]
 pub(crate) fn plain_after(core: &Core, delay: &Object) -> Option<Result<f64>> {
-    if core.own_clock.get() {
+    if core.has_own_clock() {
         return None;
     }
     // SAFETY: attached.

@@ -23,19 +23,23 @@ const WAKING: Duration = Duration::from_nanos(700);
 const TIME_TO_WAKE: Duration = Duration::from_micros(50);
 /// How long the loop keeps the interpreter at least: what letting go costs is little beside that.
 const AT_LEAST: Duration = Duration::from_micros(5);
+/// In how many turns a thread that was alone takes it that it still is: asking costs as much as a small turn's tenth.
+const TURNS_ALONE: u8 = 8;
 /// A job that another thread left runs in the turn after this one at the latest; then its answer is there.
 const TURNS_TO_ANSWER: u8 = 2;
 
 /// When a loop lets go of the interpreter next.
 pub(crate) struct Sharing {
     not_before: Cell<Instant>,
+    /// The turns until it is asked again whether there are other threads.
+    alone: Cell<u8>,
     /// The turns in which another thread's job may have been answered.
     answers: Cell<u8>,
 }
 
 impl Sharing {
     pub(crate) const fn new() -> Self {
-        Self { not_before: Cell::new(Instant::from_nanos(0)), answers: Cell::new(0) }
+        Self { not_before: Cell::new(Instant::from_nanos(0)), alone: Cell::new(0), answers: Cell::new(0) }
     }
 
     /// Another thread has left a job, and may wait for what comes of it.
@@ -50,7 +54,13 @@ impl Sharing {
     /// As for `attached::release`.
     #[inline]
     pub(crate) unsafe fn pass<T>(&self, body: impl FnOnce() -> T) -> T {
+        let alone = self.alone.get();
+        if alone > 0 {
+            self.alone.set(alone - 1);
+            return body();
+        }
         if attached::is_alone() {
+            self.alone.set(TURNS_ALONE);
             return body();
         }
         // SAFETY: passed on.
