@@ -253,16 +253,29 @@ class TestMixtures:
         self.run(loop_factory, main)
 
 
-def test_a_task_that_ends_well_leaves_its_group_at_once() -> None:
-    async def main() -> None:
-        async with tulipa.TaskGroup() as group:
+def test_a_task_that_ends_well_leaves_its_group_at_once_and_that_of_a_subclass_as_in_asyncio() -> None:
+    async def left(group: Any) -> int:
+        async with group:
             stays = asyncio.Event()
             group.create_task(stays.wait())
-            task = group.create_task(nothing())
-            while not task.done():
-                await asyncio.sleep(0)
-            assert len(group._tasks) == 1  # type: ignore[attr-defined]
+            ends = asyncio.get_running_loop().create_future()
+            group.create_task(wait_for_it(ends))
+            await asyncio.sleep(0)
+            asyncio.get_running_loop().call_soon(ends.set_result, None)
+            await ends
+            number = len(group._tasks)
+            await asyncio.sleep(0)
+            assert len(group._tasks) == 1
             stays.set()
+        return number
+
+    async def wait_for_it(future: Any) -> None:
+        await future
+
+    async def main() -> None:
+        assert await left(tulipa.TaskGroup()) == 1
+        assert await left(type("Derived", (tulipa.TaskGroup,), {})()) == 2
+        assert await left(asyncio.TaskGroup()) == 2
 
     tulipa.run(main())
 

@@ -14,13 +14,14 @@ mod exit;
 
 use std::cell::Cell;
 
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::ffi::make::{self, Exception, Text};
 use crate::ffi::raised::leaves_the_loop;
-use crate::ffi::{Object, Raised, Result, Slot, call, native};
+use crate::ffi::{Object, Raised, Result, Slot, attached, call, native};
 use crate::futures::any;
 use crate::futures::observers::observer_kind;
 use crate::operations::{self, running_loop};
@@ -241,8 +242,12 @@ observer_kind!(
     static CHILD_DONE, c"_on_task_done", note, child_done
 );
 
-/// Lets a task that ended well leave at once, where others stay and none is about to leave: nothing comes of it.
+/// Lets a task that ended well leave at once, where others stay and none is about to leave: nothing comes of it. Classes
+/// derived from this one look into the set, and see it leave when asyncio would have it leave.
 fn note(group: &Object, task: &Object) -> bool {
+    if group.class() != TaskGroup::type_object_raw(attached::py()) {
+        return true;
+    }
     // SAFETY: observers of this kind are groups.
     let group: &TaskGroup = unsafe { native(group.as_ptr()) };
     let Some(state) = any::native(task) else { return true };
