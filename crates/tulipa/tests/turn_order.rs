@@ -148,6 +148,24 @@ fn who_waits_otherwise_has_the_turn_finished() {
 }
 
 #[test]
+fn a_turn_with_jobs_passes_by_the_host_and_one_that_waits_parks() {
+    let (host, event_loop) = (Recorder::at(0), Loop::new().unwrap());
+    event_loop.schedule(Job::Log("job"));
+    host.turn(&event_loop);
+    assert_eq!(host.passes.take(), 1);
+    let (socket, mut peer) = UnixStream::pair().unwrap();
+    peer.write_all(b"x").unwrap();
+    event_loop.register(socket.as_raw_fd(), Interest::READABLE, Lines("readable", "")).unwrap();
+    event_loop.schedule(Job::Log("job"));
+    host.turn(&event_loop);
+    assert_eq!(host.passes.take(), 1);
+    assert_eq!(host.take_log(), ["job", "flush", "job", "readable", "flush"]);
+    host.turn(&event_loop);
+    assert_eq!(host.passes.take(), 0);
+    assert_eq!(host.take_log(), ["park", "readable", "flush"]);
+}
+
+#[test]
 fn a_signal_runs_its_handlers_and_can_break_the_turn() {
     struct Interruptible;
     impl tulipa::Host for Interruptible {

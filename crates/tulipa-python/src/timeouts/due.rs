@@ -66,7 +66,7 @@ impl Due {
     pub(crate) fn is_past(&self, event_loop: &Object) -> Result<bool> {
         // SAFETY: attached.
         let py = unsafe { Python::assume_attached() };
-        if Core::of(event_loop).is_none_or(|core| core.has_own_clock()) {
+        if Core::of(event_loop).is_none_or(Core::has_own_clock) {
             let now = event_loop.bound(py).call_method0(Text("time"))?;
             return Ok(self.to_object()?.bound(py).le(now)?);
         }

@@ -4,8 +4,9 @@
 //! reports, that ahead of due timers, and what a batch schedules waits for the next turn, so that no chain of
 //! jobs starves I/O.
 //!
-//! Two costs are avoided. A turn that has jobs and watches nothing makes no system call at all. And a turn
-//! that must wait enters [`Host::park`] once, whatever number of events it comes back with.
+//! Two costs are avoided. A turn that has jobs and watches nothing makes no system call of its own, though it passes by
+//! the host ([`Host::pass`]), which may have others to let in. And a turn that must wait enters [`Host::park`] once,
+//! whatever number of events it comes back with.
 
 use std::io;
 use std::ops::ControlFlow;

@@ -36,6 +36,8 @@ pub struct Recorder {
     pub clock_fails: Cell<bool>,
     /// Whether the loop may look out for other threads before it sleeps.
     pub expects_news: Cell<bool>,
+    /// How many turns have passed by without waiting.
+    pub passes: Cell<u32>,
 }
 
 impl Recorder {
@@ -116,6 +118,11 @@ impl Host for Recorder {
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
         self.note("park");
         wait()
+    }
+
+    fn pass<R: Send>(&self, ask: impl FnOnce() -> R + Send) -> R {
+        self.passes.set(self.passes.get() + 1);
+        ask()
     }
 
     fn expects_news(&self) -> bool {
