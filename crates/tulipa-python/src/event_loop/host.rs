@@ -298,7 +298,9 @@ impl Host for PyHost {
 
     fn park<R: Send>(&self, wait: impl FnOnce() -> R + Send) -> R {
         // SAFETY: the loop runs attached; the engine's waits know nothing of Python, and return what they find.
-        unsafe { attached::release(wait) }
+        let found = unsafe { attached::release(wait) };
+        self.core.sharing.has_let_go();
+        found
     }
 
     /// As asyncio, whose every turn asks its selector, which lets go of the interpreter; see `sharing`.

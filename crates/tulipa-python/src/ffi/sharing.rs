@@ -48,6 +48,12 @@ impl Sharing {
         self.answers.set(TURNS_TO_ANSWER);
     }
 
+    /// Others could have the interpreter just now, while the loop waited.
+    #[inline]
+    pub(crate) fn has_let_go(&self) {
+        self.not_before.set(Instant::now() + AT_LEAST);
+    }
+
     /// Runs `body`, which does not take long, and lets other threads have the interpreter meanwhile if it is their turn.
     ///
     /// # Safety
