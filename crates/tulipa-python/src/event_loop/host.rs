@@ -265,7 +265,7 @@ impl Host for PyHost {
 
     #[inline]
     fn is_far(&self, deadline: Instant) -> bool {
-        !self.core.has_own_clock() && deadline.is_far()
+        deadline.is_far() && !self.core.has_own_clock()
     }
 
     #[inline]

@@ -9,8 +9,7 @@ use tulipa::stream::Pressure;
 
 use super::kind::Kind;
 use super::stream::Stream;
-use super::{extra, writing};
-use super::{life, opening};
+use super::{extra, life, opening, writing};
 use crate::ffi::args::Args;
 use crate::ffi::attached::py;
 use crate::ffi::class::{DICT, NO_PROPERTY, fastcall, noargs, onearg, property};
